@@ -1,0 +1,229 @@
+//! A private server in a temporary directory that never outlives its runner.
+//!
+//! Promises: everything it writes is below one directory; a guard process stops the server and
+//! deletes that directory however the runner ends, SIGKILL included; nothing of an installed server
+//! is touched. `KEEP=1` keeps the server and says how to reach it and how to end it.
+
+mod builder;
+mod database;
+mod global;
+mod guard;
+mod postmaster;
+mod prefix;
+mod workspace;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context, Result};
+
+pub use builder::{Builder, Preload};
+pub use database::Database;
+pub use global::{end_all, session_preload, shared, without_preload};
+
+use crate::provision::Provision;
+use guard::Guard;
+use postmaster::Postmaster;
+use workspace::Workspace;
+
+/// A running server. Cheap to clone; the last clone that is dropped ends it.
+#[derive(Clone)]
+pub struct Cluster(Arc<Inner>);
+
+struct Inner {
+    workspace: Workspace,
+    provision: Provision,
+    preload: Preload,
+    port: u16,
+    postmaster: Mutex<Postmaster>,
+    guard: Mutex<Option<Guard>>,
+    databases: AtomicU32,
+}
+
+impl Cluster {
+    /// Settings first, then `start()`.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The directory of the Unix socket: PGHOST.
+    pub fn socket_dir(&self) -> &Path {
+        &self.0.workspace.sockets
+    }
+
+    /// The port, of the socket's name and on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.0.port
+    }
+
+    /// The directory that is deleted at the end.
+    pub fn dir(&self) -> &Path {
+        &self.0.workspace.dir
+    }
+
+    pub fn data_dir(&self) -> &Path {
+        &self.0.workspace.data
+    }
+
+    pub fn preload(&self) -> Preload {
+        self.0.preload
+    }
+
+    /// What was found on the machine: the server's version, pg_cron, pgbouncer.
+    pub fn provision(&self) -> &Provision {
+        &self.0.provision
+    }
+
+    /// The whole server log so far.
+    pub fn log(&self) -> String {
+        let bytes = std::fs::read(&self.0.workspace.log).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Runs psql on a script, as `user`, in `database`.
+    pub fn psql(&self, user: &str, database: &str, script: &str) -> Result<Output> {
+        let mut command = self.client_program("psql", user, database);
+        command.args(["-X", "-q", "-f", "-"]);
+        pipe_through(&mut command, script)
+    }
+
+    /// A superuser's script that has to work; the output is unaligned rows.
+    pub fn admin(&self, database: &str, script: &str) -> Result<String> {
+        let mut command = self.client_program("psql", "postgres", database);
+        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-f", "-"]);
+        let output = pipe_through(&mut command, script)?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "{script}\n{errors}");
+        Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_string())
+    }
+
+    /// One of the server's own programs (psql, pg_dump, pgbench…), told where to connect through
+    /// the environment.
+    pub fn client_program(&self, name: &str, user: &str, database: &str) -> Command {
+        let mut command = Command::new(self.0.workspace.bin(name));
+        clean_environment(&mut command);
+        command
+            .env("PGHOST", self.socket_dir())
+            .env("PGPORT", self.port().to_string())
+            .env("PGUSER", user)
+            .env("PGDATABASE", database)
+            .env("PGCONNECT_TIMEOUT", "10");
+        command
+    }
+
+    /// Stops the server as an administrator would (`fast`), data kept.
+    pub fn stop(&self) -> Result<()> {
+        self.postmaster().stop_fast()
+    }
+
+    /// Starts a stopped or crashed server again; after a crash it recovers first.
+    pub fn start(&self) -> Result<()> {
+        self.postmaster().start(&self.0.workspace)
+    }
+
+    pub fn restart(&self) -> Result<()> {
+        self.stop()?;
+        self.start()
+    }
+
+    /// `kill -9` of the postmaster and whatever of its processes does not follow at once.
+    pub fn kill(&self) -> Result<()> {
+        self.postmaster().kill(&self.0.workspace)
+    }
+
+    /// How to connect and how to delete it, for a person.
+    pub fn how_to_connect(&self) -> String {
+        let quoted = |path: &Path| format!("'{}'", path.display());
+        format!(
+            "connect:  PGHOST={} PGPORT={} {} -U app -d DATABASE   (roles: app, owner, svc, postgres)\n\
+             stop:     kill -QUIT {}\n\
+             delete:   rm -rf {}",
+            quoted(self.socket_dir()),
+            self.port(),
+            quoted(&self.0.workspace.bin("psql")),
+            self.postmaster().pid().unwrap_or_default(),
+            quoted(self.dir()),
+        )
+    }
+
+    /// Stops and deletes it now, for a cluster that is never dropped. With `KEEP=1` nothing is.
+    pub fn end(&self) {
+        self.0.end();
+    }
+
+    fn postmaster(&self) -> MutexGuard<'_, Postmaster> {
+        lock(&self.0.postmaster)
+    }
+
+    fn next_number(&self) -> u32 {
+        self.0.databases.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Paths and user for another process that shall live and die with this server.
+    pub(crate) fn workspace(&self) -> &Workspace {
+        &self.0.workspace
+    }
+}
+
+impl Inner {
+    fn end(&self) {
+        if let Some(guard) = lock(&self.guard).take() {
+            guard.finish();
+        }
+        // The guard has stopped it; what is left is to let the kernel forget the child.
+        if !crate::flag("KEEP") {
+            lock(&self.postmaster).forget();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A test that panicked while it held the lock is no reason for the next one to fail.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Nothing of the person's own PostgreSQL settings reaches this server or its clients.
+fn clean_environment(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let Some(name) = name.to_str() else { continue };
+        if name.starts_with("PG") || name.starts_with("LC_") || name == "LD_LIBRARY_PATH" {
+            command.env_remove(name);
+        }
+    }
+    command.env("LANG", "C.UTF-8").env("LC_ALL", "C.UTF-8").env_remove("LANGUAGE");
+}
+
+fn pipe_through(command: &mut Command, input: &str) -> Result<Output> {
+    use std::io::Write;
+    use std::process::Stdio;
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("starting {}", command.get_program().display()))?;
+    let stdin = child.stdin.take();
+    let input = input.to_string();
+    // Written from another thread: a script and its output may both be larger than a pipe.
+    let writer = std::thread::spawn(move || {
+        if let Some(mut stdin) = stdin {
+            stdin.write_all(input.as_bytes()).ok();
+        }
+    });
+    let output = child.wait_with_output()?;
+    writer.join().ok();
+    Ok(output)
+}
+
+/// The path of a program that a cluster brings along.
+pub(crate) fn copy_program(from: &Path, to: &Path) -> Result<PathBuf> {
+    std::fs::copy(from, to)
+        .with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
+    Ok(to.to_path_buf())
+}

@@ -1,0 +1,254 @@
+//! Runs `async fn name(db: Database)` as a test with a database and a runtime of its own.
+//!
+//! A test passes when it returns. It fails when it panics or takes longer than its limit; then the
+//! end of the server's log about its database is shown. A test that lacks something the machine does
+//! not have returns a [`Skip`]; where `CI` is set that is a failure too.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::ops::Deref;
+use std::panic::AssertUnwindSafe;
+use std::process::ExitCode;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use pg_test::provision::{self, For};
+use pg_test::{Database, cluster, progress};
+
+/// How long a test may take that does not say otherwise.
+pub const LIMIT: Duration = Duration::from_secs(120);
+
+const LOG_LINES: usize = 30;
+
+/// `tests![one, two => 300]`: the listed functions as tests of this module; a number is a limit in
+/// seconds. A function that is left off the list is dead code, which clippy refuses.
+#[macro_export]
+macro_rules! tests {
+    ($($name:ident $(=> $seconds:literal)?),* $(,)?) => {
+        vec![$({
+            #[allow(unused_mut, unused_assignments)]
+            let mut limit = $crate::harness::LIMIT;
+            $(limit = ::std::time::Duration::from_secs($seconds);)?
+            $crate::harness::trial(module_path!(), stringify!($name), limit, $name)
+        }),*]
+    };
+}
+
+/// Why a test could not be run here.
+#[derive(Debug)]
+pub struct Skip(pub String);
+
+/// What a test may return.
+pub trait Outcome {
+    fn skipped(self) -> Option<Skip>;
+}
+
+impl Outcome for () {
+    fn skipped(self) -> Option<Skip> {
+        None
+    }
+}
+
+impl Outcome for Result<(), Skip> {
+    fn skipped(self) -> Option<Skip> {
+        self.err()
+    }
+}
+
+/// What a test may ask for; its argument's type chooses the server.
+pub trait Place: Sized + Send + 'static {
+    fn make(label: &str) -> anyhow::Result<Self>;
+    /// Its database, where it has one.
+    fn database(&self) -> Option<Database>;
+}
+
+impl Place for Database {
+    fn make(label: &str) -> anyhow::Result<Self> {
+        cluster::shared()?.database(label)
+    }
+
+    fn database(&self) -> Option<Database> {
+        Some(self.clone())
+    }
+}
+
+/// A test that wants no database of its own.
+pub struct Nowhere;
+
+impl Place for Nowhere {
+    fn make(_: &str) -> anyhow::Result<Self> {
+        Ok(Self)
+    }
+
+    fn database(&self) -> Option<Database> {
+        None
+    }
+}
+
+macro_rules! place {
+    ($(#[$doc:meta])* $name:ident, $cluster:path) => {
+        $(#[$doc])*
+        pub struct $name(pub Database);
+
+        impl Place for $name {
+            fn make(label: &str) -> anyhow::Result<Self> {
+                Ok(Self($cluster()?.database(label)?))
+            }
+
+            fn database(&self) -> Option<Database> {
+                Some(self.0.clone())
+            }
+        }
+
+        impl Deref for $name {
+            type Target = Database;
+
+            fn deref(&self) -> &Database {
+                &self.0
+            }
+        }
+    };
+}
+
+place!(
+    /// A database of the server whose sessions load the library.
+    SessionPreload,
+    cluster::session_preload
+);
+place!(
+    /// A database of the server that preloads nothing.
+    WithoutPreload,
+    cluster::without_preload
+);
+
+/// One test; called by [`tests!`].
+pub fn trial<P, F, R>(module: &str, name: &str, limit: Duration, body: fn(P) -> F) -> Trial
+where
+    P: Place,
+    F: Future<Output = R> + 'static,
+    R: Outcome + 'static,
+{
+    let feature = module.rsplit("::").next().unwrap_or(module);
+    let full = format!("{feature}::{name}");
+    let label = full.clone();
+    Trial::ignorable_test(full, move || execute(&label, limit, body))
+}
+
+/// The same for a test that is made at run time.
+pub fn trial_named<P, F, R>(
+    name: String,
+    body: impl FnOnce(P) -> F + Send + 'static,
+) -> Trial
+where
+    P: Place,
+    F: Future<Output = R> + 'static,
+    R: Outcome + 'static,
+{
+    let label = name.clone();
+    Trial::ignorable_test(name, move || execute(&label, LIMIT, body))
+}
+
+/// Runs the tests as cargo's command line asks, and ends the servers whatever happened.
+pub fn run(mut arguments: Arguments, trials: Vec<Trial>) -> ExitCode {
+    // They wait for the server more than they compute.
+    arguments.test_threads.get_or_insert(4);
+    std::panic::set_hook(Box::new(|info| {
+        LAST_PANIC.with_borrow_mut(|text| *text = info.to_string());
+    }));
+    let list_only = arguments.list;
+    if !list_only && trials.iter().any(|trial| is_wanted(&arguments, trial)) {
+        // Once and before all tests: its failure would otherwise be repeated by each of them.
+        if let Err(error) = provision::provision(For::Tests) {
+            progress::say(format!("{error:#}"));
+            return ExitCode::FAILURE;
+        }
+    }
+    let start = Instant::now();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if !list_only {
+        progress::say(format!("ran the suite ({:.1} s)", start.elapsed().as_secs_f64()));
+    }
+    cluster::end_all();
+    conclusion.exit_code()
+}
+
+fn is_wanted(arguments: &Arguments, trial: &Trial) -> bool {
+    let fits = |pattern: &String| match arguments.exact {
+        true => trial.name() == pattern,
+        false => trial.name().contains(pattern.as_str()),
+    };
+    arguments.filter.as_ref().is_none_or(fits) && !arguments.skip.iter().any(fits)
+}
+
+thread_local! {
+    static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+fn execute<P, F, R>(
+    label: &str,
+    limit: Duration,
+    body: impl FnOnce(P) -> F + Send + 'static,
+) -> Result<Completion, Failed>
+where
+    P: Place,
+    F: Future<Output = R> + 'static,
+    R: Outcome + 'static,
+{
+    let place = P::make(label).map_err(|error| Failed::from(format!("{error:#}")))?;
+    let database = place.database();
+    // On a thread of its own, so that a test that hangs without awaiting is noticed as well.
+    let (sender, result) = channel();
+    std::thread::spawn(move || {
+        sender.send(block_on(place, body)).ok();
+    });
+    let result = match result.recv_timeout(limit) {
+        Ok(result) => result,
+        Err(RecvTimeoutError::Timeout) => {
+            Err(format!("not done after {} s, the limit of this test", limit.as_secs()))
+        }
+        Err(RecvTimeoutError::Disconnected) => Err("the test's thread ended".to_string()),
+    };
+    match result {
+        Ok(skip) => {
+            if let Some(database) = database {
+                database.drop().map_err(|error| Failed::from(format!("{error:#}")))?;
+            }
+            match skip {
+                None => Ok(Completion::Completed),
+                Some(Skip(why)) if pg_test::flag("CI") => {
+                    Err(format!("skipped, which CI does not accept: {why}").into())
+                }
+                Some(Skip(why)) => Ok(Completion::ignored_with(why)),
+            }
+        }
+        Err(message) => Err(with_log(message, database).into()),
+    }
+}
+
+fn block_on<P, F, R>(place: P, body: impl FnOnce(P) -> F) -> Result<Option<Skip>, String>
+where
+    F: Future<Output = R>,
+    R: Outcome,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    let run = AssertUnwindSafe(|| runtime.block_on(body(place)).skipped());
+    let result = std::panic::catch_unwind(run);
+    // A task that still waits for the server must not keep the test from ending.
+    runtime.shutdown_background();
+    result.map_err(|_| LAST_PANIC.take())
+}
+
+fn with_log(message: String, database: Option<Database>) -> String {
+    let Some(database) = database else {
+        return message;
+    };
+    let log = database.log();
+    let lines: Vec<&str> = log.lines().collect();
+    let tail = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
+    format!("{message}\n--- the server's log about {}\n{tail}", database.name)
+}

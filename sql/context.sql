@@ -1,0 +1,33 @@
+-- The context: the tenant that the current transaction acts for.
+
+-- The accessors stand in policies and defaults. LEAKPROOF, so that a policy's qual may be pushed down and use an index;
+-- STABLE and not IMMUTABLE, so that no plan is ever made for one tenant; no SET clause, which would cost more than the scan.
+CREATE FUNCTION bulkhead.tenant_id() RETURNS uuid
+  STABLE PARALLEL SAFE LEAKPROOF LANGUAGE c AS 'MODULE_PATHNAME', 'bulkhead_tenant_id';
+COMMENT ON FUNCTION bulkhead.tenant_id() IS
+  'The current tenant as uuid; NULL when there is none or it is not a uuid. Never raises.';
+
+CREATE FUNCTION bulkhead.tenant_id_text() RETURNS text
+  STABLE PARALLEL SAFE LEAKPROOF LANGUAGE c AS 'MODULE_PATHNAME', 'bulkhead_tenant_id_text';
+COMMENT ON FUNCTION bulkhead.tenant_id_text() IS
+  'The current tenant as text; NULL when there is none. Never raises.';
+
+CREATE FUNCTION bulkhead.tenant_id_bigint() RETURNS bigint
+  STABLE PARALLEL SAFE LEAKPROOF LANGUAGE c AS 'MODULE_PATHNAME', 'bulkhead_tenant_id_bigint';
+COMMENT ON FUNCTION bulkhead.tenant_id_bigint() IS
+  'The current tenant as bigint; NULL when there is none or it is not a canonical decimal. Never raises.';
+
+CREATE FUNCTION bulkhead.set_tenant(context text, is_local boolean DEFAULT true) RETURNS void
+  VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'set_tenant_wrapper';
+COMMENT ON FUNCTION bulkhead.set_tenant(text, boolean) IS
+  'Sets the tenant for the transaction, or for the session when is_local is false; '''' clears it.';
+
+CREATE FUNCTION bulkhead.require_tenant() RETURNS text
+  STABLE PARALLEL SAFE LANGUAGE c AS 'MODULE_PATHNAME', 'require_tenant_wrapper';
+COMMENT ON FUNCTION bulkhead.require_tenant() IS
+  'The current tenant as text; raises 42501 when there is none.';
+
+CREATE FUNCTION bulkhead.status() RETURNS TABLE (item text, value text, detail text)
+  VOLATILE PARALLEL RESTRICTED LANGUAGE c AS 'MODULE_PATHNAME', 'status_wrapper';
+COMMENT ON FUNCTION bulkhead.status() IS
+  'What is in force in this session and why: tenant, source, mode, load level, versions. Ask it when a table looks empty.';

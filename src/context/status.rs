@@ -1,0 +1,148 @@
+//! What status() says: written for the person who asks why a table looks empty.
+
+use super::state;
+use super::tenant::Tenant;
+use crate::error::Result;
+use crate::pg::library::{self, Loaded};
+use crate::pg::settings::{self, ContextMode, MissingContext};
+use crate::pg::spi;
+
+pub struct Line {
+    pub item: &'static str,
+    pub value: Option<String>,
+    pub detail: Option<String>,
+}
+
+fn line(item: &'static str, value: impl Into<String>, detail: impl Into<String>) -> Line {
+    Line { item, value: Some(value.into()), detail: Some(detail.into()) }
+}
+
+pub fn lines() -> Result<Vec<Line>> {
+    let facts = Facts::read()?;
+    Ok(vec![
+        tenant(),
+        source(&facts),
+        mode(),
+        missing(),
+        load_level(),
+        row_security(&facts),
+        bypass(),
+        versions(&facts),
+    ])
+}
+
+/// What only the catalogs know.
+struct Facts {
+    source: String,
+    exempt: bool,
+    extension: Option<String>,
+}
+
+impl Facts {
+    fn read() -> Result<Facts> {
+        let facts = spi::row(
+            "SELECT s.source, r.rolsuper OR r.rolbypassrls,
+                    (SELECT e.extversion FROM pg_catalog.pg_extension e WHERE e.extname OPERATOR(pg_catalog.=) 'bulkhead')
+               FROM pg_catalog.pg_settings s, pg_catalog.pg_roles r
+              WHERE s.name OPERATOR(pg_catalog.=) 'bulkhead.tenant_context'
+                AND r.rolname OPERATOR(pg_catalog.=) CURRENT_USER",
+            &[],
+            |row| Ok(Facts { source: row.get(1)?, exempt: row.get(2)?, extension: row.optional(3)? }),
+        )?;
+        Ok(facts.unwrap_or(Facts { source: "unknown".to_owned(), exempt: false, extension: None }))
+    }
+}
+
+fn tenant() -> Line {
+    let id = state::with_tenant(|tenant: &Tenant| {
+        let forms =
+            [("uuid", tenant.uuid().is_some()), ("text", !tenant.is_none()), ("bigint", tenant.bigint().is_some())];
+        let forms: Vec<&str> = forms.into_iter().filter(|(_, fits)| *fits).map(|(name, _)| name).collect();
+        (String::from_utf8_lossy(tenant.id()).into_owned(), forms.join(" and "))
+    });
+    match id {
+        (id, forms) if !id.is_empty() => line("tenant", id, format!("fits tenant columns of type {forms}")),
+        _ if state::is_hidden() => Line {
+            item: "tenant",
+            value: None,
+            detail: Some("none: this transaction has acted for another tenant than the setting holds now".to_owned()),
+        },
+        _ => Line {
+            item: "tenant",
+            value: None,
+            detail: Some(
+                "none: protected tables show no rows. SET LOCAL bulkhead.tenant_context = '…' inside a transaction"
+                    .to_owned(),
+            ),
+        },
+    }
+}
+
+fn source(facts: &Facts) -> Line {
+    let detail = match facts.source.as_str() {
+        "session" => "SET, SET LOCAL, set_config() or set_tenant() in this session",
+        "client" => "a start-up option of this connection",
+        "user" | "database" | "database user" | "global" => "ALTER ROLE … SET or ALTER DATABASE … SET",
+        "configuration file" | "command line" => "the server's configuration",
+        "default" if state::ended_with_its_transaction() => "a local context ended with its transaction: use BEGIN",
+        "default" => "nothing has set it",
+        _ => "see pg_settings",
+    };
+    line("source", facts.source.clone(), detail)
+}
+
+fn mode() -> Line {
+    match settings::context_mode() {
+        ContextMode::Open => line("mode", "open", "any tenant at any time"),
+        ContextMode::Locked => {
+            line("mode", "locked", format!("one tenant for each transaction; {}", state::describe_lock()))
+        }
+        ContextMode::Signed => line("mode", "signed", "only verified tokens"),
+    }
+}
+
+fn missing() -> Line {
+    match (library::preloaded(), settings::missing_context()) {
+        (false, _) => line(
+            "missing_context",
+            "empty",
+            "the library is not preloaded, so a statement without a tenant finds no rows",
+        ),
+        (true, MissingContext::Error) => line("missing_context", "error", "a statement without a tenant is refused"),
+        (true, MissingContext::Empty) => line("missing_context", "empty", "a statement without a tenant finds no rows"),
+    }
+}
+
+fn load_level() -> Line {
+    match library::loaded() {
+        Loaded::Shared => line("load_level", "shared", "shared_preload_libraries: in every process of the server"),
+        Loaded::Session => line("load_level", "session", "session_preload_libraries: in ordinary sessions"),
+        Loaded::OnFirstUse => line(
+            "load_level",
+            "on first use",
+            "add bulkhead to shared_preload_libraries, and a forgotten tenant becomes an error",
+        ),
+    }
+}
+
+fn row_security(facts: &Facts) -> Line {
+    if facts.exempt {
+        line("row_security", "exempt", "this role is superuser or BYPASSRLS: it sees every tenant's rows")
+    } else {
+        line("row_security", "bound", "policies filter what this role sees and writes")
+    }
+}
+
+fn bypass() -> Line {
+    line("bypass", "none", "this version has no recorded bypass")
+}
+
+fn versions(facts: &Facts) -> Line {
+    let extension = facts.extension.as_deref().unwrap_or("not installed");
+    let detail = if extension == library::VERSION {
+        "the SQL objects and the library belong together".to_owned()
+    } else {
+        format!("the SQL objects are {extension}: ALTER EXTENSION bulkhead UPDATE, or install the matching library")
+    };
+    line("version", library::VERSION, detail)
+}

@@ -1,0 +1,53 @@
+//! The one place that chooses SQLSTATE, message, detail and hint.
+//!
+//! 22023 a bad argument · 42501 no context, or no privilege · 55000 an object that is not in the needed state.
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+pub type Result<T> = std::result::Result<T, ErrorReport>;
+
+fn report(code: PgSqlErrorCode, message: impl Into<String>) -> ErrorReport {
+    ErrorReport::new(code, message.into(), "bulkhead")
+}
+
+/// A broken promise of our own or of the server's: never a user's fault.
+pub fn internal(message: impl Into<String>) -> ErrorReport {
+    report(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, message)
+}
+
+/// A bad argument: 22023.
+pub fn argument(message: impl Into<String>, hint: impl Into<String>) -> ErrorReport {
+    report(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message).set_hint(hint)
+}
+
+/// An object that is not in the needed state: 55000.
+pub fn state(message: impl Into<String>, detail: impl Into<String>, hint: impl Into<String>) -> ErrorReport {
+    report(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message).set_detail(detail).set_hint(hint)
+}
+
+/// No privilege, or a tenant's border: 42501.
+pub fn denied(message: impl Into<String>, detail: impl Into<String>, hint: impl Into<String>) -> ErrorReport {
+    report(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, message).set_detail(detail).set_hint(hint)
+}
+
+/// How to give a transaction its tenant; the last line of many hints.
+const SET_TENANT: &str = "Set the tenant first: BEGIN; SET LOCAL bulkhead.tenant_context = '…'; or SELECT bulkhead.set_tenant('…') inside the transaction.";
+
+/// There is no tenant where one is needed. `what` is the object that needs it; `lost`: there was one in an earlier
+/// transaction; `hidden`: there is one, but this transaction has acted for another.
+pub fn no_tenant(what: &str, lost: bool, hidden: bool) -> ErrorReport {
+    let detail = if hidden {
+        "A rollback or RESET brought back another tenant than the one this transaction has acted for."
+    } else {
+        "The current transaction acts for no tenant."
+    };
+    let hint = if hidden {
+        "End this transaction; one transaction acts for one tenant.".to_owned()
+    } else if lost {
+        format!("A local context ends with its transaction: use BEGIN. {SET_TENANT}")
+    } else {
+        SET_TENANT.to_owned()
+    };
+    denied(format!("no tenant context for {what}"), detail, hint)
+}

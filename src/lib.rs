@@ -1,0 +1,28 @@
+//! Bulkhead: multi-tenancy for PostgreSQL that is safe and fast from inside the database.
+//!
+//! The rooms, each with its SQL in sql/<room>.sql, its tests in pg_test/tests/suite/<room>.rs and its page in docs/<room>.md:
+//! - `context`: the tenant that the current transaction acts for
+//! - `rls`: protect() a table in one call
+//!
+//! `pg` is the bridge to the server and the only room with `unsafe`; `error` chooses SQLSTATE, detail and hint.
+
+use pgrx::prelude::*;
+
+mod context;
+mod error;
+mod pg;
+mod rls;
+
+::pgrx::pg_module_magic!(name, version);
+
+::pgrx::extension_sql_file!("../sql/bootstrap.sql", name = "bootstrap", bootstrap);
+
+/// Called by the server when the library is loaded, in the postmaster or in a backend.
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    pg::library::note();
+    pg::settings::define();
+    pg::transaction::register();
+    pg::registry::register();
+    pg::hooks::install();
+}

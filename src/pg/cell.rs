@@ -1,0 +1,22 @@
+//! Statics of a backend.
+
+use std::ops::Deref;
+
+/// A static that one backend process owns. Cells go inside: `PerBackend<Cell<u64>>`.
+pub struct PerBackend<T>(T);
+
+impl<T> PerBackend<T> {
+    pub const fn new(value: T) -> PerBackend<T> {
+        PerBackend(value)
+    }
+}
+
+// SAFETY: a PostgreSQL backend runs extension code on one thread only, and each backend is a process with its own copy.
+unsafe impl<T> Sync for PerBackend<T> {}
+
+impl<T> Deref for PerBackend<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}

@@ -1,0 +1,45 @@
+//! How the library came into this process.
+
+use std::cell::Cell;
+
+use pgrx::pg_sys;
+
+use super::cell::PerBackend;
+
+/// The SQL objects that this library belongs to.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Loaded {
+    /// By `shared_preload_libraries`, into every process of the server.
+    Shared,
+    /// By `session_preload_libraries`, before the first statement of an ordinary session.
+    Session,
+    /// By the first call of one of its functions: what came before it was not seen.
+    OnFirstUse,
+}
+
+static LOADED: PerBackend<Cell<Loaded>> = PerBackend::new(Cell::new(Loaded::OnFirstUse));
+
+pub fn loaded() -> Loaded {
+    LOADED.get()
+}
+
+pub fn preloaded() -> bool {
+    loaded() != Loaded::OnFirstUse
+}
+
+/// Notes how the library is being loaded; from `_PG_init` only.
+pub fn note() {
+    // SAFETY: reads plain variables of the server. A session preload comes before the session has any statement text.
+    let loaded = unsafe {
+        if pg_sys::process_shared_preload_libraries_in_progress {
+            Loaded::Shared
+        } else if pg_sys::debug_query_string.is_null() {
+            Loaded::Session
+        } else {
+            Loaded::OnFirstUse
+        }
+    };
+    LOADED.set(loaded);
+}

@@ -1,0 +1,15 @@
+//! The bridge to the server: the only room where `unsafe` may live. Each block says why it is sound; what the
+//! features see of it are safe functions.
+
+pub mod accessors;
+pub mod cell;
+pub mod hooks;
+pub mod library;
+pub mod list;
+pub mod plan;
+pub mod registry;
+pub mod scan;
+pub mod security;
+pub mod settings;
+pub mod spi;
+pub mod transaction;

@@ -1,0 +1,117 @@
+//! Which relations are protected, as the hooks see it: a sorted list in this backend's memory.
+//!
+//! Read from `bulkhead.protection` and pg_inherits without SPI, the first time it is needed and again after an
+//! invalidation message says that the table, or a relation in the list, has changed. protect() locks a relation
+//! exclusively and sends the message at its commit, so a statement that holds its lock sees the list that its plan
+//! was made for. Inert (empty) where the extension is not installed.
+
+use std::cell::{Cell, RefCell};
+
+use pgrx::prelude::*;
+
+use super::cell::PerBackend;
+use super::scan;
+use crate::rls::key::Key;
+
+/// What the hooks know of a relation.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    pub relation: pg_sys::Oid,
+    /// The key type of the tenant column; none for a shared table.
+    pub key: Option<Key>,
+}
+
+struct Registry {
+    valid: Cell<bool>,
+    /// The table the list was read from; 0 where the extension is not installed.
+    table: Cell<u32>,
+    entries: RefCell<Vec<Entry>>,
+}
+
+static REGISTRY: PerBackend<Registry> =
+    PerBackend::new(Registry { valid: Cell::new(false), table: Cell::new(0), entries: RefCell::new(Vec::new()) });
+
+/// Registers for invalidation messages; once, from `_PG_init`.
+pub fn register() {
+    // SAFETY: the callbacks are guarded and live as long as the process.
+    unsafe {
+        pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::null());
+        // A new schema may be the one that CREATE EXTENSION makes.
+        pg_sys::CacheRegisterSyscacheCallback(
+            pg_sys::SysCacheIdentifier::NAMESPACEOID as i32,
+            Some(schema_changed),
+            pg_sys::Datum::null(),
+        );
+    }
+}
+
+/// No relation of this database is registered.
+pub fn is_empty() -> bool {
+    refresh();
+    REGISTRY.entries.borrow().is_empty()
+}
+
+pub fn find(relation: pg_sys::Oid) -> Option<Entry> {
+    refresh();
+    let entries = REGISTRY.entries.borrow();
+    entries.binary_search_by_key(&relation.to_u32(), |entry| entry.relation.to_u32()).ok().map(|at| entries[at])
+}
+
+/// Tells every backend, this one included, that the list has changed: at commit, and here at the next command.
+pub fn announce_change() {
+    refresh();
+    let table = REGISTRY.table.get();
+    if table != 0 {
+        // SAFETY: queues an invalidation message for an existing relation.
+        unsafe { pg_sys::CacheInvalidateRelcacheByRelid(pg_sys::Oid::from(table)) };
+    }
+    REGISTRY.valid.set(false);
+}
+
+fn refresh() {
+    // Reading takes a lock, which may bring in the very message that makes the list old again; a further round then reads
+    // what is newer. A server that discards its caches all the time (a debugging aid) would never end that, hence the
+    // bound. A failed look-up raises: the statement is refused.
+    for _ in 0..8 {
+        if REGISTRY.valid.get() {
+            return;
+        }
+        REGISTRY.valid.set(true);
+        let read = std::panic::catch_unwind(scan::read_protection);
+        match read {
+            Ok((table, mut entries)) => {
+                entries.sort_by_key(|entry| entry.relation.to_u32());
+                entries.dedup_by_key(|entry| entry.relation.to_u32());
+                REGISTRY.table.set(table.to_u32());
+                REGISTRY.entries.replace(entries);
+            }
+            Err(error) => {
+                REGISTRY.valid.set(false);
+                std::panic::resume_unwind(error);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// Called by the server; `relation` is 0 when anything may have changed. Must not raise.
+#[pg_guard]
+unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
+    let table = REGISTRY.table.get();
+    let concerns_us = relation == pg_sys::InvalidOid
+        || table == 0
+        || relation.to_u32() == table
+        || REGISTRY.entries.try_borrow().map_or(true, |entries| {
+            entries.binary_search_by_key(&relation.to_u32(), |entry| entry.relation.to_u32()).is_ok()
+        });
+    if concerns_us {
+        REGISTRY.valid.set(false);
+    }
+}
+
+/// # Safety
+/// Called by the server. Must not raise.
+#[pg_guard]
+unsafe extern "C-unwind" fn schema_changed(_arg: pg_sys::Datum, _cache: i32, _hash: u32) {
+    REGISTRY.valid.set(false);
+}

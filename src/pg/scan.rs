@@ -1,0 +1,135 @@
+//! Reads `bulkhead.protection` inside a hook, where SPI must not be used.
+
+use pgrx::prelude::*;
+
+use super::list;
+use super::registry::Entry;
+use crate::rls::key::Key;
+
+// The columns of bulkhead.protection that are read here, by position: sql/rls.sql says so too.
+const RELATION: i32 = 1;
+const TENANT_ATTNUM: i32 = 2;
+const TENANT_COLUMN: i32 = 3;
+const SHARED: i32 = 4;
+const HOME: i32 = 5;
+
+/// Closes a relation on every path.
+struct OpenTable(pg_sys::Relation);
+
+impl Drop for OpenTable {
+    fn drop(&mut self) {
+        // SAFETY: opened by `read_protection` and not closed elsewhere. The lock stays until the transaction ends.
+        unsafe { pg_sys::table_close(self.0, pg_sys::NoLock as i32) };
+    }
+}
+
+/// The table's oid (0 where the extension is not installed), and an entry for each registered relation and descendant.
+pub fn read_protection() -> (pg_sys::Oid, Vec<Entry>) {
+    let table = protection_table();
+    if table == pg_sys::InvalidOid {
+        return (table, Vec::new());
+    }
+    let mut entries = Vec::new();
+    // SAFETY: the relation is open for the whole scan; the scan is ended before it is closed; each tuple is read before the
+    // next is fetched. A raised ERROR unwinds through pgrx's guard, and the server releases the scan with the transaction.
+    unsafe {
+        let open = OpenTable(pg_sys::table_open(table, pg_sys::AccessShareLock as i32));
+        let scan = pg_sys::systable_beginscan(
+            open.0,
+            pg_sys::InvalidOid,
+            false,
+            std::ptr::null_mut(),
+            0,
+            std::ptr::null_mut(),
+        );
+        loop {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            if let Some(entry) = entry(tuple, (*open.0).rd_att) {
+                descend(entry, &mut entries);
+            }
+        }
+        pg_sys::systable_endscan(scan);
+    }
+    (table, entries)
+}
+
+/// The registry of the installed extension; 0 without one. A schema of that name alone is somebody else's.
+pub fn protection_table() -> pg_sys::Oid {
+    // SAFETY: catalog look-ups with constant, NUL-terminated names.
+    unsafe {
+        if pg_sys::get_extension_oid(c"bulkhead".as_ptr(), true) == pg_sys::InvalidOid {
+            return pg_sys::InvalidOid;
+        }
+        let schema = pg_sys::get_namespace_oid(c"bulkhead".as_ptr(), true);
+        if schema == pg_sys::InvalidOid {
+            return pg_sys::InvalidOid;
+        }
+        pg_sys::get_relname_relid(c"protection".as_ptr(), schema)
+    }
+}
+
+/// Where a registry row is at home: a row restored into another database may carry a column number of its old one.
+pub fn home() -> String {
+    // SAFETY: reads the control file's copy in shared memory and a plain variable.
+    unsafe { format!("{}/{}", pg_sys::GetSystemIdentifier(), pg_sys::MyDatabaseId.to_u32()) }
+}
+
+/// # Safety
+/// `tuple` is a valid row of bulkhead.protection, described by `columns`.
+unsafe fn entry(tuple: pg_sys::HeapTuple, columns: pg_sys::TupleDesc) -> Option<Entry> {
+    // SAFETY: the caller's promise; the columns have the types that sql/rls.sql gives them.
+    unsafe {
+        let get = |column: i32| {
+            let mut is_null = false;
+            let datum = pg_sys::heap_getattr(tuple, column, columns, &mut is_null);
+            (datum, is_null)
+        };
+        let (datum, is_null) = get(RELATION);
+        let relation = pg_sys::Oid::from_datum(datum, is_null)?;
+        let (datum, is_null) = get(SHARED);
+        if bool::from_datum(datum, is_null)? {
+            return Some(Entry { relation, key: None });
+        }
+        let (datum, is_null) = get(HOME);
+        let column = if String::from_datum(datum, is_null)? == home() {
+            let (datum, is_null) = get(TENANT_ATTNUM);
+            i16::from_datum(datum, is_null)?
+        } else {
+            let (datum, _) = get(TENANT_COLUMN);
+            pg_sys::get_attnum(relation, datum.cast_mut_ptr())
+        };
+        let column_type = pg_sys::get_atttype(relation, column);
+        // A dropped table or column leaves nothing to guard here; the table's own policies deny by default.
+        let key = (column_type != pg_sys::InvalidOid).then(|| Key::of(pg_sys::getBaseType(column_type).to_u32()))??;
+        Some(Entry { relation, key: Some(key) })
+    }
+}
+
+/// Adds the relation and all that inherit from it: a child attached behind the event trigger's back is one too.
+///
+/// # Safety
+/// None beyond a running transaction.
+unsafe fn descend(entry: Entry, entries: &mut Vec<Entry>) {
+    // pgrx has no binding for it.
+    unsafe extern "C-unwind" {
+        fn find_all_inheritors(
+            parent: pg_sys::Oid,
+            lock_mode: pg_sys::LOCKMODE,
+            parents: *mut *mut pg_sys::List,
+        ) -> *mut pg_sys::List;
+    }
+    if entry.key.is_none() {
+        entries.push(entry);
+        return;
+    }
+    // SAFETY: a catalog look-up inside pgrx's guard; the list is a fresh list of oids.
+    unsafe {
+        let family = pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            find_all_inheritors(entry.relation, pg_sys::NoLock as i32, std::ptr::null_mut())
+        });
+        entries.extend(list::cells(family).iter().map(|cell| Entry { relation: cell.oid_value, key: entry.key }));
+    }
+}

@@ -1,0 +1,86 @@
+//! Roles and rights: who is the owner, whom row level security binds, and acting as the extension's owner.
+
+use pgrx::prelude::*;
+
+use super::scan;
+
+pub fn current_role() -> pg_sys::Oid {
+    // SAFETY: reads a variable of the server's.
+    unsafe { pg_sys::GetUserId() }
+}
+
+/// Whether the current role owns the relation, is a member of the role that does, or is superuser.
+pub fn owns(relation: pg_sys::Oid) -> bool {
+    // SAFETY: catalog look-ups with plain oids.
+    unsafe {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        return pg_sys::pg_class_ownercheck(relation, current_role());
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        return pg_sys::object_ownercheck(pg_sys::RelationRelationId, relation, current_role());
+    }
+}
+
+/// Whether row level security filters what `role` sees of the relation, in the present security context.
+pub fn rls_binds(relation: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    // SAFETY: catalog look-ups with plain oids; with noError it raises nothing for lack of rights.
+    unsafe { pg_sys::check_enable_rls(relation, role, true) == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32 }
+}
+
+/// Puts the former role back on every path.
+struct Restore {
+    role: pg_sys::Oid,
+    context: i32,
+}
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        // SAFETY: puts back what GetUserIdAndSecContext returned in this transaction.
+        unsafe { pg_sys::SetUserIdAndSecContext(self.role, self.context) };
+    }
+}
+
+/// Runs `work` as the extension's owner: only for reading and writing the extension's own tables, with every name
+/// qualified. Nothing of a user's may run inside.
+pub fn as_extension<R>(work: impl FnOnce() -> R) -> R {
+    let mut former = Restore { role: pg_sys::InvalidOid, context: 0 };
+    // SAFETY: catalog look-ups; the former role and context are put back by the guard on every path.
+    unsafe {
+        pg_sys::GetUserIdAndSecContext(&mut former.role, &mut former.context);
+        let owner = relation_owner(scan::protection_table()).unwrap_or(former.role);
+        pg_sys::SetUserIdAndSecContext(
+            owner,
+            former.context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32 | pg_sys::SECURITY_RESTRICTED_OPERATION as i32,
+        );
+    }
+    let result = work();
+    drop(former);
+    result
+}
+
+fn relation_owner(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    // SAFETY: a syscache look-up that is released after the one field was copied.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as i32, relation.into());
+        if tuple.is_null() {
+            return None;
+        }
+        let mut is_null = false;
+        let cache = pg_sys::SysCacheIdentifier::RELOID as i32;
+        let owner = pg_sys::SysCacheGetAttr(cache, tuple, pg_sys::Anum_pg_class_relowner as i16, &mut is_null);
+        pg_sys::ReleaseSysCache(tuple);
+        pg_sys::Oid::from_datum(owner, is_null)
+    }
+}
+
+/// `schema.name`, quoted as SQL needs it; the oid in digits when the relation is gone.
+pub fn relation_name(relation: pg_sys::Oid) -> String {
+    // SAFETY: look-ups in the system caches; the names are palloc'd or NULL, and quoting copies them.
+    unsafe {
+        let name = pg_sys::get_rel_name(relation);
+        let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relation));
+        if name.is_null() || schema.is_null() {
+            return relation.to_u32().to_string();
+        }
+        std::ffi::CStr::from_ptr(pg_sys::quote_qualified_identifier(schema, name)).to_string_lossy().into_owned()
+    }
+}

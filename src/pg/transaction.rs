@@ -1,0 +1,52 @@
+//! Callbacks at the end of transactions and subtransactions.
+
+use std::ffi::c_void;
+
+use pgrx::prelude::*;
+
+use crate::context::state;
+
+/// Registers the callbacks; once, from `_PG_init`.
+pub fn register() {
+    // SAFETY: the callbacks are guarded and live as long as the process.
+    unsafe {
+        pg_sys::RegisterXactCallback(Some(at_end), std::ptr::null_mut());
+        pg_sys::RegisterSubXactCallback(Some(at_subtransaction_end), std::ptr::null_mut());
+    }
+}
+
+/// # Safety
+/// Called by the server. Must not raise.
+#[pg_guard]
+unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
+    use pg_sys::XactEvent::*;
+    match event {
+        XACT_EVENT_COMMIT
+        | XACT_EVENT_ABORT
+        | XACT_EVENT_PREPARE
+        | XACT_EVENT_PARALLEL_COMMIT
+        | XACT_EVENT_PARALLEL_ABORT => state::end_transaction(),
+        _ => {}
+    }
+}
+
+/// # Safety
+/// Called by the server. Must not raise.
+#[pg_guard]
+unsafe extern "C-unwind" fn at_subtransaction_end(
+    event: pg_sys::SubXactEvent::Type,
+    _id: pg_sys::SubTransactionId,
+    _parent: pg_sys::SubTransactionId,
+    _arg: *mut c_void,
+) {
+    // A switch that failed inside a savepoint left its mark behind.
+    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
+        state::set_alone(false);
+    }
+}
+
+/// Warns as SET LOCAL does when there is no transaction block.
+pub fn warn_outside_block() {
+    // SAFETY: a constant string; raises nothing above WARNING.
+    unsafe { pg_sys::WarnNoTransactionBlock(true, c"SET LOCAL".as_ptr()) };
+}

@@ -1,0 +1,94 @@
+//! rls: protect a table's tenants in one call, and keep them protected.
+//!
+//! `shape` reads what a table looks like, `steps` (pure) says what has to be done, `apply` does it, `ledger` keeps the
+//! registry, `follow` reacts to later DDL, `naked` refuses statements without a tenant. This file is the SQL surface;
+//! the functions are declared in sql/rls.sql.
+
+mod apply;
+pub mod facts;
+mod follow;
+pub mod key;
+mod ledger;
+pub mod naked;
+mod shape;
+mod steps;
+
+use pgrx::prelude::*;
+
+use crate::error::Result;
+use crate::pg::spi;
+
+::pgrx::extension_sql_file!("../../sql/rls.sql", name = "rls", requires = ["context"]);
+
+type Lines = SetOfIterator<'static, String>;
+
+/// `protect(relation regclass, tenant_column name DEFAULT 'tenant_id')`: isolates the table's tenants, children included.
+///
+/// Returns the statements that it ran, none when everything was in place; comments say what it left alone. Errors: 42501 not
+/// the owner; 22023 no such column, an unfit type or relation; 55000 NULLs in the column, no index on a large table, or a parent that
+/// is not protected. Takes ACCESS EXCLUSIVE on the table and its children when there is anything to do.
+#[pg_extern(sql = false)]
+fn protect(relation: pg_sys::Oid, tenant_column: &std::ffi::CStr) -> Result<Lines> {
+    Ok(SetOfIterator::new(apply::protect(relation, &tenant_column.to_string_lossy())?))
+}
+
+/// `protect_plan(relation regclass, tenant_column name DEFAULT 'tenant_id')`: the statements that protect a table under load.
+///
+/// Errors as protect(). Changes nothing and takes no lock.
+#[pg_extern(sql = false)]
+fn protect_plan(relation: pg_sys::Oid, tenant_column: &std::ffi::CStr) -> Result<Lines> {
+    Ok(SetOfIterator::new(apply::plan(relation, &tenant_column.to_string_lossy())?))
+}
+
+/// `unprotect(relation regclass)`: the state that protect() or share() found. Returns the statements that it ran.
+///
+/// Errors: 42501 not the owner; 55000 not registered, or registered through a parent. Takes ACCESS EXCLUSIVE.
+#[pg_extern(sql = false)]
+fn unprotect(relation: pg_sys::Oid) -> Result<Lines> {
+    Ok(SetOfIterator::new(apply::unprotect(relation)?))
+}
+
+/// `unprotect_all()`: unprotect() for every registered table. Errors and locks as unprotect().
+#[pg_extern(sql = false)]
+fn unprotect_all() -> Result<Lines> {
+    let mut done = Vec::new();
+    for relation in ledger::roots()? {
+        pgrx::check_for_interrupts!();
+        done.extend(apply::unprotect(relation)?);
+    }
+    Ok(SetOfIterator::new(done))
+}
+
+/// `share(relation regclass)`: every tenant reads the table, and none writes it; its owner does.
+///
+/// Returns the statements that it ran. Errors: 42501 not the owner; 22023 an unfit relation; 55000 a child table. Takes ACCESS EXCLUSIVE.
+#[pg_extern(sql = false)]
+fn share(relation: pg_sys::Oid) -> Result<Lines> {
+    Ok(SetOfIterator::new(apply::share(relation)?))
+}
+
+/// Event trigger at the end of table DDL: partitions and children of protected tables become protected, renames are followed.
+#[pg_extern(sql = false)]
+fn follow_ddl() -> Result<()> {
+    let touched = spi::rows(
+        "SELECT c.objid FROM pg_event_trigger_ddl_commands() c WHERE c.classid = 'pg_class'::regclass
+         UNION
+         SELECT p.polrelid FROM pg_event_trigger_ddl_commands() c JOIN pg_policy p ON p.oid = c.objid
+          WHERE c.classid = 'pg_policy'::regclass",
+        &[],
+        |row| row.get(1),
+    )?;
+    follow::ddl(&touched)
+}
+
+/// Event trigger after drops: what is gone is forgotten.
+#[pg_extern(sql = false)]
+fn follow_drop() -> Result<()> {
+    let dropped = spi::rows(
+        "SELECT o.objid FROM pg_event_trigger_dropped_objects() o
+          WHERE o.classid = 'pg_class'::regclass AND o.objsubid = 0 AND o.object_type IN ('table', 'foreign table')",
+        &[],
+        |row| row.get(1),
+    )?;
+    follow::drop(&dropped)
+}

@@ -1,0 +1,241 @@
+//! What a table looks like now: read from the catalogs, judged, and handed to `steps`.
+
+use pgrx::prelude::*;
+
+use super::facts::{Facts, Policy};
+use super::key::Key;
+use crate::error::{self, Result};
+use crate::pg::security;
+use crate::pg::spi;
+
+/// A table of the tree that protect() works on; the root comes first.
+pub struct Shape {
+    pub oid: pg_sys::Oid,
+    /// `schema.name`, quoted.
+    pub name: String,
+    pub facts: Facts,
+}
+
+/// The tenant column of the root.
+pub struct Column {
+    pub number: i16,
+    pub name: String,
+    /// Quoted where SQL needs it.
+    pub quoted: String,
+    pub key: Key,
+}
+
+/// Refuses what cannot be registered: 42501 for a table of another role, 22023 for what is no ordinary table.
+pub fn admit(relation: pg_sys::Oid) -> Result<()> {
+    let (kind, persistence) = spi::row(
+        "SELECT c.relkind::text, c.relpersistence::text FROM pg_class c WHERE c.oid = $1",
+        &[relation.into()],
+        |row| Ok((row.get::<String>(1)?, row.get::<String>(2)?)),
+    )?
+    .ok_or_else(|| error::argument(format!("there is no relation with oid {}", relation.to_u32()), "Name a table."))?;
+    let name = security::relation_name(relation);
+    // The system's own tables belong to the bootstrap superuser, so this comes before the question of the owner.
+    if relation.to_u32() < pg_sys::FirstNormalObjectId {
+        return Err(error::argument(format!("{name} is a system table"), "Only user tables can be protected."));
+    }
+    if !security::owns(relation) {
+        return Err(error::denied(
+            format!("must be owner of table {name}"),
+            "Only a table's owner may change its protection.",
+            "Call the function as the owner, or have the owner call it.",
+        ));
+    }
+    let refused = match (kind.as_str(), persistence.as_str()) {
+        ("v", _) => {
+            Some(("a view", "Protect the tables it reads, and create the view WITH (security_invoker = true)."))
+        }
+        ("m", _) => {
+            Some(("a materialized view", "Its rows carry no policies: keep it away from tenants, or make it a table."))
+        }
+        ("f", _) => Some(("a foreign table", "Protect the table on the server where its rows are.")),
+        ("r" | "p", "t") => Some(("a temporary table", "No other session sees its rows; it needs no protection.")),
+        ("r" | "p", _) => None,
+        _ => Some(("not a table", "Name a table or a partitioned table.")),
+    };
+    match refused {
+        Some((what, hint)) => Err(error::argument(format!("{name} is {what} and cannot be protected"), hint)),
+        None => Ok(()),
+    }
+}
+
+/// The tenant column, or why it cannot be one: 22023 for an unknown column or an unfit type.
+pub fn column(relation: pg_sys::Oid, name: &str) -> Result<Column> {
+    let found = spi::row(
+        "SELECT a.attnum, quote_ident(a.attname), format_type(a.atttypid, a.atttypmod),
+                CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END, coalesce(l.collisdeterministic, true)
+           FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_collation l ON l.oid = a.attcollation
+          WHERE a.attrelid = $1 AND a.attname = $2::text::name AND a.attnum > 0 AND NOT a.attisdropped",
+        &[relation.into(), name.into()],
+        |row| {
+            Ok((
+                row.get::<i16>(1)?,
+                row.get::<String>(2)?,
+                row.get::<String>(3)?,
+                row.get::<pg_sys::Oid>(4)?,
+                row.get::<bool>(5)?,
+            ))
+        },
+    )?;
+    let table = security::relation_name(relation);
+    let Some((number, quoted, type_name, base_type, deterministic)) = found else {
+        return Err(no_column(relation, &table, name)?);
+    };
+    let Some(key) = Key::of(base_type.to_u32()) else {
+        return Err(error::argument(
+            format!("column {quoted} of {table} is of type {type_name}, which cannot tell tenants apart safely"),
+            "A tenant column is of type uuid, text, varchar, bigint or integer. ALTER TABLE … ALTER COLUMN … TYPE text keeps citext and char(n) values.",
+        ));
+    };
+    if !deterministic {
+        return Err(error::argument(
+            format!(
+                "column {quoted} of {table} has a nondeterministic collation, under which different tenants can be equal"
+            ),
+            "Give the column a deterministic collation, for example COLLATE \"C\".",
+        ));
+    }
+    Ok(Column { number, name: name.to_owned(), quoted, key })
+}
+
+fn no_column(relation: pg_sys::Oid, table: &str, name: &str) -> Result<pgrx::pg_sys::panic::ErrorReport> {
+    let candidates = spi::rows(
+        "SELECT quote_ident(a.attname) FROM pg_attribute a
+          WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+            AND a.atttypid IN ('uuid'::regtype, 'text'::regtype, 'varchar'::regtype, 'int8'::regtype, 'int4'::regtype)
+          ORDER BY a.attname NOT LIKE '%\\_id', a.attnum LIMIT 12",
+        &[relation.into()],
+        |row| row.get::<String>(1),
+    )?;
+    let hint = if candidates.is_empty() {
+        "The table has no column of type uuid, text, varchar, bigint or integer.".to_owned()
+    } else {
+        format!("Name the tenant column as the second argument. Candidates: {}.", candidates.join(", "))
+    };
+    Ok(error::argument(format!("table {table} has no column \"{name}\""), hint))
+}
+
+/// A parent through which the table's rows can be read, past the table's own policies; none for a root.
+pub fn parent(relation: pg_sys::Oid) -> Result<Option<pg_sys::Oid>> {
+    spi::row("SELECT i.inhparent FROM pg_inherits i WHERE i.inhrelid = $1 LIMIT 1", &[relation.into()], |row| {
+        row.get(1)
+    })
+}
+
+/// The table and everything that inherits from it, the root first.
+pub fn tree(root: pg_sys::Oid, column: &str) -> Result<Vec<Shape>> {
+    let tables = spi::rows(
+        "WITH RECURSIVE tree(oid) AS (
+           SELECT $1::oid UNION SELECT i.inhrelid FROM pg_inherits i JOIN tree t ON i.inhparent = t.oid)
+         SELECT c.oid, format('%I.%I', n.nspname, c.relname), c.relkind = 'p', c.relkind = 'f', c.relrowsecurity, c.relforcerowsecurity,
+                coalesce(a.attnotnull, false), coalesce(a.atthasdef OR a.attidentity <> '', false),
+                EXISTS (SELECT FROM pg_index x WHERE x.indrelid = c.oid AND x.indkey[0] = a.attnum AND x.indisvalid
+                                                 AND x.indisready AND x.indpred IS NULL)
+           FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+           LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = $2::text::name AND NOT a.attisdropped
+          ORDER BY c.oid <> $1, c.oid",
+        &[root.into(), column.into()],
+        |row| {
+            let foreign = row.get::<bool>(4)?;
+            let shape = Shape {
+                oid: row.get(1)?,
+                name: row.get(2)?,
+                facts: Facts {
+                    partitioned: row.get(3)?,
+                    rls: row.get(5)?,
+                    forced: row.get(6)?,
+                    not_null: row.get(7)?,
+                    default: row.get(8)?,
+                    indexed: row.get(9)?,
+                    policies: Vec::new(),
+                },
+            };
+            Ok((foreign, shape))
+        },
+    )?;
+    if let Some((_, shape)) = tables.iter().find(|(foreign, _)| *foreign) {
+        return Err(error::state(
+            format!("{} is a foreign table below a table that is to be protected", shape.name),
+            "A foreign table has no row level security, so reading it directly would show every tenant.",
+            "Detach it, or protect its table on the server where the rows are.",
+        ));
+    }
+    let mut tree: Vec<Shape> = tables.into_iter().map(|(_, shape)| shape).collect();
+    for shape in &mut tree {
+        pgrx::check_for_interrupts!();
+        shape.facts.policies = policies(shape.oid)?;
+    }
+    Ok(tree)
+}
+
+fn policies(relation: pg_sys::Oid) -> Result<Vec<Policy>> {
+    spi::rows(
+        "SELECT p.polname::text, p.polpermissive, p.polcmd = '*' AND p.polroles = '{0}', pg_get_expr(p.polqual, p.polrelid),
+                pg_get_expr(p.polwithcheck, p.polrelid)
+           FROM pg_policy p WHERE p.polrelid = $1 ORDER BY p.polname",
+        &[relation.into()],
+        |row| {
+            Ok(Policy {
+                name: row.get(1)?,
+                permissive: row.get(2)?,
+                general: row.get(3)?,
+                using: row.optional(4)?,
+                check: row.optional(5)?,
+            })
+        },
+    )
+}
+
+/// Rows of the tree by the planner's statistics or, where `counts`, by a bounded count, whichever is more.
+pub fn rows_at_least(root: pg_sys::Oid, name: &str, limit: i64, counts: bool) -> Result<i64> {
+    let estimate = spi::row(
+        "WITH RECURSIVE tree(oid) AS (
+           SELECT $1::oid UNION SELECT i.inhrelid FROM pg_inherits i JOIN tree t ON i.inhparent = t.oid)
+         SELECT coalesce(sum(greatest(c.reltuples, 0)), 0)::int8 FROM tree JOIN pg_class c ON c.oid = tree.oid WHERE c.relkind = 'r'",
+        &[root.into()],
+        |row| row.get::<i64>(1),
+    )?
+    .unwrap_or(0);
+    if estimate > limit || !counts {
+        return Ok(estimate);
+    }
+    let sql = format!("SELECT count(*) FROM (SELECT FROM {name} LIMIT {}) AS t", limit + 1);
+    Ok(estimate.max(spi::row(&sql, &[], |row| row.get(1))?.unwrap_or(0)))
+}
+
+/// How many rows have no tenant.
+pub fn nulls(name: &str, column: &str) -> Result<i64> {
+    let sql = format!("SELECT count(*) FROM {name} WHERE {column} IS NULL");
+    Ok(spi::row(&sql, &[], |row| row.get(1))?.unwrap_or(0))
+}
+
+/// The index that was made last, by its quoted name.
+pub fn newest_index(relation: pg_sys::Oid) -> Result<Option<String>> {
+    spi::row(
+        "SELECT format('%I.%I', n.nspname, c.relname)
+           FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+          WHERE x.indrelid = $1 ORDER BY x.indexrelid DESC LIMIT 1",
+        &[relation.into()],
+        |row| row.get(1),
+    )
+}
+
+pub fn quoted(name: &str) -> String {
+    spi::identifier(name)
+}
+
+/// Whether the column's default is one of our accessors, and not the owner's own.
+pub fn default_is_ours(relation: pg_sys::Oid, column: &str) -> Result<bool> {
+    let default = spi::row(
+        "SELECT pg_get_expr(d.adbin, d.adrelid) LIKE 'bulkhead.tenant_id%'
+           FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+          WHERE d.adrelid = $1 AND a.attname = $2::text::name",
+        &[relation.into(), column.into()],
+        |row| row.get(1),
+    )?;
+    Ok(default.unwrap_or(false))
+}
