@@ -18,7 +18,7 @@ COMMENT ON FUNCTION bulkhead.tenant_id_bigint() IS
   'The current tenant as bigint; NULL when there is none or it is not a canonical decimal. Never raises.';
 
 CREATE FUNCTION bulkhead.set_tenant(context text, is_local boolean DEFAULT true) RETURNS void
-  VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'set_tenant_wrapper';
+  VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'bulkhead_set_tenant';
 COMMENT ON FUNCTION bulkhead.set_tenant(text, boolean) IS
   'Sets the tenant for the transaction, or for the session when is_local is false; '''' clears it.';
 

@@ -57,9 +57,7 @@ impl Client {
         let notices = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&notices);
         tokio::spawn(async move {
-            while let Some(Ok(message)) =
-                std::future::poll_fn(|task| connection.poll_message(task)).await
-            {
+            while let Some(Ok(message)) = std::future::poll_fn(|task| connection.poll_message(task)).await {
                 if let AsyncMessage::Notice(notice) = message {
                     let text = format!("{}: {}", notice.severity(), notice.message());
                     heard.lock().unwrap_or_else(PoisonError::into_inner).push(text);
@@ -87,6 +85,11 @@ impl Client {
         async move {
             self.simple(sql, at).await;
         }
+    }
+
+    /// Runs statements that may fail.
+    pub async fn try_run(&self, sql: &str) -> Result<(), tokio_postgres::Error> {
+        self.inner.simple_query(sql).await.map(drop)
     }
 
     /// All rows, every value as text, NULL as `NULL`.

@@ -145,12 +145,8 @@ pub fn full_text(error: &tokio_postgres::Error) -> String {
 }
 
 fn describe_db(db: &DbError) -> String {
-    let mut text = describe(
-        db.code().code(),
-        db.message(),
-        db.detail().unwrap_or_default(),
-        db.hint().unwrap_or_default(),
-    );
+    let mut text =
+        describe(db.code().code(), db.message(), db.detail().unwrap_or_default(), db.hint().unwrap_or_default());
     if let Some(context) = db.where_() {
         writeln!(text, "CONTEXT:  {context}").ok();
     }

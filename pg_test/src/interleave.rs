@@ -26,7 +26,8 @@ use tokio_postgres::{Error, SimpleQueryMessage};
 
 use crate::client::Client;
 use crate::cluster::Database;
-use transcript::{differences, outcome, unindented};
+pub(crate) use transcript::differences;
+use transcript::{outcome, unindented};
 
 /// A step that neither ends nor waits for a lock for so long is a failure.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -72,10 +73,9 @@ impl Interleaving {
     pub fn steps(mut self, text: &str) -> Self {
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
             match (split_step(line), self.steps.last_mut()) {
-                (Some((session, sql)), _) => self.steps.push(Step {
-                    session: session.to_string(),
-                    sql: sql.to_string(),
-                }),
+                (Some((session, sql)), _) => {
+                    self.steps.push(Step { session: session.to_string(), sql: sql.to_string() })
+                }
                 (None, Some(last)) => {
                     last.sql.push('\n');
                     last.sql.push_str(line);
@@ -95,10 +95,7 @@ impl Interleaving {
         async move {
             let got = self.run().await;
             if got != expected {
-                panic!(
-                    "{at}: another transcript than expected (- expected, + got)\n{}",
-                    differences(&expected, &got)
-                );
+                panic!("{at}: another transcript than expected (- expected, + got)\n{}", differences(&expected, &got));
             }
         }
     }
@@ -122,6 +119,7 @@ impl Interleaving {
                 let earlier = waiting.remove(position);
                 let reply = finish(&mut sessions, &earlier).await;
                 report(&mut transcript, &earlier, true, &reply);
+                release(&mut sessions, &mut waiting, &observer, &mut transcript).await;
             }
             begin(&mut sessions, &step);
             match settle(&mut sessions, &step, &observer).await {
@@ -161,8 +159,7 @@ impl Step {
 /// `a: SELECT 1` → `a`, `SELECT 1`; but `::` is a cast and `: ` within SQL follows no bare word.
 fn split_step(line: &str) -> Option<(&str, &str)> {
     let (session, sql) = line.split_once(':')?;
-    let is_name = !session.is_empty()
-        && session.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let is_name = !session.is_empty() && session.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     (is_name && sql.starts_with(' ')).then(|| (session, sql.trim()))
 }
 
@@ -181,20 +178,14 @@ fn begin(sessions: &mut BTreeMap<String, Session>, step: &Step) {
 }
 
 /// Waits until the step has ended or waits for a lock.
-async fn settle(
-    sessions: &mut BTreeMap<String, Session>,
-    step: &Step,
-    observer: &Client,
-) -> State {
+async fn settle(sessions: &mut BTreeMap<String, Session>, step: &Step, observer: &Client) -> State {
     let session = session(sessions, step);
     let deadline = Instant::now() + PATIENCE;
     loop {
         if session.running.as_ref().is_none_or(JoinHandle::is_finished) {
             return State::Done(reply(session, step).await);
         }
-        let blocked = observer
-            .one(&format!("SELECT cardinality(pg_blocking_pids({})) > 0", session.pid))
-            .await;
+        let blocked = observer.one(&format!("SELECT cardinality(pg_blocking_pids({})) > 0", session.pid)).await;
         if blocked == "t" {
             return State::Waiting;
         }

@@ -53,7 +53,7 @@ impl Pooler {
             "pgbouncer.ini",
             format!(
                 "[databases]\n\
-                 * = host={sockets} port={server_port}\n\
+                 * = host='{sockets}' port={server_port}\n\
                  [pgbouncer]\n\
                  pool_mode = transaction\n\
                  default_pool_size = {pool_size}\n\

@@ -45,9 +45,7 @@ pub fn run(title: &str, command: &mut Command, log: &Path) -> Result<()> {
 
     command.stdin(Stdio::inherit());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command
-        .spawn()
-        .with_context(|| format!("starting {}", command.get_program().display()))?;
+    let mut child = command.spawn().with_context(|| format!("starting {}", command.get_program().display()))?;
     let mut readers = Vec::new();
     if let Some(stream) = child.stdout.take() {
         readers.push(follow(stream, Arc::clone(&file), None));
@@ -71,11 +69,7 @@ pub fn run(title: &str, command: &mut Command, log: &Path) -> Result<()> {
     line.clear();
 
     if !status.success() {
-        bail!(
-            "{title} failed ({status}). The end of {}:\n{}",
-            log.display(),
-            tail(log, TAIL_LINES)
-        );
+        bail!("{title} failed ({status}). The end of {}:\n{}", log.display(), tail(log, TAIL_LINES));
     }
     Ok(())
 }
@@ -96,10 +90,7 @@ fn follow(
     std::thread::spawn(move || {
         let mut reader = BufReader::new(stream);
         let mut bytes = Vec::new();
-        while reader
-            .read_until(b'\n', &mut bytes)
-            .is_ok_and(|read| read > 0)
-        {
+        while reader.read_until(b'\n', &mut bytes).is_ok_and(|read| read > 0) {
             if let Ok(mut file) = file.lock() {
                 file.write_all(&bytes).ok();
             }
@@ -156,11 +147,7 @@ impl<'a> Line<'a> {
             return;
         }
         self.said = elapsed;
-        let text = format!(
-            "bulkhead: {}, {} s: {latest}",
-            self.title,
-            elapsed.as_secs()
-        );
+        let text = format!("bulkhead: {}, {} s: {latest}", self.title, elapsed.as_secs());
         let text: String = text.chars().take(self.width.saturating_sub(1)).collect();
         if self.terminal {
             eprint!("\r\u{1b}[2K{text}");

@@ -18,7 +18,7 @@ struct State {
     ended: Cell<bool>,
     /// The running statement is a top-level one that only switches the tenant.
     alone: Cell<bool>,
-    /// Between the end of one transaction and the next change: what is assigned now is the server's clean-up.
+    /// Between the end of one transaction and the next statement: what is assigned now is the server's clean-up.
     closing: Cell<bool>,
 }
 
@@ -60,16 +60,21 @@ pub fn admit(new: &Tenant) -> Result<(), Refusal> {
     if settings::context_mode() == ContextMode::Locked {
         lock.may_set(&STATE.value.borrow(), new, STATE.alone.get())?;
     }
-    STATE.closing.set(false);
     lock.set(new);
+    STATE.closing.set(false);
     Ok(())
 }
 
 /// The setting has a new value, for whatever reason. Cannot fail.
 pub fn publish(new: &Tenant) {
     let old = STATE.value.replace(*new);
-    STATE.lock.borrow_mut().changed(&old, new);
-    STATE.ended.set(STATE.closing.get() && !old.is_none() && new.is_none());
+    if STATE.closing.get() {
+        // The end of a local value is no act of the next transaction, which is open.
+        STATE.ended.set(!old.is_none() && new.is_none());
+    } else {
+        STATE.ended.set(false);
+        STATE.lock.borrow_mut().changed(&old, new);
+    }
     changed();
 }
 
@@ -86,6 +91,11 @@ pub fn ended_with_its_transaction() -> bool {
 /// What the lock holds, in plain words.
 pub fn describe_lock() -> &'static str {
     STATE.lock.borrow().describe()
+}
+
+/// A client's statement begins: what is assigned from here on is somebody's will, not the server's clean-up.
+pub fn begin_statement() {
+    STATE.closing.set(false);
 }
 
 /// Marks the running statement as one that does nothing but switch the tenant.

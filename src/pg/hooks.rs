@@ -100,6 +100,7 @@ unsafe extern "C-unwind" fn after_planning_without_tenant() {
 /// # Safety
 /// Called by the server with valid pointers.
 unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: c_int) {
+    state::begin_statement();
     // SAFETY: passes on what it was given.
     unsafe {
         before_start(query);
@@ -178,6 +179,7 @@ unsafe extern "C-unwind" fn process_utility(
     dest: *mut pg_sys::DestReceiver,
     completion: *mut pg_sys::QueryCompletion,
 ) {
+    state::begin_statement();
     // SAFETY: passes on what it was given; the node and the receiver are valid for the call.
     unsafe {
         let alone =

@@ -12,4 +12,5 @@ pub mod scan;
 pub mod security;
 pub mod settings;
 pub mod spi;
+pub mod switch;
 pub mod transaction;

@@ -15,14 +15,19 @@ use crate::context::tenant::{Fault, MAX_BYTES, Tenant};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PostgresGucEnum)]
 pub enum ContextMode {
+    #[name = c"open"]
     Open,
+    #[name = c"locked"]
     Locked,
+    #[name = c"signed"]
     Signed,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PostgresGucEnum)]
 pub enum MissingContext {
+    #[name = c"error"]
     Error,
+    #[name = c"empty"]
     Empty,
 }
 
@@ -81,25 +86,6 @@ pub fn define() {
         pg_sys::EmitWarningsOnPlaceholders(c"bulkhead".as_ptr());
         #[cfg(not(feature = "pg14"))]
         pg_sys::MarkGUCPrefixReserved(c"bulkhead".as_ptr());
-    }
-}
-
-/// Sets the tenant as SET or SET LOCAL would, check hook and errors included.
-pub fn set_tenant_context(value: &CStr, is_local: bool) {
-    // SAFETY: plain values and NUL-terminated strings; an ERROR raised inside unwinds through pgrx's guard.
-    unsafe {
-        let context = if pg_sys::superuser() { pg_sys::GucContext::PGC_SUSET } else { pg_sys::GucContext::PGC_USERSET };
-        let action = if is_local { pg_sys::GucAction::GUC_ACTION_LOCAL } else { pg_sys::GucAction::GUC_ACTION_SET };
-        pg_sys::set_config_option(
-            c"bulkhead.tenant_context".as_ptr(),
-            value.as_ptr(),
-            context,
-            pg_sys::GucSource::PGC_S_SESSION,
-            action,
-            true,
-            0,
-            false,
-        );
     }
 }
 

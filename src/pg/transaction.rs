@@ -44,9 +44,3 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
         state::set_alone(false);
     }
 }
-
-/// Warns as SET LOCAL does when there is no transaction block.
-pub fn warn_outside_block() {
-    // SAFETY: a constant string; raises nothing above WARNING.
-    unsafe { pg_sys::WarnNoTransactionBlock(true, c"SET LOCAL".as_ptr()) };
-}

@@ -41,13 +41,12 @@ pub fn protect(relation: pg_sys::Oid, column: &str) -> Result<Vec<String>> {
     shape::admit(relation)?;
     let column = shape::column(relation, column)?;
     let mut done = Vec::new();
+    let below = shape::parent(relation)?.is_some();
     match ledger::find(relation)? {
-        Some(registered) if registered.inherited && registered.column == column.name => return Ok(done),
-        Some(registered) if registered.inherited => return Err(below_a_parent(relation)),
+        Some(registered) if below && registered.inherited && registered.column == column.name => return Ok(done),
+        Some(_) | None if below => return Err(below_a_parent(relation)),
         Some(registered) if registered.shared || registered.column != column.name => done = unprotect(relation)?,
-        Some(_) => {}
-        None if shape::parent(relation)?.is_some() => return Err(below_a_parent(relation)),
-        None => {}
+        Some(_) | None => {}
     }
     done.extend(apply(relation, &column, false)?);
     Ok(done)
@@ -187,12 +186,11 @@ pub fn share(relation: pg_sys::Oid) -> Result<Vec<String>> {
     let _busy = Busy::begin();
     shape::admit(relation)?;
     let mut done = Vec::new();
-    match ledger::find(relation)? {
-        Some(registered) if registered.inherited => return Err(below_a_parent(relation)),
-        Some(registered) if !registered.shared => done = unprotect(relation)?,
-        Some(_) => {}
-        None if shape::parent(relation)?.is_some() => return Err(below_a_parent(relation)),
-        None => {}
+    if shape::parent(relation)?.is_some() {
+        return Err(below_a_parent(relation));
+    }
+    if ledger::find(relation)?.is_some_and(|registered| !registered.shared) {
+        done = unprotect(relation)?;
     }
     for shape in shape::tree(relation, "")? {
         let steps = steps::share(&shape.name, &shape.facts);

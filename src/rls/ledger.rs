@@ -35,12 +35,14 @@ fn read_earlier(json: &str) -> Result<Earlier> {
     serde_json::from_str(json).map_err(|error| error::internal(format!("bulkhead.protection.earlier: {error}")))
 }
 
-/// Every registered table that is not there only because its parent is.
+/// Every registered table that is not there only because its parent is; a detached partition stands for itself.
 pub fn roots() -> Result<Vec<pg_sys::Oid>> {
     security::as_extension(|| {
         spi::rows(
             "SELECT p.relation::oid FROM bulkhead.protection p JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) p.relation
-              WHERE NOT p.inherited ORDER BY 1",
+              WHERE NOT p.inherited
+                 OR NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid OPERATOR(pg_catalog.=) p.relation)
+              ORDER BY 1",
             &[],
             |row| row.get(1),
         )

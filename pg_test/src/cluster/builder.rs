@@ -73,6 +73,7 @@ impl Builder {
             postmaster: Mutex::new(Postmaster::default()),
             guard: Mutex::new(Some(guard)),
             databases: AtomicU32::new(1),
+            latest: Mutex::new("postgres".to_string()),
         }));
         let workspace = cluster.workspace();
         prefix::build(&workspace.dir, postgres, &provision.extension)?;
@@ -126,8 +127,7 @@ impl Builder {
             writeln!(text, "{name} = '{value}'")?;
         }
         let path = workspace.data.join("postgresql.conf");
-        let shipped = std::fs::read_to_string(&path)
-            .with_context(|| format!("reading {}", path.display()))?;
+        let shipped = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         std::fs::write(&path, shipped + &text)?;
         std::fs::write(workspace.data.join("pg_hba.conf"), HBA)?;
         Ok(())
@@ -149,7 +149,7 @@ impl Cluster {
         if let Some(guard) = super::lock(&self.0.guard).take() {
             guard.dismiss();
         }
-        progress::say(format!("KEEP is set: this server stays\n{}", self.how_to_connect()));
+        progress::say(self.how_to_connect());
     }
 }
 

@@ -63,6 +63,7 @@ impl Cluster {
                  GRANT CREATE ON DATABASE {name} TO owner;"
             ),
         )?;
+        *super::lock(&self.0.latest) = name.clone();
         Ok(Database { cluster: self.clone(), name })
     }
 
@@ -114,9 +115,7 @@ impl Database {
     }
 
     pub fn drop(self) -> Result<()> {
-        self.cluster
-            .admin("postgres", &format!("DROP DATABASE {} WITH (FORCE)", self.name))
-            .map(|_| ())
+        self.cluster.admin("postgres", &format!("DROP DATABASE {} WITH (FORCE)", self.name)).map(|_| ())
     }
 }
 

@@ -44,8 +44,7 @@ fn get(slot: &Slot, preload: Preload) -> Result<Cluster> {
             Preload::Session => "started a server with session preload",
             Preload::None => "started a server without preload",
         };
-        progress::stage(title, || Cluster::builder().preload(preload).start())
-            .map_err(|error| format!("{error:#}"))
+        progress::stage(title, || Cluster::builder().preload(preload).start()).map_err(|error| format!("{error:#}"))
     })
     .clone()
     .map_err(Error::msg)

@@ -40,6 +40,8 @@ struct Inner {
     postmaster: Mutex<Postmaster>,
     guard: Mutex<Option<Guard>>,
     databases: AtomicU32,
+    /// The database that was made last: the one that a person wants to look into.
+    latest: Mutex<String>,
 }
 
 impl Cluster {
@@ -85,14 +87,14 @@ impl Cluster {
     /// Runs psql on a script, as `user`, in `database`.
     pub fn psql(&self, user: &str, database: &str, script: &str) -> Result<Output> {
         let mut command = self.client_program("psql", user, database);
-        command.args(["-X", "-q", "-f", "-"]);
+        command.args(["-X", "-q"]);
         pipe_through(&mut command, script)
     }
 
     /// A superuser's script that has to work; the output is unaligned rows.
     pub fn admin(&self, database: &str, script: &str) -> Result<String> {
         let mut command = self.client_program("psql", "postgres", database);
-        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-f", "-"]);
+        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]);
         let output = pipe_through(&mut command, script)?;
         let errors = String::from_utf8_lossy(&output.stderr);
         anyhow::ensure!(output.status.success(), "{script}\n{errors}");
@@ -135,17 +137,7 @@ impl Cluster {
 
     /// How to connect and how to delete it, for a person.
     pub fn how_to_connect(&self) -> String {
-        let quoted = |path: &Path| format!("'{}'", path.display());
-        format!(
-            "connect:  PGHOST={} PGPORT={} {} -U app -d DATABASE   (roles: app, owner, svc, postgres)\n\
-             stop:     kill -QUIT {}\n\
-             delete:   rm -rf {}",
-            quoted(self.socket_dir()),
-            self.port(),
-            quoted(&self.0.workspace.bin("psql")),
-            self.postmaster().pid().unwrap_or_default(),
-            quoted(self.dir()),
-        )
+        self.0.how_to_connect()
     }
 
     /// Stops and deletes it now, for a cluster that is never dropped. With `KEEP=1` nothing is.
@@ -169,13 +161,32 @@ impl Cluster {
 
 impl Inner {
     fn end(&self) {
-        if let Some(guard) = lock(&self.guard).take() {
-            guard.finish();
+        match lock(&self.guard).take() {
+            Some(guard) => {
+                guard.finish();
+                // The guard has stopped it; what is left is to let the kernel forget the child.
+                lock(&self.postmaster).forget();
+            }
+            None if crate::flag("KEEP") && self.workspace.dir.exists() => {
+                crate::progress::say(self.how_to_connect());
+            }
+            None => {}
         }
-        // The guard has stopped it; what is left is to let the kernel forget the child.
-        if !crate::flag("KEEP") {
-            lock(&self.postmaster).forget();
-        }
+    }
+
+    fn how_to_connect(&self) -> String {
+        let quoted = |path: &Path| format!("'{}'", path.display());
+        let postmaster = lock(&self.postmaster).pid().unwrap_or_default();
+        format!(
+            "KEEP is set, so this server stays (roles: app, owner, svc, postgres; \\l lists the databases)\n  \
+             connect:  PGHOST={} PGPORT={} {} -U app -d {}\n  \
+             delete:   kill -QUIT {postmaster}; sleep 1; rm -rf {}",
+            quoted(&self.workspace.sockets),
+            self.port,
+            quoted(&self.workspace.bin("psql")),
+            lock(&self.latest),
+            quoted(&self.workspace.dir),
+        )
     }
 }
 
@@ -194,7 +205,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn clean_environment(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let Some(name) = name.to_str() else { continue };
-        if name.starts_with("PG") || name.starts_with("LC_") || name == "LD_LIBRARY_PATH" {
+        // RUST_BACKTRACE would put a backtrace into the DETAIL of errors that come from Rust.
+        if ["PG", "LC_", "RUST_"].iter().any(|prefix| name.starts_with(prefix)) || name == "LD_LIBRARY_PATH" {
             command.env_remove(name);
         }
     }
@@ -205,9 +217,7 @@ fn pipe_through(command: &mut Command, input: &str) -> Result<Output> {
     use std::io::Write;
     use std::process::Stdio;
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command
-        .spawn()
-        .with_context(|| format!("starting {}", command.get_program().display()))?;
+    let mut child = command.spawn().with_context(|| format!("starting {}", command.get_program().display()))?;
     let stdin = child.stdin.take();
     let input = input.to_string();
     // Written from another thread: a script and its output may both be larger than a pipe.
@@ -223,7 +233,6 @@ fn pipe_through(command: &mut Command, input: &str) -> Result<Output> {
 
 /// The path of a program that a cluster brings along.
 pub(crate) fn copy_program(from: &Path, to: &Path) -> Result<PathBuf> {
-    std::fs::copy(from, to)
-        .with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
+    std::fs::copy(from, to).with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
     Ok(to.to_path_buf())
 }

@@ -64,11 +64,7 @@ impl Postmaster {
             }
             std::thread::sleep(POLL);
         }
-        bail!(
-            "the server was not ready after {} s:\n{}",
-            START.as_secs(),
-            progress::tail(&workspace.log, 30)
-        )
+        bail!("the server was not ready after {} s:\n{}", START.as_secs(), progress::tail(&workspace.log, 30))
     }
 
     /// Clients are disconnected, a checkpoint is written.
@@ -133,9 +129,7 @@ fn says_ready(pid_file: &Path) -> bool {
 }
 
 fn running(workspace: &Workspace, program: &PathBuf) -> Vec<u32> {
-    let is_server = |pid: &u32| {
-        std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == *program)
-    };
+    let is_server = |pid: &u32| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == *program);
     workspace.processes().into_iter().filter(is_server).collect()
 }
 

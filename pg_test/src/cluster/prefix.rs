@@ -21,21 +21,16 @@ pub(super) fn inside(dir: &Path, installed: &Path) -> PathBuf {
 pub(super) fn build(dir: &Path, postgres: &Postgres, extension: &Extension) -> Result<()> {
     copy_programs(&postgres.bindir, &inside(dir, &postgres.bindir))?;
 
-    link_entries(&postgres.pkglibdir, &inside(dir, &postgres.pkglibdir), |name| {
-        !is_ours(name)
-    })?;
+    link_entries(&postgres.pkglibdir, &inside(dir, &postgres.pkglibdir), |name| !is_ours(name))?;
 
     let share = inside(dir, &postgres.sharedir);
     link_entries(&postgres.sharedir, &share, |name| name != "extension")?;
-    link_entries(&postgres.sharedir.join("extension"), &share.join("extension"), |name| {
-        !is_ours(name)
-    })?;
+    link_entries(&postgres.sharedir.join("extension"), &share.join("extension"), |name| !is_ours(name))?;
 
     for (path, content) in &extension.files {
         let target = inside(dir, path);
         make_dirs(target.parent().unwrap_or(dir))?;
-        std::fs::write(&target, content)
-            .with_context(|| format!("writing {}", target.display()))?;
+        std::fs::write(&target, content).with_context(|| format!("writing {}", target.display()))?;
     }
     Ok(())
 }
@@ -66,8 +61,7 @@ fn link_entries(from: &Path, to: &Path, wanted: impl Fn(&OsStr) -> bool) -> Resu
         let target = to.join(entry.file_name());
         // The layouts of some installations are nested: bin may be inside lib.
         if wanted(&entry.file_name()) && !target.exists() {
-            symlink(entry.path(), &target)
-                .with_context(|| format!("linking {}", target.display()))?;
+            symlink(entry.path(), &target).with_context(|| format!("linking {}", target.display()))?;
         }
     }
     Ok(())

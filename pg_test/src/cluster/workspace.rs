@@ -58,10 +58,7 @@ impl Workspace {
 
     /// A directory inside that the server's user may write.
     pub fn make_dir(&self, path: &Path) -> Result<()> {
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .create(path)
-            .with_context(|| format!("creating {}", path.display()))?;
+        std::fs::DirBuilder::new().mode(0o700).create(path).with_context(|| format!("creating {}", path.display()))?;
         self.give(path)
     }
 
@@ -92,10 +89,7 @@ impl Workspace {
         let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
         entries
             .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .filter(|pid| {
-                std::fs::read_link(format!("/proc/{pid}/exe"))
-                    .is_ok_and(|exe| exe.starts_with(&self.dir))
-            })
+            .filter(|pid| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.starts_with(&self.dir)))
             .collect()
     }
 }
@@ -135,7 +129,7 @@ fn make_temporary(another_user: bool) -> Result<PathBuf> {
 
 /// Short enough for a socket, safe in the guard's pattern, and enterable by the server's user.
 fn is_fit(base: &Path, another_user: bool) -> bool {
-    let socket = base.join("bulkhead-00000000/s/.s.PGSQL.65535");
+    let socket = base.join("bulkhead-00000000/pgbouncer-65535/.s.PGSQL.65535");
     let text = base.to_string_lossy();
     let open = |dir: &Path| dir.metadata().is_ok_and(|data| data.permissions().mode() & 0o1 != 0);
     base.is_absolute()

@@ -25,8 +25,7 @@ pub(super) fn outcome(sql: &str, reply: &Reply) -> String {
                 columns = true;
             }
             SimpleQueryMessage::Row(row) => {
-                let values: Vec<&str> =
-                    (0..row.len()).map(|i| row.get(i).unwrap_or("NULL")).collect();
+                let values: Vec<&str> = (0..row.len()).map(|i| row.get(i).unwrap_or("NULL")).collect();
                 text.push_str(&format!("{}\n", values.join(" | ")));
             }
             SimpleQueryMessage::CommandComplete(count) => {
@@ -75,8 +74,7 @@ pub(crate) fn differences(expected: &str, got: &str) -> String {
     let got: Vec<&str> = got.lines().collect();
     let same_start = expected.iter().zip(&got).take_while(|(a, b)| a == b).count();
     let most = expected.len().min(got.len()) - same_start;
-    let same_end =
-        expected.iter().rev().zip(got.iter().rev()).take(most).take_while(|(a, b)| a == b).count();
+    let same_end = expected.iter().rev().zip(got.iter().rev()).take(most).take_while(|(a, b)| a == b).count();
     let mut text = String::new();
     let mut add = |mark: &str, lines: &[&str]| {
         for line in lines {

@@ -35,18 +35,17 @@ pub fn ensure(postgres: &Postgres) -> Result<Extension> {
     if extension.files.is_empty() {
         bail!("cargo pgrx made no files in {}", build.package().display());
     }
-    std::fs::write(build.stamp(), stamp)
-        .with_context(|| format!("writing {}", build.stamp().display()))?;
+    std::fs::write(build.stamp(), stamp).with_context(|| format!("writing {}", build.stamp().display()))?;
     Ok(extension)
 }
 
-/// Clippy over the extension, in its build's directory so that nothing is compiled twice.
+/// Clippy over the extension, with the features and in the directory of its build.
 pub fn lint(postgres: &Postgres) -> Result<()> {
     libclang::ensure()?;
     let build = Build::of(postgres);
     build.write_config(postgres)?;
     let mut command = tools::cargo(&build.target());
-    // cargo-pgrx builds with this flag; without it every dependency would count as changed.
+    // cargo-pgrx builds with this flag; without it the next build would find everything changed.
     command.args(["--config", KEEP_SECTIONS]);
     command.args(["clippy", "--quiet", "-p", "bulkhead", "--lib", "--release"]);
     command.args(["--no-default-features", "--features", &build.feature()]);
@@ -69,10 +68,7 @@ struct Build {
 
 impl Build {
     fn of(postgres: &Postgres) -> Self {
-        Self {
-            major: postgres.major,
-            dir: crate::target().join(format!("pg{}", postgres.major)),
-        }
+        Self { major: postgres.major, dir: crate::target().join(format!("pg{}", postgres.major)) }
     }
 
     fn target(&self) -> PathBuf {
@@ -133,8 +129,7 @@ impl Build {
         let package = self.package();
         if package.is_dir() {
             for path in files_under(&package)? {
-                let content = std::fs::read(&path)
-                    .with_context(|| format!("reading {}", path.display()))?;
+                let content = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
                 let inside = path.strip_prefix(&package).unwrap_or(&path);
                 files.push((Path::new("/").join(inside), content));
             }
@@ -159,9 +154,7 @@ fn stamp(postgres: &Postgres) -> Result<String> {
     let mut hasher = DefaultHasher::new();
     for path in paths.iter().filter(|path| path.is_file()) {
         path.strip_prefix(root).unwrap_or(path).hash(&mut hasher);
-        std::fs::read(path)
-            .with_context(|| format!("reading {}", path.display()))?
-            .hash(&mut hasher);
+        std::fs::read(path).with_context(|| format!("reading {}", path.display()))?.hash(&mut hasher);
     }
     let rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
         .arg("-vV")
@@ -170,12 +163,7 @@ fn stamp(postgres: &Postgres) -> Result<String> {
         .context("running rustc -vV")?;
     rustc.stdout.hash(&mut hasher);
     tools::PGRX_VERSION.hash(&mut hasher);
-    Ok(format!(
-        "{:016x}\n{}\n{}\n",
-        hasher.finish(),
-        postgres.version,
-        postgres.pg_config.display()
-    ))
+    Ok(format!("{:016x}\n{}\n{}\n", hasher.finish(), postgres.version, postgres.pg_config.display()))
 }
 
 /// Every file below a directory, in a fixed order.

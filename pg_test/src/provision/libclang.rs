@@ -42,21 +42,15 @@ fn is_installed() -> bool {
         .map(|dir| dir.join("lib"))
         .filter(|lib| has_own_headers(lib));
     let plain = ["/usr/lib64", "/usr/lib", "/usr/local/lib"].map(PathBuf::from);
-    let multiarch = subdirectories(Path::new("/usr/lib"), "")
-        .into_iter()
-        .filter(|dir| dir.to_string_lossy().contains("-linux-"));
+    let multiarch =
+        subdirectories(Path::new("/usr/lib"), "").into_iter().filter(|dir| dir.to_string_lossy().contains("-linux-"));
     // Outside LLVM's own directory the headers are wherever the clang program looks.
-    let with_clang = plain
-        .into_iter()
-        .chain(multiarch)
-        .filter(|_| packages::find_program("clang").is_some());
+    let with_clang = plain.into_iter().chain(multiarch).filter(|_| packages::find_program("clang").is_some());
     llvm.chain(with_clang).any(|dir| holds_libclang(&dir))
 }
 
 fn has_own_headers(lib: &Path) -> bool {
-    subdirectories(&lib.join("clang"), "")
-        .iter()
-        .any(|version| version.join("include/stddef.h").is_file())
+    subdirectories(&lib.join("clang"), "").iter().any(|version| version.join("include/stddef.h").is_file())
 }
 
 fn subdirectories(dir: &Path, prefix: &str) -> Vec<PathBuf> {

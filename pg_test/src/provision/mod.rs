@@ -46,19 +46,13 @@ pub struct Provision {
 /// Makes sure that everything is there, once in a process; says what it does.
 pub fn provision(purpose: For) -> Result<Provision> {
     static DONE: OnceLock<Result<Provision, String>> = OnceLock::new();
-    DONE.get_or_init(|| run(purpose).map_err(|error| format!("{error:#}")))
-        .clone()
-        .map_err(Error::msg)
+    DONE.get_or_init(|| run(purpose).map_err(|error| format!("{error:#}"))).clone().map_err(Error::msg)
 }
 
 fn run(purpose: For) -> Result<Provision> {
     let _lock = lock()?;
     let postgres = progress::stage("looked for PostgreSQL", postgres::ensure)?;
-    progress::say(format!(
-        "{} in {}",
-        postgres.version,
-        postgres.bindir.display()
-    ));
+    progress::say(format!("{} in {}", postgres.version, postgres.bindir.display()));
     if purpose == For::Tests {
         packages::ensure_companions(&postgres);
     }
@@ -81,13 +75,11 @@ pub fn lint_extension() -> Result<()> {
 /// Held while anything under `target/` is provisioned, by one run at a time.
 fn lock() -> Result<File> {
     let path = crate::target().join("provision.lock");
-    std::fs::create_dir_all(crate::target())
-        .with_context(|| format!("creating {}", crate::target().display()))?;
+    std::fs::create_dir_all(crate::target()).with_context(|| format!("creating {}", crate::target().display()))?;
     let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
     if file.try_lock().is_err() {
         progress::say("another run is building; waiting for it");
-        file.lock()
-            .with_context(|| format!("locking {}", path.display()))?;
+        file.lock().with_context(|| format!("locking {}", path.display()))?;
     }
     Ok(file)
 }

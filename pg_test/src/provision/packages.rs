@@ -25,8 +25,7 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
 }
 
 fn is_executable(file: &Path) -> bool {
-    file.metadata()
-        .is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+    file.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
 }
 
 /// Whether this process may do anything.
@@ -36,10 +35,7 @@ pub fn is_root() -> bool {
 
 /// Installs the packages, or stops with the command that would.
 pub fn install(packages: &[String], why: &str) -> Result<()> {
-    let command = format!(
-        "apt-get update && apt-get install -y --no-install-recommends {}",
-        packages.join(" ")
-    );
+    let command = format!("apt-get update && apt-get install -y --no-install-recommends {}", packages.join(" "));
     if find_program("apt-get").is_none() {
         bail!(
             "{why}.\nInstall what your system calls {} and run this again (PG_CONFIG=/path/to/pg_config \
@@ -69,9 +65,7 @@ pub fn install(packages: &[String], why: &str) -> Result<()> {
 }
 
 fn is_server(package: &str) -> bool {
-    package
-        .strip_prefix("postgresql-")
-        .is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()))
+    package.strip_prefix("postgresql-").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn apt(title: &str, arguments: &[&str], sudo: bool) -> Result<()> {
@@ -96,20 +90,13 @@ pub fn default_server() -> Vec<String> {
         apt("updating the package lists", &["update"], false).ok();
     }
     match default_major() {
-        Some(major) => vec![
-            format!("postgresql-{major}"),
-            format!("postgresql-server-dev-{major}"),
-        ],
+        Some(major) => vec![format!("postgresql-{major}"), format!("postgresql-server-dev-{major}")],
         None => vec!["postgresql".into(), "postgresql-server-dev-all".into()],
     }
 }
 
 fn default_major() -> Option<u32> {
-    let output = Command::new("apt-cache")
-        .args(["depends", "postgresql"])
-        .env("LC_ALL", "C")
-        .output()
-        .ok()?;
+    let output = Command::new("apt-cache").args(["depends", "postgresql"]).env("LC_ALL", "C").output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.lines()
         .filter_map(|line| line.trim().strip_prefix("Depends: postgresql-"))

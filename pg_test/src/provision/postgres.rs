@@ -40,8 +40,7 @@ impl Postgres {
             Ok(String::from_utf8_lossy(&output.stdout).trim().to_string())
         };
         let version = ask("--version")?;
-        let major = major(&version)
-            .ok_or_else(|| anyhow!("{} says {version:?}", pg_config.display()))?;
+        let major = major(&version).ok_or_else(|| anyhow!("{} says {version:?}", pg_config.display()))?;
         Ok(Self {
             pg_config: pg_config.to_path_buf(),
             version,
@@ -63,8 +62,7 @@ impl Postgres {
 
     /// Whether pg_cron is installed for this server.
     pub fn has_pg_cron(&self) -> bool {
-        self.pkglibdir.join("pg_cron.so").is_file()
-            && self.sharedir.join("extension/pg_cron.control").is_file()
+        self.pkglibdir.join("pg_cron.so").is_file() && self.sharedir.join("extension/pg_cron.control").is_file()
     }
 }
 
@@ -88,19 +86,13 @@ pub fn ensure() -> Result<Postgres> {
         ),
     };
     packages::install(&packages, &why)?;
-    newest().ok_or_else(|| {
-        anyhow!("no PostgreSQL 14 to 18 with server headers, even after installing {packages:?}")
-    })
+    newest().ok_or_else(|| anyhow!("no PostgreSQL 14 to 18 with server headers, even after installing {packages:?}"))
 }
 
 fn chosen(pg_config: &Path) -> Result<Postgres> {
-    let found = Postgres::describe(pg_config)
-        .with_context(|| format!("PG_CONFIG is {}", pg_config.display()))?;
+    let found = Postgres::describe(pg_config).with_context(|| format!("PG_CONFIG is {}", pg_config.display()))?;
     if !SUPPORTED.contains(&found.major) {
-        bail!(
-            "PG_CONFIG names {}; Bulkhead supports 14 to 18",
-            found.version
-        );
+        bail!("PG_CONFIG names {}; Bulkhead supports 14 to 18", found.version);
     }
     let mut missing = Vec::new();
     if !found.has_server() {

@@ -32,14 +32,8 @@ fn cargo_program() -> OsString {
 }
 
 fn is_misleading(name: &str) -> bool {
-    const KEPT: [&str; 6] = [
-        "CARGO_HOME",
-        "CARGO_NET_",
-        "CARGO_HTTP_",
-        "CARGO_REGISTR",
-        "CARGO_SOURCE_",
-        "CARGO_BUILD_JOBS",
-    ];
+    const KEPT: [&str; 6] =
+        ["CARGO_HOME", "CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTR", "CARGO_SOURCE_", "CARGO_BUILD_JOBS"];
     let about_cargo = name.starts_with("CARGO_") && !KEPT.iter().any(|kept| name.starts_with(kept));
     about_cargo || matches!(name, "RUSTFLAGS" | "PGRX_BUILD_FLAGS" | "RUST_LOG")
 }
@@ -73,9 +67,7 @@ fn tools_dir() -> PathBuf {
 }
 
 fn is_right_version(command: &mut Command) -> bool {
-    command
-        .output()
-        .is_ok_and(|output| says_right_version(&String::from_utf8_lossy(&output.stdout)))
+    command.output().is_ok_and(|output| says_right_version(&String::from_utf8_lossy(&output.stdout)))
 }
 
 fn says_right_version(text: &str) -> bool {
@@ -83,10 +75,7 @@ fn says_right_version(text: &str) -> bool {
 }
 
 fn build(own: &std::path::Path) -> Result<()> {
-    progress::say(format!(
-        "building cargo-pgrx {PGRX_VERSION} into {} (once, some minutes)",
-        tools_dir().display()
-    ));
+    progress::say(format!("building cargo-pgrx {PGRX_VERSION} into {} (once, some minutes)", tools_dir().display()));
     let scratch = tools_dir().join("build");
     let mut command = cargo(&scratch);
     command.args(["install", "cargo-pgrx", "--locked"]);

@@ -129,17 +129,14 @@ where
     F: Future<Output = R> + 'static,
     R: Outcome + 'static,
 {
-    let feature = module.rsplit("::").next().unwrap_or(module);
+    let feature = module.split_once("::").map_or(module, |(_, feature)| feature);
     let full = format!("{feature}::{name}");
     let label = full.clone();
     Trial::ignorable_test(full, move || execute(&label, limit, body))
 }
 
 /// The same for a test that is made at run time.
-pub fn trial_named<P, F, R>(
-    name: String,
-    body: impl FnOnce(P) -> F + Send + 'static,
-) -> Trial
+pub fn trial_named<P, F, R>(name: String, body: impl FnOnce(P) -> F + Send + 'static) -> Trial
 where
     P: Place,
     F: Future<Output = R> + 'static,
@@ -185,7 +182,8 @@ thread_local! {
     static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-fn execute<P, F, R>(
+/// Runs a test's body as [`trial`] does; public for the tests of this frame.
+pub fn execute<P, F, R>(
     label: &str,
     limit: Duration,
     body: impl FnOnce(P) -> F + Send + 'static,
@@ -204,9 +202,7 @@ where
     });
     let result = match result.recv_timeout(limit) {
         Ok(result) => result,
-        Err(RecvTimeoutError::Timeout) => {
-            Err(format!("not done after {} s, the limit of this test", limit.as_secs()))
-        }
+        Err(RecvTimeoutError::Timeout) => Err(format!("not done after {} s, the limit of this test", limit.as_secs())),
         Err(RecvTimeoutError::Disconnected) => Err("the test's thread ended".to_string()),
     };
     match result {

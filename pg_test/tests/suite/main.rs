@@ -3,18 +3,27 @@
 //! `cargo test` runs all; `cargo test rls::` those of a feature; `cargo test -- --list` lists them.
 //! The servers are started when the first test asks for one, and always stopped and deleted.
 
+mod context;
+mod docs;
 mod frame;
+mod guarded;
 mod harness;
+mod interleavings;
+mod pooled;
 
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
 fn all() -> Vec<Trial> {
-    let features = [frame::tests()];
+    let features =
+        [context::tests(), docs::tests(), frame::tests(), guarded::tests(), interleavings::tests(), pooled::tests()];
     features.into_iter().flatten().collect()
 }
 
 fn main() -> ExitCode {
+    if let Some(role) = guarded::role_of_this_process() {
+        return guarded::play(&role);
+    }
     harness::run(Arguments::from_args(), all())
 }

@@ -1,0 +1,55 @@
+//! Transactions a second of some clients.
+//!
+//! Each client is a session of its own that waits for every answer before it sends the next statement, as an application
+//! does. The sessions stay connected between slices, so a slice may be short and begins warm.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use tokio_postgres::Statement;
+
+use crate::Client;
+
+/// One session and its endless supply of transactions.
+pub struct Worker {
+    pub session: Client,
+    /// The statement to run in each transaction, with one bigint parameter.
+    pub statement: Statement,
+    /// What sets the tenant, for each of the tenants in turn.
+    pub set_tenant: Vec<String>,
+    /// The next transaction's number.
+    pub next: Cell<usize>,
+}
+
+impl Worker {
+    /// `BEGIN; SET LOCAL …; SELECT … by key; COMMIT`. The key is one of the tenant's: keys are dealt to tenants in turn.
+    async fn transaction(&self, keys: usize) -> Result<()> {
+        let number = self.next.get();
+        // A prime step visits keys far from each other, and in time all of them.
+        self.next.set(number + 7919);
+        let key = number % keys;
+        self.session.batch_execute("BEGIN").await?;
+        self.session.batch_execute(&self.set_tenant[key % self.set_tenant.len()]).await?;
+        let rows = self.session.query(&self.statement, &[&i64::try_from(key)?]).await?;
+        anyhow::ensure!(rows.len() == 1, "{} rows instead of one for key {key}", rows.len());
+        self.session.batch_execute("COMMIT").await?;
+        Ok(())
+    }
+
+    async fn run_until(&self, deadline: Instant, keys: usize) -> Result<u32> {
+        let mut count = 0;
+        while Instant::now() < deadline {
+            self.transaction(keys).await?;
+            count += 1;
+        }
+        Ok(count)
+    }
+}
+
+/// Lets all workers run for this long and returns their transactions a second. `keys` keys are there, from 0.
+pub async fn slice(workers: &[Worker], keys: usize, length: Duration) -> Result<f64> {
+    let start = Instant::now();
+    let counts = all(workers.iter().map(|worker| worker.run_until(start + length, keys))).await?;
+    Ok(f64::from(counts.iter().sum::<u32>()) / start.elapsed().as_secs_f64())
+}

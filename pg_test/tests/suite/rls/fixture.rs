@@ -1,0 +1,104 @@
+//! What these tests stand on: a table with rows of two tenants, sessions that act for one, and a picture of the catalogs.
+
+use pg_test::{Client, Database};
+
+pub const A: &str = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
+pub const B: &str = "b0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
+
+/// The ids of the orders of each tenant.
+pub const OF_A: [&str; 3] = ["1", "2", "3"];
+pub const OF_B: [&str; 2] = ["4", "5"];
+pub const NOTHING: [&str; 0] = [];
+
+/// `tests!["theme": one, two]`: as the harness's own, named `rls::theme::one`, so that `cargo test rls::` runs them all.
+#[macro_export]
+macro_rules! rls_tests {
+    ($theme:literal: $($name:ident),* $(,)?) => {
+        vec![$($crate::harness::trial("rls", concat!($theme, "::", stringify!($name)), $crate::harness::LIMIT, $name)),*]
+    };
+}
+
+/// `orders(id, tenant_id uuid, item)`, not protected: 1, 2 and 3 are A's, 4 and 5 are B's. Returns its owner.
+pub async fn bare_orders(db: &Database) -> Client {
+    let owner = db.connect("owner").await;
+    owner
+        .run(&format!(
+            "CREATE TABLE orders (id int PRIMARY KEY, tenant_id uuid, item text);
+             INSERT INTO orders SELECT i, CASE WHEN i <= 3 THEN '{A}' ELSE '{B}' END::uuid, 'item ' || i FROM generate_series(1, 5) i"
+        ))
+        .await;
+    owner
+}
+
+/// The same, protected.
+pub async fn orders(db: &Database) -> Client {
+    let owner = bare_orders(db).await;
+    owner.run("SELECT bulkhead.protect('orders')").await;
+    owner
+}
+
+/// A session that acts for the tenant until it is told otherwise.
+pub async fn acting(db: &Database, role: &str, tenant: &str) -> Client {
+    let client = db.connect(role).await;
+    act_for(&client, tenant).await;
+    client
+}
+
+/// From its next transaction on, the session acts for the tenant; for none when it is empty.
+pub async fn act_for(client: &Client, tenant: &str) {
+    client.run(&format!("SET bulkhead.tenant_context = '{tenant}'")).await;
+}
+
+/// The ids of the orders that the session sees.
+pub async fn seen(client: &Client) -> Vec<String> {
+    client.column("SELECT id FROM orders ORDER BY id").await
+}
+
+/// What `app` sees of a table's column when it acts for the tenant.
+pub async fn seen_by(db: &Database, tenant: &str, table: &str, column: &str) -> Vec<String> {
+    let app = acting(db, "app", tenant).await;
+    app.column(&format!("SELECT {column} FROM {table} ORDER BY 1")).await
+}
+
+/// Everything about the table and what inherits from it that protect() may change, a fact a line.
+pub async fn picture(client: &Client, table: &str) -> Vec<String> {
+    let table = table.replace('\'', "''");
+    client
+        .column(&format!(
+            "WITH RECURSIVE tree(oid) AS (
+               SELECT '{table}'::regclass::oid
+               UNION SELECT i.inhrelid FROM pg_inherits i JOIN tree t ON i.inhparent = t.oid)
+             SELECT format('%s rls %s forced %s acl %s', c.oid::regclass, relrowsecurity, relforcerowsecurity, relacl)
+               FROM tree JOIN pg_class c ON c.oid = tree.oid
+             UNION ALL
+             SELECT format('%s policy %s %s %s %s using %s check %s', polrelid::regclass, polname, polcmd, polpermissive,
+                           polroles, pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid))
+               FROM tree JOIN pg_policy ON polrelid = tree.oid
+             UNION ALL
+             SELECT format('%s column %s not null %s identity %s generated %s default %s', a.attrelid::regclass, attname,
+                           attnotnull, attidentity, attgenerated, pg_get_expr(adbin, adrelid))
+               FROM tree JOIN pg_attribute a ON a.attrelid = tree.oid
+               LEFT JOIN pg_attrdef d ON adrelid = attrelid AND adnum = attnum
+              WHERE attnum > 0 AND NOT attisdropped
+             UNION ALL
+             SELECT format('%s valid %s', pg_get_indexdef(indexrelid), indisvalid)
+               FROM tree JOIN pg_index ON indrelid = tree.oid
+             UNION ALL
+             SELECT format('%s constraint %s %s', conrelid::regclass, conname, pg_get_constraintdef(c.oid))
+               FROM tree JOIN pg_constraint c ON conrelid = tree.oid
+             UNION ALL
+             SELECT format('%s trigger %s', tgrelid::regclass, tgname) FROM tree JOIN pg_trigger ON tgrelid = tree.oid
+             ORDER BY 1"
+        ))
+        .await
+}
+
+/// What is registered: table, tenant column, type, shared.
+pub async fn registered(client: &Client) -> Vec<Vec<String>> {
+    client
+        .rows(
+            "SELECT relation, tenant_column, tenant_type, shared FROM bulkhead.protected_tables
+              ORDER BY relation::text COLLATE \"C\"",
+        )
+        .await
+}
