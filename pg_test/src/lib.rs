@@ -11,8 +11,10 @@
 //! | [`interleave`] | sessions whose steps run in a given order, with a transcript to compare |
 //! | [`pooler`] | a real pgbouncer in front of a cluster |
 //! | [`doctest`] | runs the SQL of the documentation and compares what it prints |
+//! | [`bench`] | what Bulkhead costs, beside the best that is written without it |
 //! | [`progress`] | tells the person at the terminal what takes so long |
 
+pub mod bench;
 pub mod client;
 pub mod cluster;
 pub mod doctest;

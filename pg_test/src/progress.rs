@@ -22,16 +22,12 @@ pub fn say(message: impl AsRef<str>) {
     eprintln!("bulkhead: {}", message.as_ref());
 }
 
-/// Runs `work` and says afterwards how long it took.
+/// Runs `work` and says how long it took; a failure is for the caller to tell.
 pub fn stage<T>(title: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let start = Instant::now();
-    let result = work();
-    let seconds = start.elapsed().as_secs_f64();
-    match &result {
-        Ok(_) => say(format!("{title} ({seconds:.1} s)")),
-        Err(_) => say(format!("{title}: failed after {seconds:.1} s")),
-    }
-    result
+    let result = work()?;
+    say(format!("{title} ({:.1} s)", start.elapsed().as_secs_f64()));
+    Ok(result)
 }
 
 /// Runs a command to its end, with progress, its output in `log`.
@@ -48,10 +44,10 @@ pub fn run(title: &str, command: &mut Command, log: &Path) -> Result<()> {
     let mut child = command.spawn().with_context(|| format!("starting {}", command.get_program().display()))?;
     let mut readers = Vec::new();
     if let Some(stream) = child.stdout.take() {
-        readers.push(follow(stream, Arc::clone(&file), None));
+        readers.push(follow(stream, Arc::clone(&file), Arc::clone(&last)));
     }
     if let Some(stream) = child.stderr.take() {
-        readers.push(follow(stream, Arc::clone(&file), Some(Arc::clone(&last))));
+        readers.push(follow(stream, Arc::clone(&file), Arc::clone(&last)));
     }
 
     let mut line = Line::new(title);
@@ -82,11 +78,7 @@ pub fn tail(path: &Path, lines: usize) -> String {
     all[all.len().saturating_sub(lines)..].join("\n")
 }
 
-fn follow(
-    stream: impl Read + Send + 'static,
-    file: Arc<Mutex<File>>,
-    last: Option<Arc<Mutex<String>>>,
-) -> JoinHandle<()> {
+fn follow(stream: impl Read + Send + 'static, file: Arc<Mutex<File>>, last: Arc<Mutex<String>>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let mut reader = BufReader::new(stream);
         let mut bytes = Vec::new();
@@ -95,7 +87,7 @@ fn follow(
                 file.write_all(&bytes).ok();
             }
             let text = plain(&String::from_utf8_lossy(&bytes));
-            if let (Some(last), false) = (&last, text.is_empty())
+            if !text.is_empty()
                 && let Ok(mut last) = last.lock()
             {
                 *last = text;

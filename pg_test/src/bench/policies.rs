@@ -31,9 +31,29 @@ impl Table {
 
     /// Puts the policy in force, in one transaction. Sessions plan their statements anew at the next execution.
     pub async fn set(&mut self, policy: Policy) -> Result<()> {
-        if self.now == Some(policy) {
-            return Ok(());
+        if self.now != Some(policy) {
+            let table = self.name;
+            let put_on = match policy {
+                Policy::Protect => format!("SELECT bulkhead.protect('{table}');"),
+                Policy::Usual(qual) => format!(
+                    "CREATE POLICY usual ON {table} USING ({qual}); ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;"
+                ),
+            };
+            self.run(&put_on).await?;
+            self.now = Some(policy);
         }
+        Ok(())
+    }
+
+    /// Leaves the table without a policy, as it was found.
+    pub async fn clear(&mut self) -> Result<()> {
+        self.run("").await?;
+        self.now = None;
+        Ok(())
+    }
+
+    /// Takes off what is in force, then runs this.
+    async fn run(&self, put_on: &str) -> Result<()> {
         let table = self.name;
         let take_off = match self.now {
             None => String::new(),
@@ -42,15 +62,7 @@ impl Table {
                 format!("DROP POLICY usual ON {table}; ALTER TABLE {table} DISABLE ROW LEVEL SECURITY;")
             }
         };
-        let put_on = match policy {
-            Policy::Protect => format!("SELECT bulkhead.protect('{table}');"),
-            Policy::Usual(qual) => format!(
-                "CREATE POLICY usual ON {table} USING ({qual}); ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;"
-            ),
-        };
         let script = format!("BEGIN; {take_off} {put_on} COMMIT;");
-        self.owner.try_run(&script).await.with_context(|| script.clone())?;
-        self.now = Some(policy);
-        Ok(())
+        self.owner.batch_execute(&script).await.with_context(|| script.clone())
     }
 }

@@ -3,10 +3,12 @@
 //! Each client is a session of its own that waits for every answer before it sends the next statement, as an application
 //! does. The sessions stay connected between slices, so a slice may be short and begins warm.
 
-use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use tokio::task::JoinSet;
 use tokio_postgres::Statement;
 
 use crate::Client;
@@ -19,15 +21,14 @@ pub struct Worker {
     /// What sets the tenant, for each of the tenants in turn.
     pub set_tenant: Vec<String>,
     /// The next transaction's number.
-    pub next: Cell<usize>,
+    pub next: AtomicUsize,
 }
 
 impl Worker {
     /// `BEGIN; SET LOCAL …; SELECT … by key; COMMIT`. The key is one of the tenant's: keys are dealt to tenants in turn.
     async fn transaction(&self, keys: usize) -> Result<()> {
-        let number = self.next.get();
         // A prime step visits keys far from each other, and in time all of them.
-        self.next.set(number + 7919);
+        let number = self.next.fetch_add(7919, Ordering::Relaxed);
         let key = number % keys;
         self.session.batch_execute("BEGIN").await?;
         self.session.batch_execute(&self.set_tenant[key % self.set_tenant.len()]).await?;
@@ -48,8 +49,16 @@ impl Worker {
 }
 
 /// Lets all workers run for this long and returns their transactions a second. `keys` keys are there, from 0.
-pub async fn slice(workers: &[Worker], keys: usize, length: Duration) -> Result<f64> {
+pub async fn slice(workers: &[Arc<Worker>], keys: usize, length: Duration) -> Result<f64> {
     let start = Instant::now();
-    let counts = all(workers.iter().map(|worker| worker.run_until(start + length, keys))).await?;
-    Ok(f64::from(counts.iter().sum::<u32>()) / start.elapsed().as_secs_f64())
+    let mut running = JoinSet::new();
+    for worker in workers {
+        let worker = Arc::clone(worker);
+        running.spawn(async move { worker.run_until(start + length, keys).await });
+    }
+    let mut count = 0;
+    while let Some(finished) = running.join_next().await {
+        count += finished??;
+    }
+    Ok(f64::from(count) / start.elapsed().as_secs_f64())
 }

@@ -76,7 +76,7 @@ const SHOP: About = About {
     latest: "SELECT organization_id, customer, product, total\n  FROM orders ORDER BY placed_at DESC LIMIT 50",
     insert: "INSERT INTO orders (customer, product, total)\nVALUES ('Zoe Z.', 'item 1', 9.90)",
     insert_for: "INSERT INTO orders (organization_id, customer, product, total)\nVALUES ('{}', 'Zoe Z.', 'item 1', 9.90)",
-    tenants: "SELECT id, name FROM organizations ORDER BY name",
+    tenants: "SELECT id, name FROM organizations ORDER BY id",
     script: include_str!("data/shop.sql"),
     counts: &[("organizations", "organizations"), ("inventory", "stock items"), ("orders", "orders")],
 };

@@ -9,23 +9,28 @@ use anyhow::{Result, bail};
 
 use super::packages;
 
-/// Makes sure that the bindings can be made, and that the linker is there.
-pub fn ensure() -> Result<()> {
-    let mut missing = Vec::new();
+/// What is missing of what the bindings and the linker need: the packages, and why.
+pub fn missing() -> (Vec<String>, Vec<&'static str>) {
+    let mut packages = Vec::new();
     let mut why = Vec::new();
     if !is_installed() {
-        missing.push("libclang-dev".to_string());
+        packages.push("libclang-dev".to_string());
         why.push("libclang is needed to read the server's headers");
     }
     if ["cc", "gcc", "clang"].iter().all(|name| packages::find_program(name).is_none()) {
-        missing.push("gcc".to_string());
-        missing.push("libc6-dev".to_string());
+        packages.extend(["gcc", "libc6-dev"].map(String::from));
         why.push("a C compiler is needed to link");
     }
-    if missing.is_empty() {
+    (packages, why)
+}
+
+/// Makes sure that a build has them.
+pub fn ensure() -> Result<()> {
+    let (packages, why) = missing();
+    if packages.is_empty() {
         return Ok(());
     }
-    packages::install(&missing, &why.join("; "))?;
+    packages::install(&packages, &why.join("; "))?;
     if !is_installed() {
         bail!("libclang is not found, even after installing libclang-dev; LIBCLANG_PATH names its directory");
     }

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::packages;
+use super::{libclang, packages};
 
 pub const SUPPORTED: std::ops::RangeInclusive<u32> = 14..=18;
 
@@ -75,7 +75,7 @@ pub fn ensure() -> Result<Postgres> {
         return Ok(found);
     }
     let servers = debian_servers();
-    let (packages, why) = match servers.first() {
+    let (mut packages, mut why) = match servers.first() {
         Some((major, _)) => (
             vec![format!("postgresql-server-dev-{major}")],
             format!("PostgreSQL {major} is installed without the headers that a build needs"),
@@ -85,6 +85,12 @@ pub fn ensure() -> Result<Postgres> {
             "there is no PostgreSQL 14 to 18 with server headers on this machine".to_string(),
         ),
     };
+    // Named at once, so that whoever installs by hand does it once.
+    let (others, reasons) = libclang::missing();
+    packages.extend(others);
+    for reason in reasons {
+        why = format!("{why}; {reason}");
+    }
     packages::install(&packages, &why)?;
     newest().ok_or_else(|| anyhow!("no PostgreSQL 14 to 18 with server headers, even after installing {packages:?}"))
 }

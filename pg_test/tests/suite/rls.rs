@@ -2,9 +2,10 @@
 
 mod fixture;
 mod protect;
+mod refusals;
 
 use libtest_mimic::Trial;
 
 pub fn tests() -> Vec<Trial> {
-    [protect::tests()].into_iter().flatten().collect()
+    [protect::tests(), refusals::tests()].into_iter().flatten().collect()
 }

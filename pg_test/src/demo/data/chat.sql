@@ -20,7 +20,7 @@ CREATE TABLE messages_2026_02 PARTITION OF messages FOR VALUES FROM ('2026-02-01
 INSERT INTO workspaces SELECT n, format('workspace %s', n) FROM generate_series(1, 8) AS n;
 
 INSERT INTO messages (workspace_id, author, body, sent_at)
-SELECT 1 + (n * 5 + n / 11) % 8,
+SELECT 1 + (n * 5 + n / 10) % 8,
        (ARRAY['agent','lead'])[1 + n % 2],
        (ARRAY['shall we talk on Monday?','what does it cost?','I will send the offer','call me back'])[1 + n % 4],
        timestamptz '2026-01-01 08:00+00' + n * interval '1 minute'

@@ -43,7 +43,7 @@ SELECT o.id,
        (ARRAY['paid','paid','paid','packed','sent'])[1 + n % 5],
        timestamptz '2026-01-01 08:00+00' + n * interval '30 seconds'
   FROM generate_series(1, 200000) AS n
-  JOIN numbered o ON o.number = (n * 17 + n / 7) % 40;
+  JOIN numbered o ON o.number = (n * 17 + n / 10) % 40;
 
 ALTER TABLE orders ADD PRIMARY KEY (organization_id, id);
 CREATE INDEX ON orders (organization_id, placed_at);

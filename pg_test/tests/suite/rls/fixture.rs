@@ -9,6 +9,7 @@ pub const B: &str = "b0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
 pub const OF_A: [&str; 3] = ["1", "2", "3"];
 pub const OF_B: [&str; 2] = ["4", "5"];
 pub const NOTHING: [&str; 0] = [];
+pub const NO_ROWS: [[&str; 0]; 0] = [];
 
 /// `tests!["theme": one, two]`: as the harness's own, named `rls::theme::one`, so that `cargo test rls::` runs them all.
 #[macro_export]

@@ -1,0 +1,2 @@
+//! context: what setting the tenant costs.
+fn main() {}
