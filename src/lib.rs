@@ -20,6 +20,7 @@ mod rls;
 /// Called by the server when the library is loaded, in the postmaster or in a backend.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
+    pg::library::silence_backtraces();
     pg::library::note();
     pg::settings::define();
     pg::transaction::register();

@@ -29,6 +29,22 @@ pub fn preloaded() -> bool {
     loaded() != Loaded::OnFirstUse
 }
 
+/// Turns Rust backtraces off in this library, whatever RUST_BACKTRACE says: pgrx would put them, with the paths of the
+/// machine that built it, into the DETAIL of errors that clients see.
+pub fn silence_backtraces() {
+    const VARIABLE: &str = "RUST_LIB_BACKTRACE";
+    let former = std::env::var_os(VARIABLE);
+    // SAFETY: a backend is one thread. The standard library reads the variable once, at the first capture, and remembers.
+    unsafe {
+        std::env::set_var(VARIABLE, "0");
+        let _ = std::backtrace::Backtrace::capture();
+        match former {
+            Some(value) => std::env::set_var(VARIABLE, value),
+            None => std::env::remove_var(VARIABLE),
+        }
+    }
+}
+
 /// Notes how the library is being loaded; from `_PG_init` only.
 pub fn note() {
     // SAFETY: reads plain variables of the server. A session preload comes before the session has any statement text.

@@ -15,29 +15,26 @@ pub struct Touched {
 
 /// Every relation of the statement whose privileges the server will check, in range-table order. Children that the
 /// planner added for a parent are left out: their parent stands for them.
-pub fn relations(statement: &pg_sys::PlannedStmt) -> Vec<Touched> {
+pub fn relations(statement: &pg_sys::PlannedStmt) -> impl Iterator<Item = Touched> {
     // SAFETY: the lists belong to the plan, which outlives this call, and hold nodes of the type their field says.
     unsafe {
         #[cfg(not(any(feature = "pg14", feature = "pg15")))]
         let permissions = list::cells(statement.permInfos);
-        list::cells(statement.rtable)
-            .iter()
-            .filter_map(|cell| {
-                let entry = &*cell.ptr_value.cast::<pg_sys::RangeTblEntry>();
-                if entry.rtekind != pg_sys::RTEKind::RTE_RELATION {
-                    return None;
-                }
-                #[cfg(any(feature = "pg14", feature = "pg15"))]
-                let as_role = (entry.requiredPerms != 0).then_some(entry.checkAsUser)?;
-                #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-                let as_role = {
-                    let index = (entry.perminfoindex as usize).checked_sub(1)?;
-                    (*permissions.get(index)?.ptr_value.cast::<pg_sys::RTEPermissionInfo>()).checkAsUser
-                };
-                let as_role = if as_role == pg_sys::InvalidOid { pg_sys::GetUserId() } else { as_role };
-                Some(Touched { relation: entry.relid, as_role })
-            })
-            .collect()
+        list::cells(statement.rtable).iter().filter_map(move |cell| {
+            let entry = &*cell.ptr_value.cast::<pg_sys::RangeTblEntry>();
+            if entry.rtekind != pg_sys::RTEKind::RTE_RELATION {
+                return None;
+            }
+            #[cfg(any(feature = "pg14", feature = "pg15"))]
+            let as_role = (entry.requiredPerms != 0).then_some(entry.checkAsUser)?;
+            #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+            let as_role = {
+                let index = (entry.perminfoindex as usize).checked_sub(1)?;
+                (*permissions.get(index)?.ptr_value.cast::<pg_sys::RTEPermissionInfo>()).checkAsUser
+            };
+            let as_role = if as_role == pg_sys::InvalidOid { pg_sys::GetUserId() } else { as_role };
+            Some(Touched { relation: entry.relid, as_role })
+        })
     }
 }
 

@@ -13,14 +13,23 @@ pub mod naked;
 mod shape;
 mod steps;
 
+use std::ffi::CStr;
+
 use pgrx::prelude::*;
 
-use crate::error::Result;
+use crate::error::{self, Result};
 use crate::pg::spi;
 
 ::pgrx::extension_sql_file!("../../sql/rls.sql", name = "rls", requires = ["context"]);
 
 type Lines = SetOfIterator<'static, String>;
+
+/// An argument that must not be NULL: a call that silently did nothing would leave a table open.
+fn given<T>(argument: Option<T>) -> Result<T> {
+    argument.ok_or_else(|| {
+        error::argument("the relation and the tenant column must not be NULL", "Name a table and its column.")
+    })
+}
 
 /// `protect(relation regclass, tenant_column name DEFAULT 'tenant_id')`: isolates the table's tenants, children included.
 ///
@@ -28,24 +37,24 @@ type Lines = SetOfIterator<'static, String>;
 /// the owner; 22023 no such column, an unfit type or relation; 55000 NULLs in the column, no index on a large table, or a parent that
 /// is not protected. Takes ACCESS EXCLUSIVE on the table and its children when there is anything to do.
 #[pg_extern(sql = false)]
-fn protect(relation: pg_sys::Oid, tenant_column: &std::ffi::CStr) -> Result<Lines> {
-    Ok(SetOfIterator::new(apply::protect(relation, &tenant_column.to_string_lossy())?))
+fn protect(relation: Option<pg_sys::Oid>, tenant_column: Option<&CStr>) -> Result<Lines> {
+    Ok(SetOfIterator::new(apply::protect(given(relation)?, &given(tenant_column)?.to_string_lossy())?))
 }
 
 /// `protect_plan(relation regclass, tenant_column name DEFAULT 'tenant_id')`: the statements that protect a table under load.
 ///
 /// Errors as protect(). Changes nothing and takes no lock.
 #[pg_extern(sql = false)]
-fn protect_plan(relation: pg_sys::Oid, tenant_column: &std::ffi::CStr) -> Result<Lines> {
-    Ok(SetOfIterator::new(apply::plan(relation, &tenant_column.to_string_lossy())?))
+fn protect_plan(relation: Option<pg_sys::Oid>, tenant_column: Option<&CStr>) -> Result<Lines> {
+    Ok(SetOfIterator::new(apply::plan(given(relation)?, &given(tenant_column)?.to_string_lossy())?))
 }
 
 /// `unprotect(relation regclass)`: the state that protect() or share() found. Returns the statements that it ran.
 ///
 /// Errors: 42501 not the owner; 55000 not registered, or registered through a parent. Takes ACCESS EXCLUSIVE.
 #[pg_extern(sql = false)]
-fn unprotect(relation: pg_sys::Oid) -> Result<Lines> {
-    Ok(SetOfIterator::new(apply::unprotect(relation)?))
+fn unprotect(relation: Option<pg_sys::Oid>) -> Result<Lines> {
+    Ok(SetOfIterator::new(apply::unprotect(given(relation)?)?))
 }
 
 /// `unprotect_all()`: unprotect() for every registered table. Errors and locks as unprotect().
@@ -63,8 +72,8 @@ fn unprotect_all() -> Result<Lines> {
 ///
 /// Returns the statements that it ran. Errors: 42501 not the owner; 22023 an unfit relation; 55000 a child table. Takes ACCESS EXCLUSIVE.
 #[pg_extern(sql = false)]
-fn share(relation: pg_sys::Oid) -> Result<Lines> {
-    Ok(SetOfIterator::new(apply::share(relation)?))
+fn share(relation: Option<pg_sys::Oid>) -> Result<Lines> {
+    Ok(SetOfIterator::new(apply::share(given(relation)?)?))
 }
 
 /// Event trigger at the end of table DDL: partitions and children of protected tables become protected, renames are followed.

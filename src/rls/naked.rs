@@ -13,6 +13,10 @@ use crate::pg::{library, registry, security};
 pub fn check(touched: &Touched) {
     let Some(key) = registry::find(touched.relation).and_then(|entry| entry.key) else { return };
     let (none, fits) = state::with_tenant(|tenant| (tenant.is_none(), key.fits(tenant)));
+    if fits {
+        state::touch();
+        return;
+    }
     if !security::rls_binds(touched.relation, touched.as_role) {
         // What row level security does not bind runs without a tenant too: migrations, and referential integrity.
         if !none {
@@ -20,7 +24,7 @@ pub fn check(touched: &Touched) {
         }
         return;
     }
-    if fits || !library::preloaded() || missing_context() == MissingContext::Empty {
+    if !library::preloaded() || missing_context() == MissingContext::Empty {
         state::touch();
         return;
     }

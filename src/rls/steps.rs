@@ -79,7 +79,7 @@ impl Border<'_> {
 pub fn lacks_index(root: &Facts, children: &[&Facts]) -> bool {
     let partitions_have = root.partitioned && children.iter().any(|child| !child.partitioned);
     let all_have = children.iter().filter(|child| !child.partitioned).all(|child| child.indexed);
-    !root.indexed && !(partitions_have && all_have)
+    !(root.indexed || partitions_have && all_have)
 }
 
 /// The statements for one table. `parent` is the root of its tree, whose own statements reach it for what recurses.

@@ -38,7 +38,13 @@ fn ticks(low: f64, high: f64, count: u32) -> Vec<f64> {
 /// With as many digits as tell it from its neighbour.
 fn tick_label(tick: f64, all: &[f64]) -> String {
     let step = all.windows(2).next().map_or(1.0, |pair| pair[1] - pair[0]);
-    let digits = if step >= 1.0 { 0 } else if step >= 0.0999 { 1 } else { 2 };
+    let digits = if step >= 1.0 {
+        0
+    } else if step >= 0.0999 {
+        1
+    } else {
+        2
+    };
     format!("{tick:.digits$}")
 }
 

@@ -27,7 +27,8 @@ pub async fn of(session: &Client) -> Result<Memory> {
 fn private(process: i32) -> Result<u64> {
     let path = format!("/proc/{process}/status");
     let status = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-    let kilobytes = status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.strip_suffix("kB")?.trim().parse().ok());
+    let kilobytes =
+        status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.strip_suffix("kB")?.trim().parse().ok());
     let kilobytes: u64 = kilobytes.with_context(|| format!("{path} does not say RssAnon"))?;
     Ok(kilobytes * 1024)
 }

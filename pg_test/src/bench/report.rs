@@ -172,8 +172,7 @@ impl Report {
             }
         }
         let join = |cells: &[String; 6]| {
-            let padded: Vec<String> =
-                cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+            let padded: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
             format!("  {}", padded.join("   ")).trim_end().to_string()
         };
         let mut text = format!("{}: {}\n{}\n", self.feature, self.title, self.conditions.describe());

@@ -111,8 +111,10 @@ fn id(what: &str, name: &str) -> Option<u32> {
 }
 
 fn make_temporary(another_user: bool) -> Result<PathBuf> {
-    let wanted = std::env::temp_dir();
-    let base = if is_fit(&wanted, another_user) { wanted } else { PathBuf::from("/tmp") };
+    // A process's program is known by its real path, so the directory has to be as well.
+    let real = |path: PathBuf| path.canonicalize().unwrap_or(path);
+    let wanted = real(std::env::temp_dir());
+    let base = if is_fit(&wanted, another_user) { wanted } else { real(PathBuf::from("/tmp")) };
     for _ in 0..100 {
         let random = RandomState::new().hash_one(std::process::id());
         let dir = base.join(format!("bulkhead-{:08x}", random & 0xffff_ffff));

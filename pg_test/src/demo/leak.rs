@@ -7,7 +7,7 @@ use super::crowd::{self, Crowd};
 use super::paint::number;
 use super::products::{PAGE, Product};
 use super::session::Row;
-use super::story::{Story, count};
+use super::story::{Story, count, short_id};
 
 /// Rows of the first page that are printed.
 const SHOWN: usize = 5;
@@ -25,17 +25,14 @@ pub async fn play(tour: &mut Tour) -> Result<()> {
     ));
     let rows = story.run(app, shop.latest).await?;
     let shown: Vec<Row> = rows.iter().take(SHOWN).map(|row| with_owner(row, shop)).collect();
-    story.table(&["organization_id", "customer", "product", "total", "(whose order it is)"], &shown);
+    story.table(&["organization_id", "customer", "product", "total", "(whose it is)"], &shown);
     story.faint(&format!("… {} more", rows.len() - shown.len()));
-    story.gap();
     check(story, shop, &rows)?;
-    story.gap();
 
     story.say("The same slip in the other two products:");
     for product in [&products.field_service, &products.chat] {
         let rows = story.run(app, product.latest).await?;
         check(story, product, &rows)?;
-        story.gap();
     }
 
     story.say(&format!(
@@ -61,7 +58,7 @@ fn check(story: &mut Story, product: &Product, rows: &[Row]) -> Result<()> {
     story.check(
         rows.len() == PAGE && foreign > 0,
         &format!(
-            "{foreign} of the {} shown to {} belong to somebody else; no error, no warning",
+            "{foreign} of the {} shown to {} belong to somebody else",
             count(rows.len() as u64, "row"),
             product.me.name
         ),
@@ -74,7 +71,7 @@ fn with_owner(row: &Row, product: &Product) -> Row {
     let mut shown = row.clone();
     let owner = product.tenants.iter().find(|tenant| row.first() == Some(&tenant.id));
     if let Some(id) = shown.first_mut() {
-        *id = id.chars().take(8).collect::<String>() + "…";
+        *id = short_id(id);
     }
     shown.push(owner.map_or_else(String::new, |tenant| tenant.name.clone()));
     shown

@@ -65,11 +65,11 @@ async fn opening(database: Database) -> Result<Tour> {
     let (major, minor) = version.split_at(version.len().saturating_sub(4));
     let minor: u32 = minor.parse().with_context(|| format!("the server's version is {version:?}"))?;
 
-    println!("\n{}: many tenants in one database, each behind a wall of its own.\n", story.paint().bold("Bulkhead"));
+    story.title("Bulkhead", "many tenants in one database, each behind a wall of its own.");
     story.say(&format!(
-        "This is a real PostgreSQL {major}.{minor}, made for this tour and deleted after it. All SQL that you see is run. \
-         The role `owner` owns the tables; `app` is what the applications log in as. Neither is a superuser. \
-         Three products share the database:"
+        "This is a real PostgreSQL {major}.{minor}, made for this tour and deleted after it. Every statement is really run, \
+         and every ✓ was really checked. `owner` owns the tables, `app` is what the applications log in as; neither is a \
+         superuser. Three products live here:"
     ));
     let products = products::load(&mut story, &owner).await?;
     Ok(Tour { story, database, products, owner, app })

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use super::paint::number;
 use super::progress;
 use super::session::Session;
-use super::story::{Story, count, duration};
+use super::story::{Story, count};
 
 /// How many rows the query on a product's first page asks for.
 pub const PAGE: usize = 50;
@@ -148,7 +148,7 @@ pub async fn load(story: &mut Story, owner: &Session) -> Result<Products> {
     for about in [&SHOP, &FIELD_SERVICE, &CHAT] {
         let start = Instant::now();
         progress::during(owner.rows(about.script), || format!("loading the data: {}", about.name)).await?;
-        let time = duration(start.elapsed());
+        let time = format!("{:.1} s", start.elapsed().as_secs_f64());
         let mut holds = Vec::new();
         for (table, what) in about.counts {
             let rows = owner.number(&format!("SELECT count(*) FROM {table}")).await?;
@@ -160,7 +160,6 @@ pub async fn load(story: &mut Story, owner: &Session) -> Result<Products> {
     let copies = owner.rows(include_str!("data/comparison.sql"));
     progress::during(copies, || "copying the orders, to compare with later".into()).await.context("copying orders")?;
     story.table(&["product", "tenant id", "holds", "loaded in"], &lines);
-    story.gap();
     story.check(
         total >= 100_000,
         &format!("{} are loaded, all tenants side by side", count(total, "row")),

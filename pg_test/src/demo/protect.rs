@@ -13,166 +13,190 @@ const TABLES: [(&str, &str); 8] = [
     ("orders", "organization_id"),
     ("inventory", "organization_id"),
     ("organizations", "id"),
-    ("companies", "id"),
     ("jobs", "company_id"),
     ("service_calls", "company_id"),
-    ("workspaces", "id"),
+    ("companies", "id"),
     ("messages", "workspace_id"),
+    ("workspaces", "id"),
 ];
 
 pub async fn play(tour: &mut Tour) -> Result<()> {
     tour.story.scene("One call for each table");
     protect(&mut tour.story, &tour.owner).await?;
-    reads(tour).await?;
-    writes(tour).await?;
-    partitions(tour).await
+    no_tenant(tour).await?;
+    own_rows_only(tour).await?;
+    foreign_writes(tour).await?;
+    careless_writes(tour).await?;
+    partitions(tour).await?;
+    limits(tour).await
 }
 
 async fn protect(story: &mut Story, owner: &Session) -> Result<()> {
     story.say("The owner of the tables calls one function for each of them. It says what it did:");
-    for (i, (table, column)) in TABLES.into_iter().enumerate() {
-        let done = story.run(owner, &format!("SELECT bulkhead.protect('{table}', '{column}')")).await?;
-        ensure!(!done.is_empty(), "protect('{table}') says that it did nothing");
-        if i > 0 {
-            story.faint(&format!("{} like these", count(done.len() as u64, "statement")));
-            continue;
-        }
-        for line in done.iter().flatten() {
+    let calls = TABLES.map(|(table, column)| format!("SELECT bulkhead.protect('{table}', '{column}')"));
+    let (first, others) = (&calls[..1], &calls[1..]);
+    for call in first {
+        for line in story.run(owner, call).await?.iter().flatten() {
             story.faint(line);
         }
     }
-    story.gap();
+    story.statement(owner.role(), &others.join(";\n"));
+    let mut ran = 0;
+    for call in others {
+        ran += owner.rows(call).await?.len();
+    }
+    story.faint(&format!("{ran} statements of the same kind"));
+
     let listed = owner.number("SELECT count(*) FROM bulkhead.protected_tables").await?;
     let mut again = 0;
-    for (table, column) in TABLES {
-        again += owner.rows(&format!("SELECT bulkhead.protect('{table}', '{column}')")).await?.len();
+    for call in &calls {
+        again += owner.rows(call).await?.len();
     }
     story.check(
         listed > TABLES.len() as u64 && again == 0,
         &format!("{listed} tables are protected, partitions included; a second call finds nothing left to do"),
         &format!("{listed} tables are listed as protected, and calling again ran {again} statements"),
-    )?;
-    story.gap();
-    Ok(())
+    )
 }
 
-async fn reads(tour: &mut Tour) -> Result<()> {
+async fn no_tenant(tour: &mut Tour) -> Result<()> {
     let Tour { story, products, app, .. } = tour;
-    story.say("Now the very same query, still without its WHERE. First by somebody who also forgot to say for whom:");
-    let shop = &products.shop;
-    let error = story.refused(app, shop.latest).await?;
-    let hint = error.hint().unwrap_or_default();
-    story.check(
-        error.message().contains("orders") && hint.contains("SET LOCAL bulkhead.tenant_context"),
-        "Refused, with the name of the table and what to do",
-        "the error does not name the table, or its hint does not say what to do",
-    )?;
-    for product in [&products.field_service, &products.chat] {
-        app.refused(product.latest).await?;
+    story.say("Now the very same query, still without its WHERE. First from somebody who does not say for whom:");
+    let mut refused = 0;
+    for (i, product) in products.all().into_iter().enumerate() {
+        let error = match i {
+            0 => story.refused(app, product.latest).await?,
+            _ => app.refused(product.latest).await?,
+        };
+        let hint = error.hint().unwrap_or_default();
+        let is_helpful = error.message().contains(product.table) && hint.contains("SET LOCAL bulkhead.tenant_context");
+        refused += usize::from(is_helpful);
     }
     story.claim(
-        true,
-        "A query that names no tenant is an error; for uuid, text and bigint tenants alike",
-        "a query without a tenant was not refused",
-    )?;
-    story.gap();
+        refused == products.all().len(),
+        "A query that names no tenant is an error that says what to do; for uuid, text and bigint tenants",
+        "an error does not name the table, or its hint does not say what to do",
+    )
+}
 
+async fn own_rows_only(tour: &mut Tour) -> Result<()> {
+    let Tour { story, products, app, .. } = tour;
     story.say("Then as it should be: each transaction says for whom it works.");
+    let mut exact = 0;
     for product in products.all() {
-        own_rows_only(story, app, product).await?;
+        let me = &product.me;
+        let transaction = as_tenant(product, &format!("{};\nCOMMIT", product.latest));
+        let page = story.run(app, &transaction).await?;
+        let visible =
+            app.number(&as_tenant(product, &format!("SELECT count(*) FROM {}; COMMIT", product.table))).await?;
+        let foreign = page.iter().filter(|row| row.first() != Some(&me.id)).count();
+        let holds = page.len() == PAGE && foreign == 0 && visible == product.own_rows;
+        story.check(
+            holds,
+            &format!(
+                "{}: {} on the page, {foreign} of others; {} of {} {} can be seen",
+                me.name,
+                count(page.len() as u64, "row"),
+                number(visible),
+                number(product.rows),
+                product.table
+            ),
+            &format!("{foreign} rows of others on the page; {visible} rows visible, {} are theirs", product.own_rows),
+        )?;
+        exact += usize::from(holds);
     }
     story.claim(
-        true,
-        "With a tenant, the query that forgot its WHERE shows this tenant's rows: all of them, and no others",
-        "a page showed rows of others",
-    )?;
-    story.gap();
-    Ok(())
+        exact == products.all().len(),
+        "With a tenant, the query that forgot its WHERE shows all rows of that tenant, and no others",
+        "that held for some of the products only",
+    )
 }
 
-/// The transaction of one tenant: its page, and the number of all rows that it can see.
-async fn own_rows_only(story: &mut Story, app: &Session, product: &Product) -> Result<()> {
-    let me = &product.me;
-    let begin = format!("BEGIN;\nSET LOCAL bulkhead.tenant_context = '{}'", me.id);
-    story.statement(app.role(), &format!("{begin};\n{};\nCOMMIT", product.latest));
-    let page = app.rows(&format!("{begin};\n{};\nCOMMIT", product.latest)).await?;
-    let visible = app.number(&format!("{begin}; SELECT count(*) FROM {}; COMMIT", product.table)).await?;
-    let foreign = page.iter().filter(|row| row.first() != Some(&me.id)).count();
-    story.check(
-        page.len() == PAGE && foreign == 0 && visible == product.own_rows,
-        &format!(
-            "{}: {} on the page, {foreign} of others; {} of {} {} can be seen",
-            me.name,
-            count(page.len() as u64, "row"),
-            number(visible),
-            number(product.rows),
-            product.table
-        ),
-        &format!("{foreign} rows of others on the page; {visible} rows visible, {} are theirs", product.own_rows),
-    )?;
-    story.gap();
-    Ok(())
-}
-
-async fn writes(tour: &mut Tour) -> Result<()> {
+async fn foreign_writes(tour: &mut Tour) -> Result<()> {
     let Tour { story, products, app, .. } = tour;
     let shop = &products.shop;
     story.say(&format!("Writing, as {}. First into the shop of {}:", shop.me.name, shop.other.name));
+    let mut refused = 0;
     for (i, product) in products.all().into_iter().enumerate() {
-        let sql = as_tenant(product, &product.insert_for_other());
-        let error = if i == 0 { story.refused(app, &sql).await? } else { app.refused(&sql).await? };
-        ensure!(error.message().contains(product.table), "refused, but not for {}: {error}", product.table);
+        let insert = as_tenant(product, &product.insert_for_other());
+        let error = match i {
+            0 => story.refused(app, &insert).await?,
+            _ => app.refused(&insert).await?,
+        };
+        refused +=
+            usize::from(error.message().contains("row-level security") && error.message().contains(product.table));
     }
-    story.claim(true, "A row for another tenant is refused, in all three products", "it was written")?;
-    story.gap();
-
-    story.say("Then an UPDATE and a DELETE that forgot their WHERE, too:");
-    let update = as_tenant(shop, "UPDATE orders SET status = 'cancelled'");
-    story.statement(app.role(), &update);
-    let changed = app.changed(&update).await?;
-    app.rows("ROLLBACK").await?;
-    story.faint(&format!("UPDATE {changed}"));
-    let delete = as_tenant(shop, "DELETE FROM orders");
-    story.statement(app.role(), &delete);
-    let deleted = app.changed(&delete).await?;
-    app.rows("ROLLBACK").await?;
-    story.faint(&format!("DELETE {deleted}"));
-    story.gap();
-    story.check(
-        changed == shop.own_rows && deleted == shop.own_rows,
-        &format!("Each reached their own {} orders, not all {} (both rolled back)", number(changed), number(shop.rows)),
-        &format!("{changed} rows were updated and {deleted} deleted, {} are theirs", shop.own_rows),
-    )?;
-
-    let insert = format!("{} RETURNING organization_id", shop.insert);
-    let given = app.value(&as_tenant(shop, &insert)).await?;
-    app.rows("ROLLBACK").await?;
-    story.check(
-        given == shop.me.id,
-        "A new row that does not say whose it is becomes theirs",
-        &format!("it became {given:?}"),
-    )?;
-    story.gap();
-    Ok(())
+    story.claim(
+        refused == products.all().len(),
+        "A new row for another tenant is refused, in all three products",
+        "an insert was refused for another reason",
+    )
 }
 
-fn as_tenant(product: &Product, sql: &str) -> String {
-    format!("BEGIN;\nSET LOCAL bulkhead.tenant_context = '{}';\n{sql}", product.me.id)
+async fn careless_writes(tour: &mut Tour) -> Result<()> {
+    let Tour { story, products, app, .. } = tour;
+    let shop = &products.shop;
+    story.say("Then an UPDATE and a DELETE that forgot their WHERE, too:");
+    let mut reached = Vec::new();
+    for (verb, sql) in [("UPDATE", "UPDATE orders SET status = 'cancelled'"), ("DELETE", "DELETE FROM orders")] {
+        let begin = as_tenant(shop, sql);
+        story.statement(app.role(), &format!("{begin};\nROLLBACK"));
+        let rows = app.changed(&begin).await?;
+        app.rows("ROLLBACK").await?;
+        story.faint(&format!("{verb} {rows}"));
+        reached.push(rows);
+    }
+    story.claim(
+        reached.iter().all(|rows| *rows == shop.own_rows),
+        &format!(
+            "A careless UPDATE or DELETE reaches their own {} orders, not all {}",
+            number(shop.own_rows),
+            number(shop.rows)
+        ),
+        &format!("{reached:?} rows were reached, {} are theirs", shop.own_rows),
+    )?;
+
+    let mut theirs = 0;
+    for product in products.all() {
+        let insert = format!("{} RETURNING {}", product.insert, product.column);
+        theirs += usize::from(app.value(&as_tenant(product, &insert)).await? == product.me.id);
+        app.rows("ROLLBACK").await?;
+    }
+    story.check(
+        theirs == products.all().len(),
+        "And an INSERT that does not say whose row it is makes it theirs",
+        "a row got another tenant",
+    )
 }
 
 async fn partitions(tour: &mut Tour) -> Result<()> {
     let Tour { story, owner, app, .. } = tour;
     story.say("Next month somebody adds a partition, and somebody else reads it directly:");
-    story
-        .run(
-            owner,
-            "CREATE TABLE messages_2026_03 PARTITION OF messages\n  FOR VALUES FROM ('2026-03-01+00') TO ('2026-04-01+00')",
-        )
-        .await?;
-    let error = story.refused(app, "SELECT count(*) FROM messages_2026_03").await?;
+    let partition = "CREATE TABLE messages_2026_03 PARTITION OF messages\n  \
+                     FOR VALUES FROM ('2026-03-01+00') TO ('2026-04-01+00')";
+    story.run(owner, partition).await?;
+    let error = story.refused_again(app, "SELECT count(*) FROM messages_2026_03").await?;
     story.claim(
         error.message().contains("messages_2026_03"),
-        "Partitions that come later are protected from their first moment",
+        "A partition that is added later is protected from the start",
         &format!("it was refused for another reason: {error}"),
     )
+}
+
+/// What this version does not promise; said here because a visitor has to know it.
+async fn limits(tour: &mut Tour) -> Result<()> {
+    let Tour { story, database, products, .. } = tour;
+    for role in ["svc", "postgres"] {
+        let seen = Session::open(database, role).await?.number("SELECT count(*) FROM orders").await?;
+        ensure!(seen == products.shop.rows, "{role} does not see all orders any more: update the text of this limit");
+    }
+    story.aside(
+        "The limit of this version: like all row level security, it does not bind superusers and roles with BYPASSRLS. \
+         Let the application log in as a plain role.",
+    );
+    Ok(())
+}
+
+fn as_tenant(product: &Product, sql: &str) -> String {
+    format!("BEGIN;\nSET LOCAL bulkhead.tenant_context = '{}';\n{sql}", product.me.id)
 }

@@ -3,6 +3,7 @@
 //! Its promise: a line with a ✓ was checked a moment before. A check that does not hold prints ✗ with what was seen
 //! instead and ends the demo with an error, so no later line can claim anything.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -11,8 +12,9 @@ use tokio_postgres::error::DbError;
 use super::paint::{LINE, PROSE, Paint, cut, number, wrap};
 use super::session::{Row, Session};
 
-/// Of a long statement these many lines are shown.
-const SQL_LINES: usize = 12;
+/// Statements and results stand behind the name of the role.
+const INDENT: usize = 10;
+const UUID: usize = 36;
 
 pub struct Story {
     paint: Paint,
@@ -20,11 +22,27 @@ pub struct Story {
     scenes: usize,
     checks: usize,
     claims: Vec<String>,
+    last: Cell<Last>,
+}
+
+/// What was printed last: it decides where an empty line helps the eye.
+#[derive(Clone, Copy, PartialEq)]
+enum Last {
+    Nothing,
+    Text,
+    Check,
 }
 
 impl Story {
     pub fn begin() -> Self {
-        Self { paint: Paint::for_stdout(), began: Instant::now(), scenes: 0, checks: 0, claims: Vec::new() }
+        Self {
+            paint: Paint::for_stdout(),
+            began: Instant::now(),
+            scenes: 0,
+            checks: 0,
+            claims: Vec::new(),
+            last: Cell::new(Last::Text),
+        }
     }
 
     pub fn paint(&self) -> Paint {
@@ -40,23 +58,47 @@ impl Story {
 
     fn heading(&self, title: &str) {
         let rule = "─".repeat(PROSE.saturating_sub(title.chars().count() + 4));
-        println!("\n\n{} {} {}\n", self.paint.dim("──"), self.paint.bold(title), self.paint.dim(&rule));
+        self.part();
+        println!();
+        self.line(&format!("{} {} {}", self.paint.dim("──"), self.paint.bold(title), self.paint.dim(&rule)));
+        self.part();
+    }
+
+    fn line(&self, text: &str) {
+        println!("{text}");
+        self.last.set(Last::Text);
+    }
+
+    /// An empty line, unless there is one already.
+    fn part(&self) {
+        if self.last.replace(Last::Nothing) != Last::Nothing {
+            println!();
+        }
+    }
+
+    /// The name of the play.
+    pub fn title(&self, name: &str, rest: &str) {
+        self.part();
+        self.line(&format!("{}: {rest}", self.paint.bold(name)));
+        self.part();
     }
 
     /// A paragraph.
     pub fn say(&self, text: &str) {
+        self.part();
         for line in wrap(text, PROSE) {
-            println!("{line}");
+            self.line(&line);
         }
-        println!();
+        self.part();
     }
 
     /// A paragraph in small print.
     pub fn aside(&self, text: &str) {
-        for line in wrap(text, PROSE - 2) {
-            println!("  {}", self.paint.dim(&line));
+        self.part();
+        for line in wrap(text, PROSE - 4) {
+            self.line(&format!("    {}", self.paint.dim(&line)));
         }
-        println!();
+        self.part();
     }
 
     /// Shows a statement and then runs it: what is printed is what ran, shortened where it is long.
@@ -65,62 +107,66 @@ impl Story {
         session.rows(sql).await
     }
 
-    /// Shows and runs a statement that has to be refused with 42501; prints the error.
+    /// Shows and runs a statement that has to be refused with 42501; prints the whole error.
     pub async fn refused(&self, session: &Session, sql: &str) -> Result<DbError> {
         self.statement(session.role(), sql);
         let error = session.refused(sql).await?;
-        self.error(&error);
+        self.field("ERROR", error.message());
+        self.field("SQLSTATE", error.code().code());
+        self.field("DETAIL", error.detail().unwrap_or_default());
+        self.field("HINT", error.hint().unwrap_or_default());
+        self.part();
+        Ok(error)
+    }
+
+    /// The same for an error that was printed before in full.
+    pub async fn refused_again(&self, session: &Session, sql: &str) -> Result<DbError> {
+        self.statement(session.role(), sql);
+        let error = session.refused(sql).await?;
+        self.field("ERROR", error.message());
+        self.part();
         Ok(error)
     }
 
     /// Only shows a statement; for those that run on many connections or many times.
     pub fn statement(&self, role: &str, sql: &str) {
-        let lines: Vec<&str> = sql.lines().collect();
-        for (i, line) in lines.iter().take(SQL_LINES).enumerate() {
-            let role = if i == 0 { role } else { "" };
-            println!("{} {}", self.paint.dim(&format!("{role:>7} │")), self.paint.sql(&cut(line, LINE - 10)));
+        if self.last.get() == Last::Check {
+            self.part();
         }
-        if lines.len() > SQL_LINES {
-            println!("{}", self.paint.dim(&format!("        │ … {} more lines", lines.len() - SQL_LINES)));
+        let sql = shorten_uuids(sql);
+        let lines: Vec<&str> = sql.lines().collect();
+        for (i, line) in lines.iter().enumerate() {
+            let role = if i == 0 { role } else { "" };
+            let is_open_end = i + 1 == lines.len() && !line.ends_with(';') && !line.contains("--");
+            let end = if is_open_end { ";" } else { "" };
+            let text = cut(&format!("{line}{end}"), LINE - INDENT);
+            self.line(&format!("{} {}", self.paint.dim(&format!("{role:>7} │")), self.paint.sql(&text)));
         }
     }
 
     /// A line of a result.
     pub fn output(&self, line: &str) {
-        println!("          {}", cut(line, LINE - 10));
+        self.line(&format!("{:INDENT$}{}", "", cut(line, LINE - INDENT)));
     }
 
-    /// A line of a result that matters less.
-    pub fn faint(&self, line: &str) {
-        println!("          {}", self.paint.dim(&cut(line, LINE - 10)));
-    }
-
-    pub fn gap(&self) {
-        println!();
-    }
-
-    fn error(&self, error: &DbError) {
-        let fields = [
-            ("ERROR", Some(error.message())),
-            ("SQLSTATE", Some(error.code().code())),
-            ("DETAIL", error.detail()),
-            ("HINT", error.hint()),
-        ];
-        for (name, text) in fields {
-            for (i, line) in wrap(text.unwrap_or_default(), PROSE - 20).iter().enumerate() {
-                if line.is_empty() {
-                    continue;
-                }
-                let name = if i == 0 { name } else { "" };
-                let name = if name == "ERROR" {
-                    self.paint.bad(&format!("{name:<9}"))
-                } else {
-                    self.paint.dim(&format!("{name:<9}"))
-                };
-                println!("          {name} {line}");
-            }
+    /// A result that matters less, in full.
+    pub fn faint(&self, text: &str) {
+        for (i, line) in wrap(text, LINE - INDENT - 4).iter().enumerate() {
+            let margin = if i == 0 { INDENT } else { INDENT + 4 };
+            self.line(&format!("{:margin$}{}", "", self.paint.dim(line)));
         }
-        println!();
+    }
+
+    /// A field of an error.
+    fn field(&self, name: &str, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        for (i, line) in wrap(text, PROSE - 2 * INDENT).iter().enumerate() {
+            let name = format!("{:<9}", if i == 0 { name } else { "" });
+            let name = if name.starts_with("ERROR") { self.paint.bad(&name) } else { self.paint.dim(&name) };
+            self.line(&format!("{:INDENT$}{name} {line}", ""));
+        }
     }
 
     /// A small table. Columns of numbers stand to the right.
@@ -141,7 +187,7 @@ impl Story {
             padded.collect::<Vec<_>>().join("  ").trim_end().to_string()
         };
         let headline = line(headers.iter().map(ToString::to_string).collect());
-        self.faint(&headline);
+        self.output(&self.paint.dim(&headline));
         for row in rows {
             self.output(&line((0..headers.len()).map(|column| cell(row, column)).collect()));
         }
@@ -150,14 +196,12 @@ impl Story {
     /// Something that has to be true for the story to go on.
     pub fn check(&mut self, holds: bool, claim: &str, otherwise: &str) -> Result<()> {
         if !holds {
-            println!("  {} {claim}", self.paint.bad("✗"));
+            self.part();
+            self.line(&format!("  {} {claim}", self.paint.bad("✗")));
             bail!("this did not happen: {claim}\n  {otherwise}");
         }
         self.checks += 1;
-        let lines = wrap(claim, PROSE);
-        for (i, line) in lines.iter().enumerate() {
-            println!("  {} {line}", if i == 0 { self.paint.good("✓") } else { " ".to_string() });
-        }
+        self.proved(claim);
         Ok(())
     }
 
@@ -168,42 +212,79 @@ impl Story {
         Ok(())
     }
 
-    /// The last page.
+    fn proved(&self, claim: &str) {
+        if self.last.get() != Last::Check {
+            self.part();
+        }
+        for (i, line) in wrap(claim, PROSE).iter().enumerate() {
+            let mark = if i == 0 { self.paint.good("✓") } else { " ".to_string() };
+            self.line(&format!("  {mark} {line}"));
+        }
+        self.last.set(Last::Check);
+    }
+
+    /// The last page. `kept`: the server stays.
     pub fn end(&self, kept: bool) {
         self.heading("What you have just seen");
         for claim in &self.claims {
-            for (i, line) in wrap(claim, PROSE).iter().enumerate() {
-                println!("  {} {line}", if i == 0 { self.paint.good("✓") } else { " ".to_string() });
-            }
+            self.proved(claim);
         }
+        self.part();
         let seconds = self.began.elapsed().as_secs_f64();
-        println!("\n  {}\n", self.paint.dim(&format!("{} checks, all held, in {seconds:.1} s.", self.checks)));
-        println!("{}\n", self.paint.bold("How to go on"));
-        let keep = if kept {
-            ("psql", "this server stays: the command is below. Try \\d orders, SELECT * FROM bulkhead.status();")
+        self.line(&self.paint.dim(&format!("  {} checks, and all of them held; {seconds:.1} s.", self.checks)));
+        self.part();
+        self.line(&self.paint.bold("How to go on"));
+        self.part();
+        let look = if kept {
+            ("psql", "the server stays: see the command below. Begin with SELECT * FROM bulkhead.status();")
         } else {
-            ("KEEP=1 cargo run", "the same, and the server stays; prints how to look around in it with psql")
+            ("KEEP=1 cargo run", "the same again, but the server stays, and you can look around in it with psql")
         };
         let ways = [
-            ("README.md", "a tour in SQL, and how to install Bulkhead into your own server"),
-            keep,
-            ("cargo test", "proves much more than this page"),
-            ("cargo bench", "measures the cost properly"),
+            look,
+            ("README.md", "a tour in SQL, and how to install Bulkhead into a server of yours"),
+            ("cargo test", "proves far more than this page"),
+            ("cargo bench", "measures what it costs"),
         ];
         for (command, what) in ways {
-            println!("  {} {what}", self.paint.sql(&format!("{command:<17}")));
+            self.line(&format!("  {} {what}", self.paint.sql(&format!("{command:<17}"))));
         }
-        println!();
+        self.part();
     }
 }
 
-/// `12.3 ms` or `1.2 s`.
+/// Uuids in a statement, cut to what a person compares.
+fn shorten_uuids(sql: &str) -> String {
+    let quoted = sql.split('\'').enumerate().map(|(i, part)| {
+        let is_uuid = part.len() == UUID && part.chars().all(|c| c == '-' || c.is_ascii_hexdigit());
+        let quote = if i == 0 { "" } else { "'" };
+        if is_uuid { format!("{quote}{}", short_id(part)) } else { format!("{quote}{part}") }
+    });
+    quoted.collect()
+}
+
+/// The beginning of an id that is long.
+pub fn short_id(id: &str) -> String {
+    cut(id, 9)
+}
+
+/// In milliseconds.
 pub fn duration(time: Duration) -> String {
-    let ms = time.as_secs_f64() * 1000.0;
-    if ms < 1000.0 { format!("{ms:.1} ms") } else { format!("{:.1} s", ms / 1000.0) }
+    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
 
 /// `1 row`, `2,000 rows`.
 pub fn count(value: u64, one: &str) -> String {
     format!("{} {one}{}", number(value), if value == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_quoted_uuids_are_shortened() {
+        let sql = "WHERE a = '0cc35a9b-f980-756a-ba69-1d1dfcee4e27' OR b = 'all_county' -- it's";
+        assert_eq!(shorten_uuids(sql), "WHERE a = '0cc35a9b…' OR b = 'all_county' -- it's");
+    }
 }

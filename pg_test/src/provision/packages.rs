@@ -6,6 +6,7 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
 
@@ -58,7 +59,7 @@ pub fn install(packages: &[String], why: &str) -> Result<()> {
     if packages.iter().any(|name| is_server(name)) {
         progress::say("the server package may also make an empty cluster `main`; it is not used");
     }
-    apt("updating the package lists", &["update"], sudo)?;
+    update_lists(sudo)?;
     let mut arguments = vec!["install", "-y", "--no-install-recommends"];
     arguments.extend(packages.iter().map(String::as_str));
     apt("installing packages", &arguments, sudo)
@@ -66,6 +67,16 @@ pub fn install(packages: &[String], why: &str) -> Result<()> {
 
 fn is_server(package: &str) -> bool {
     package.strip_prefix("postgresql-").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Once in a process is enough.
+fn update_lists(sudo: bool) -> Result<()> {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if !DONE.load(Ordering::Relaxed) {
+        apt("updating the package lists", &["update"], sudo)?;
+        DONE.store(true, Ordering::Relaxed);
+    }
+    Ok(())
 }
 
 fn apt(title: &str, arguments: &[&str], sudo: bool) -> Result<()> {
@@ -87,7 +98,7 @@ fn apt(title: &str, arguments: &[&str], sudo: bool) -> Result<()> {
 pub fn default_server() -> Vec<String> {
     // Without package lists the metapackages name the same thing less exactly.
     if is_root() && default_major().is_none() && find_program("apt-get").is_some() {
-        apt("updating the package lists", &["update"], false).ok();
+        update_lists(false).ok();
     }
     match default_major() {
         Some(major) => vec![format!("postgresql-{major}"), format!("postgresql-server-dev-{major}")],

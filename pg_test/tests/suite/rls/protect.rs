@@ -12,6 +12,7 @@ pub fn tests() -> Vec<Trial> {
         its_statements_alone_would_do_the_same,
         every_key_type_is_isolated,
         a_varchar_with_a_length_and_a_domain_are_keys_too,
+        a_domain_over_a_domain_is_a_key,
         a_row_without_a_tenant_gets_the_contexts,
         an_existing_default_stays,
         an_identity_column_stays,
@@ -117,6 +118,18 @@ async fn a_varchar_with_a_length_and_a_domain_are_keys_too(db: Database) {
         let again = owner.column(&format!("SELECT bulkhead.protect('{table}')")).await;
         assert_eq!(again, NOTHING, "{table}");
     }
+}
+
+async fn a_domain_over_a_domain_is_a_key(db: Database) {
+    let owner = db.connect("owner").await;
+    owner
+        .run(&format!(
+            "CREATE DOMAIN inner_id AS uuid; CREATE DOMAIN outer_id AS inner_id;
+             CREATE TABLE t (tenant_id outer_id); INSERT INTO t VALUES ('{A}'), ('{B}');
+             SELECT bulkhead.protect('t')"
+        ))
+        .await;
+    assert_eq!(seen_by(&db, A, "t", "tenant_id").await, [A]);
 }
 
 async fn a_row_without_a_tenant_gets_the_contexts(db: Database) {

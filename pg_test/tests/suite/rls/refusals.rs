@@ -3,7 +3,7 @@
 use libtest_mimic::Trial;
 use pg_test::Database;
 
-use super::fixture::{A, B, NO_ROWS, NOTHING, acting, bare_orders, orders, picture, registered, seen_by};
+use super::fixture::{B, NO_ROWS, NOTHING, acting, bare_orders, orders, picture, registered, seen_by};
 
 pub fn tests() -> Vec<Trial> {
     crate::rls_tests!["refusals":
@@ -132,15 +132,11 @@ async fn a_domain_over_an_unfit_type_is_refused(db: Database) {
     owner
         .run(
             "CREATE DOMAIN code AS char(3); CREATE TABLE a (tenant_id code);
-             CREATE DOMAIN inner_code AS smallint; CREATE DOMAIN outer_code AS inner_code; CREATE TABLE b (tenant_id outer_code);
-             CREATE DOMAIN inner_id AS uuid; CREATE DOMAIN outer_id AS inner_id; CREATE TABLE c (tenant_id outer_id)",
+             CREATE DOMAIN inner_code AS smallint; CREATE DOMAIN outer_code AS inner_code; CREATE TABLE b (tenant_id outer_code)",
         )
         .await;
     owner.refused("SELECT bulkhead.protect('a')").await.state("22023").message_contains("of type public.code");
     owner.refused("SELECT bulkhead.protect('b')").await.state("22023").message_contains("of type public.outer_code");
-    // A domain over a domain over a uuid tells tenants apart as well as a uuid does.
-    owner.run(&format!("INSERT INTO c VALUES ('{A}'), ('{B}'); SELECT bulkhead.protect('c')")).await;
-    assert_eq!(seen_by(&db, A, "c", "tenant_id").await, [A]);
 }
 
 async fn citext_is_refused(db: Database) {
