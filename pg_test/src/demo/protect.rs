@@ -74,7 +74,7 @@ async fn no_tenant(tour: &mut Tour) -> Result<()> {
     }
     story.claim(
         refused == products.all().len(),
-        "A query that names no tenant is an error that says what to do; for uuid, text and bigint tenants",
+        "Without a tenant: an error that says what to do, for uuid, text and bigint tenants",
         "an error does not name the table, or its hint does not say what to do",
     )
 }
@@ -107,7 +107,7 @@ async fn own_rows_only(tour: &mut Tour) -> Result<()> {
     }
     story.claim(
         exact == products.all().len(),
-        "With a tenant, the query that forgot its WHERE shows all rows of that tenant, and no others",
+        "With a tenant: all rows of that tenant and of nobody else, still without a WHERE",
         "that held for some of the products only",
     )
 }

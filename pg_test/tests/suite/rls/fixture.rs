@@ -94,6 +94,14 @@ pub async fn picture(client: &Client, table: &str) -> Vec<String> {
         .await
 }
 
+/// Panics with the lines that differ unless the two pictures are the same.
+#[track_caller]
+pub fn assert_same(now: &[String], before: &[String], what: &str) {
+    let gone: Vec<_> = before.iter().filter(|fact| !now.contains(fact)).collect();
+    let new: Vec<_> = now.iter().filter(|fact| !before.contains(fact)).collect();
+    assert!(gone.is_empty() && new.is_empty(), "{what}\n  gone: {gone:#?}\n  new: {new:#?}");
+}
+
 /// What is registered: table, tenant column, type, shared.
 pub async fn registered(client: &Client) -> Vec<Vec<String>> {
     client

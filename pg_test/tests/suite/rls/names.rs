@@ -3,7 +3,7 @@
 use libtest_mimic::Trial;
 use pg_test::{Client, Database};
 
-use super::fixture::{NO_ROWS, NOTHING, acting, picture, registered};
+use super::fixture::{NO_ROWS, NOTHING, acting, assert_same, picture, registered};
 
 pub fn tests() -> Vec<Trial> {
     crate::rls_tests!["names":
@@ -36,7 +36,13 @@ const HOSTILE: [&str; 14] = [
 
 fn quoted(name: &str) -> String {
     // The server truncates longer ones with a notice; so that both sides mean the same name, it is cut here.
-    let name: String = name.chars().scan(0, |bytes, c| { *bytes += c.len_utf8(); (*bytes <= 63).then_some(c) }).collect();
+    let name: String = name
+        .chars()
+        .scan(0, |bytes, c| {
+            *bytes += c.len_utf8();
+            (*bytes <= 63).then_some(c)
+        })
+        .collect();
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
@@ -85,7 +91,7 @@ async fn hostile_names_are_protected(db: Database) {
         let unquoted = column[1..column.len() - 1].replace("\"\"", "\"");
         assert_eq!(shown, [[unquoted.as_str(), "text"]]);
         owner.run(&format!("SELECT bulkhead.unprotect({})", literal(&table))).await;
-        assert_eq!(picture(&owner, &table).await, bare, "{name}");
+        assert_same(&picture(&owner, &table).await, &bare, name);
     }
     assert_eq!(registered(&owner).await, NO_ROWS);
     owner.run("TABLE canary").await;
@@ -120,7 +126,7 @@ async fn hostile_names_are_shared(db: Database) {
         assert_eq!(app.column(&format!("SELECT n FROM {table} ORDER BY n")).await, ["1", "2"], "{name}");
         app.refused(&format!("INSERT INTO {table} VALUES (3)")).await.state("42501");
         owner.run(&format!("SELECT bulkhead.unprotect({})", literal(&table))).await;
-        assert_eq!(picture(&owner, &table).await, bare, "{name}");
+        assert_same(&picture(&owner, &table).await, &bare, name);
     }
     owner.run("TABLE canary").await;
 }
@@ -185,7 +191,11 @@ async fn a_search_path_with_impostors_changes_nothing(db: Database) {
     owner.run(IMPOSTORS).await;
     owner.run("SELECT bulkhead.protect('orders'::pg_catalog.regclass)").await;
     let app = db.connect("app").await;
-    app.run(&format!("SET search_path = trap, public, pg_catalog; SET bulkhead.tenant_context = '{}'", super::fixture::A)).await;
+    app.run(&format!(
+        "SET search_path = trap, public, pg_catalog; SET bulkhead.tenant_context = '{}'",
+        super::fixture::A
+    ))
+    .await;
     assert_eq!(super::fixture::seen(&app).await, super::fixture::OF_A);
     owner.run("ALTER POLICY bulkhead_floor ON orders USING (true)").await;
     assert_eq!(owner.column("SELECT bulkhead.protect('orders'::pg_catalog.regclass)").await.len(), 2);
@@ -202,7 +212,8 @@ async fn names_beyond_ascii_work_in_another_encoding(db: Database) {
     let latin = format!("{}_latin1", db.name);
     let create = format!("CREATE DATABASE {latin} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
     db.cluster.admin("postgres", &create).unwrap();
-    let script = "CREATE EXTENSION bulkhead; GRANT CREATE ON SCHEMA public TO owner; GRANT USAGE ON SCHEMA public TO app";
+    let script =
+        "CREATE EXTENSION bulkhead; GRANT CREATE ON SCHEMA public TO owner; GRANT USAGE ON SCHEMA public TO app";
     db.cluster.admin(&latin, script).unwrap();
     let there = Database { cluster: db.cluster.clone(), name: latin };
     let owner = there.connect("owner").await;

@@ -5,7 +5,7 @@ use pg_test::{Client, Database};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::fixture::{A, B, NOTHING, OF_A, OF_B, bare_orders, orders, picture, registered, seen_by};
+use super::fixture::{A, B, NOTHING, OF_A, OF_B, assert_same, bare_orders, orders, picture, registered, seen_by};
 
 pub fn tests() -> Vec<Trial> {
     crate::rls_tests!["plan":
@@ -64,7 +64,7 @@ async fn a_plan_changes_nothing(db: Database) {
                   AND mode <> 'AccessShareLock'";
     assert_eq!(owner.column(locks).await, NOTHING);
     owner.run("COMMIT").await;
-    assert_eq!(picture(&owner, "orders").await, before);
+    assert_same(&picture(&owner, "orders").await, &before, "");
 }
 
 async fn a_protected_tables_plan_is_only_the_call(db: Database) {
@@ -282,10 +282,10 @@ async fn a_plan_that_stopped_halfway_is_made_anew(db: Database) {
     for stop in 0..whole.len() {
         follow(&owner, &whole[..stop]).await;
         follow(&owner, &plan(&owner, "orders").await).await;
-        assert_eq!(picture(&owner, "orders").await, protected, "stopped before {}", whole[stop]);
+        assert_same(&picture(&owner, "orders").await, &protected, &format!("stopped before {}", whole[stop]));
         let back = "SELECT bulkhead.unprotect('orders'); DROP INDEX IF EXISTS orders_tenant_id_idx; ALTER TABLE orders ALTER tenant_id DROP NOT NULL";
         owner.run(back).await;
-        assert_eq!(picture(&owner, "orders").await, bare);
+        assert_same(&picture(&owner, "orders").await, &bare, "");
     }
 }
 

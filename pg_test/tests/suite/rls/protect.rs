@@ -3,7 +3,10 @@
 use libtest_mimic::Trial;
 use pg_test::Database;
 
-use super::fixture::{A, B, NOTHING, NO_ROWS, OF_A, OF_B, act_for, acting, bare_orders, orders, picture, registered, seen, seen_by};
+use super::fixture::{
+    A, B, NO_ROWS, NOTHING, OF_A, OF_B, act_for, acting, assert_same, bare_orders, orders, picture, registered, seen,
+    seen_by,
+};
 
 pub fn tests() -> Vec<Trial> {
     crate::rls_tests!["protect":
@@ -67,7 +70,7 @@ async fn its_statements_alone_would_do_the_same(db: Database) {
     for statement in statements {
         owner.run(&statement).await;
     }
-    assert_eq!(picture(&owner, "orders").await, protected);
+    assert_same(&picture(&owner, "orders").await, &protected, "");
 }
 
 async fn every_key_type_is_isolated(db: Database) {
@@ -143,7 +146,8 @@ async fn a_row_without_a_tenant_gets_the_contexts(db: Database) {
 async fn an_existing_default_stays(db: Database) {
     let owner = db.connect("owner").await;
     owner.run("CREATE TABLE jobs (id int, tenant_id text DEFAULT 'h2o'); SELECT bulkhead.protect('jobs')").await;
-    let default = "SELECT column_default FROM information_schema.columns WHERE table_name = 'jobs' AND column_name = 'tenant_id'";
+    let default =
+        "SELECT column_default FROM information_schema.columns WHERE table_name = 'jobs' AND column_name = 'tenant_id'";
     assert_eq!(owner.one(default).await, "'h2o'::text");
     let app = acting(&db, "app", "h2o").await;
     app.run("INSERT INTO jobs (id) VALUES (1)").await;
@@ -184,7 +188,7 @@ async fn a_second_call_does_nothing(db: Database) {
     let admin = db.connect("postgres").await;
     let registry = admin.rows(row).await;
     assert_eq!(owner.column("SELECT bulkhead.protect('orders')").await, NOTHING);
-    assert_eq!(picture(&owner, "orders").await, before);
+    assert_same(&picture(&owner, "orders").await, &before, "");
     assert_eq!(admin.rows(row).await, registry);
 }
 
@@ -226,7 +230,7 @@ async fn a_tampered_table_is_repaired(db: Database) {
         assert_ne!(picture(&owner, "orders").await, whole, "this tampers with nothing: {tampering}");
         let repaired = owner.column("SELECT bulkhead.protect('orders')").await;
         assert!(!repaired.is_empty(), "{tampering}");
-        assert_eq!(picture(&owner, "orders").await, whole, "{tampering}");
+        assert_same(&picture(&owner, "orders").await, &whole, tampering);
         assert_eq!(seen_by(&db, A, "orders", "id").await, OF_A, "{tampering}");
     }
 }
@@ -236,7 +240,9 @@ async fn a_rolled_back_call_leaves_nothing(db: Database) {
     let admin = db.connect("postgres").await;
     let catalogs = async || {
         let mut all = Vec::new();
-        for table in ["pg_attribute", "pg_attrdef", "pg_policy", "pg_index", "pg_constraint", "pg_depend", "bulkhead.protection"] {
+        for table in
+            ["pg_attribute", "pg_attrdef", "pg_policy", "pg_index", "pg_constraint", "pg_depend", "bulkhead.protection"]
+        {
             all.push(admin.one(&format!("SELECT md5(string_agg(t::text, ';' ORDER BY t::text)) FROM {table} t")).await);
         }
         // CREATE INDEX notes the table's size and that it has indexes in place, which no rollback undoes.
@@ -285,7 +291,7 @@ async fn another_column_moves_the_border(db: Database) {
     assert_eq!(seen_by(&db, A, "orders", "id").await, ["1"]);
     assert_eq!(seen_by(&db, B, "orders", "id").await, ["2", "3", "4", "5"]);
     owner.run("SELECT bulkhead.unprotect('orders')").await;
-    assert_eq!(picture(&owner, "orders").await, bare);
+    assert_same(&picture(&owner, "orders").await, &bare, "");
 }
 
 async fn a_failed_move_leaves_the_former_border(db: Database) {
@@ -293,7 +299,7 @@ async fn a_failed_move_leaves_the_former_border(db: Database) {
     owner.run("ALTER TABLE orders ADD seller uuid").await;
     let before = picture(&owner, "orders").await;
     owner.refused("SELECT bulkhead.protect('orders', 'seller')").await.state("55000").message_contains("5 rows");
-    assert_eq!(picture(&owner, "orders").await, before);
+    assert_same(&picture(&owner, "orders").await, &before, "");
     assert_eq!(registered(&owner).await, [["orders", "tenant_id", "uuid", "f"]]);
     assert_eq!(seen_by(&db, A, "orders", "id").await, OF_A);
 }

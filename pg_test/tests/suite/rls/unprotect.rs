@@ -3,7 +3,9 @@
 use libtest_mimic::Trial;
 use pg_test::{Client, Database};
 
-use super::fixture::{A, B, NO_ROWS, NOTHING, OF_A, bare_orders, orders, picture, registered, seen, seen_by};
+use super::fixture::{
+    A, B, NO_ROWS, NOTHING, OF_A, assert_same, bare_orders, orders, picture, registered, seen, seen_by,
+};
 
 pub fn tests() -> Vec<Trial> {
     crate::rls_tests!["unprotect":
@@ -57,8 +59,14 @@ async fn every_earlier_state_comes_back(db: Database) {
         ("t text, id int", "ALTER TABLE # FORCE ROW LEVEL SECURITY"),
         ("t text, id int", "ALTER TABLE # ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"),
         ("t text, id int", "CREATE POLICY mine ON # USING (id > 0)"),
-        ("t text, id int", "ALTER TABLE # ENABLE ROW LEVEL SECURITY; CREATE POLICY mine ON # FOR SELECT TO app USING (id > 0)"),
-        ("t text, id int", "ALTER TABLE # ENABLE ROW LEVEL SECURITY; CREATE POLICY mine ON # AS RESTRICTIVE USING (id > 0)"),
+        (
+            "t text, id int",
+            "ALTER TABLE # ENABLE ROW LEVEL SECURITY; CREATE POLICY mine ON # FOR SELECT TO app USING (id > 0)",
+        ),
+        (
+            "t text, id int",
+            "ALTER TABLE # ENABLE ROW LEVEL SECURITY; CREATE POLICY mine ON # AS RESTRICTIVE USING (id > 0)",
+        ),
     ]
     .into_iter()
     .enumerate()
@@ -142,12 +150,14 @@ async fn what_came_after_protect_stays(db: Database) {
     let wanted = picture(&owner, "orders").await;
     owner.run("ROLLBACK; SELECT bulkhead.protect('orders')").await;
     owner.run(later).await;
-    owner.run("ALTER TABLE orders ALTER tenant_id SET DEFAULT gen_random_uuid(); SELECT bulkhead.unprotect('orders')").await;
+    owner
+        .run("ALTER TABLE orders ALTER tenant_id SET DEFAULT gen_random_uuid(); SELECT bulkhead.unprotect('orders')")
+        .await;
     // A default that replaced protect()'s is the owner's own.
     let default = "SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE adrelid = 'orders'::regclass";
     assert_eq!(owner.column(default).await, ["gen_random_uuid()"]);
     owner.run("ALTER TABLE orders ALTER tenant_id DROP DEFAULT").await;
-    assert_eq!(picture(&owner, "orders").await, wanted);
+    assert_same(&picture(&owner, "orders").await, &wanted, "");
 }
 
 async fn the_index_goes_after_a_rename(db: Database) {
@@ -180,8 +190,14 @@ async fn only_protects_own_index_goes(db: Database) {
         )
         .await;
     owner.run("SELECT bulkhead.unprotect('orders')").await;
-    assert_eq!(owner.column("SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'other'::regclass").await, ["orders_tenant_id_idx"]);
-    assert_eq!(owner.column("SELECT indexrelid::regclass FROM pg_index WHERE indexrelid = 'mine'::regclass").await, ["mine"]);
+    assert_eq!(
+        owner.column("SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'other'::regclass").await,
+        ["orders_tenant_id_idx"]
+    );
+    assert_eq!(
+        owner.column("SELECT indexrelid::regclass FROM pg_index WHERE indexrelid = 'mine'::regclass").await,
+        ["mine"]
+    );
 }
 
 async fn a_repair_does_not_change_what_is_remembered(db: Database) {
@@ -196,7 +212,7 @@ async fn a_repair_does_not_change_what_is_remembered(db: Database) {
         )
         .await;
     owner.run("SELECT bulkhead.unprotect('orders')").await;
-    assert_eq!(picture(&owner, "orders").await, bare);
+    assert_same(&picture(&owner, "orders").await, &bare, "");
 }
 
 async fn an_unregistered_table_is_refused(db: Database) {
@@ -212,7 +228,9 @@ async fn an_unregistered_table_is_refused(db: Database) {
 async fn a_child_is_refused_and_its_parent_named(db: Database) {
     let owner = orders(&db).await;
     owner.run("CREATE TABLE old_orders () INHERITS (orders)").await;
-    for call in ["unprotect('old_orders')", "share('old_orders')", "protect('old_orders', 'id')", "protect_plan('old_orders')"] {
+    for call in
+        ["unprotect('old_orders')", "share('old_orders')", "protect('old_orders', 'id')", "protect_plan('old_orders')"]
+    {
         let refused = owner.refused(&format!("SELECT bulkhead.{call}")).await;
         refused.state("55000").message("public.old_orders inherits from public.orders").hint_contains("for the parent");
     }
@@ -228,7 +246,7 @@ async fn a_rolled_back_unprotect_leaves_the_table_protected(db: Database) {
     owner.run("BEGIN; SELECT bulkhead.unprotect('orders')").await;
     assert_eq!(seen(&owner).await.len(), 5);
     owner.run("ROLLBACK").await;
-    assert_eq!(picture(&owner, "orders").await, before);
+    assert_same(&picture(&owner, "orders").await, &before, "");
     owner.refused("TABLE orders").await.state("42501");
     app.refused("TABLE orders").await.state("42501");
     assert_eq!(seen_by(&db, A, "orders", "id").await, OF_A);
@@ -263,11 +281,13 @@ async fn all_tables_are_unprotected_at_once(db: Database) {
     assert!(owner.column("SELECT bulkhead.unprotect_all()").await.len() > 12);
     assert_eq!(registered(&owner).await, NO_ROWS);
     for (table, before) in ["orders", "jobs", "prices", "p"].iter().zip(before) {
-        assert_eq!(picture(&owner, table).await, before);
+        assert_same(&picture(&owner, table).await, &before, "");
     }
     assert_eq!(owner.column("SELECT bulkhead.unprotect_all()").await, NOTHING);
     // A partition that was detached has no parent that could be called for it.
-    owner.run("SELECT bulkhead.protect('p'); ALTER TABLE p DETACH PARTITION gone; SELECT bulkhead.unprotect_all()").await;
+    owner
+        .run("SELECT bulkhead.protect('p'); ALTER TABLE p DETACH PARTITION gone; SELECT bulkhead.unprotect_all()")
+        .await;
     assert_eq!(registered(&owner).await, NO_ROWS);
     assert_eq!(owner.column("SELECT polname FROM pg_policy").await, NOTHING);
 }
@@ -275,7 +295,11 @@ async fn all_tables_are_unprotected_at_once(db: Database) {
 async fn unprotect_all_is_all_or_nothing(db: Database) {
     let owner = orders(&db).await;
     db.admin("CREATE TABLE theirs (tenant_id uuid); SELECT bulkhead.protect('theirs')").unwrap();
-    owner.refused("SELECT bulkhead.unprotect_all()").await.state("42501").message("must be owner of table public.theirs");
+    owner
+        .refused("SELECT bulkhead.unprotect_all()")
+        .await
+        .state("42501")
+        .message("must be owner of table public.theirs");
     assert_eq!(registered(&owner).await.len(), 2);
     owner.refused("TABLE orders").await.state("42501");
     db.admin("SELECT bulkhead.unprotect_all()").unwrap();
