@@ -23,7 +23,7 @@ COMMENT ON FUNCTION bulkhead.set_tenant(text, boolean) IS
   'Sets the tenant for the transaction, or for the session when is_local is false; '''' clears it.';
 
 CREATE FUNCTION bulkhead.require_tenant() RETURNS text
-  STABLE PARALLEL SAFE LANGUAGE c AS 'MODULE_PATHNAME', 'require_tenant_wrapper';
+  STABLE PARALLEL SAFE LANGUAGE c AS 'MODULE_PATHNAME', 'bulkhead_require_tenant';
 COMMENT ON FUNCTION bulkhead.require_tenant() IS
   'The current tenant as text; raises 42501 when there is none.';
 

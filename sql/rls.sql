@@ -41,44 +41,45 @@ COMMENT ON VIEW bulkhead.protected_tables IS
   'Every registered table, its tenant column and type; sealed: filtered for superuser and BYPASSRLS roles too (no table is, in this version).';
 GRANT SELECT ON bulkhead.protected_tables TO PUBLIC;
 
--- These run DDL as the caller, so they pin the search_path: no operator or function of the caller's may stand in.
+-- These run DDL as the caller, so they pin the search_path: no operator or function of the caller's may stand in. JIT
+-- would cost more than the catalog queries that it compiles.
 CREATE FUNCTION bulkhead.protect(relation regclass, tenant_column name DEFAULT 'tenant_id') RETURNS SETOF text
-  VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'protect_wrapper' SET search_path = pg_catalog, pg_temp;
+  VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'protect_wrapper' SET search_path = pg_catalog, pg_temp SET jit = off;
 COMMENT ON FUNCTION bulkhead.protect(regclass, name) IS
   'Isolates the table''s tenants by row level security, children included; returns the statements it ran. Table owner only.';
 
 CREATE FUNCTION bulkhead.protect_plan(relation regclass, tenant_column name DEFAULT 'tenant_id') RETURNS SETOF text
-  VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'protect_plan_wrapper' SET search_path = pg_catalog, pg_temp;
+  VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'protect_plan_wrapper' SET search_path = pg_catalog, pg_temp SET jit = off;
 COMMENT ON FUNCTION bulkhead.protect_plan(regclass, name) IS
   'The statements that protect a live table without a long lock, in order: run them one by one, outside a transaction block.';
 
 CREATE FUNCTION bulkhead.unprotect(relation regclass) RETURNS SETOF text
-  VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'unprotect_wrapper' SET search_path = pg_catalog, pg_temp;
+  VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'unprotect_wrapper' SET search_path = pg_catalog, pg_temp SET jit = off;
 COMMENT ON FUNCTION bulkhead.unprotect(regclass) IS
   'Puts the table, children included, back into the state that protect() or share() found; returns the statements it ran. Table owner only.';
 
 CREATE FUNCTION bulkhead.unprotect_all() RETURNS SETOF text
-  VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'unprotect_all_wrapper' SET search_path = pg_catalog, pg_temp;
+  VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'unprotect_all_wrapper' SET search_path = pg_catalog, pg_temp SET jit = off;
 COMMENT ON FUNCTION bulkhead.unprotect_all() IS
   'unprotect() for every registered table, as before DROP EXTENSION; the caller must own them all.';
 
 CREATE FUNCTION bulkhead.share(relation regclass) RETURNS SETOF text
-  VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'share_wrapper' SET search_path = pg_catalog, pg_temp;
+  VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'share_wrapper' SET search_path = pg_catalog, pg_temp SET jit = off;
 COMMENT ON FUNCTION bulkhead.share(regclass) IS
   'Declares a table that every tenant reads and none writes (its owner does); returns the statements it ran. Table owner only.';
 
--- Partitions and children that come later, renames, and drops. ENABLE ALWAYS: replication roles make partitions too.
+-- Partitions and children that come later, renames, and drops. No filter by tag: CREATE SCHEMA makes tables, ALTER VIEW renames their
+-- columns. ENABLE ALWAYS: replication roles make partitions too.
 CREATE FUNCTION bulkhead.follow_ddl() RETURNS event_trigger
-  LANGUAGE c AS 'MODULE_PATHNAME', 'follow_ddl_wrapper' SET search_path = pg_catalog, pg_temp;
+  LANGUAGE c AS 'MODULE_PATHNAME', 'follow_ddl_wrapper' SET search_path = pg_catalog, pg_temp SET jit = off;
 COMMENT ON FUNCTION bulkhead.follow_ddl() IS
   'Event trigger: protects partitions and children of protected tables as they appear, and follows renames.';
 CREATE EVENT TRIGGER bulkhead_follow_ddl ON ddl_command_end
-  WHEN TAG IN ('CREATE TABLE', 'CREATE TABLE AS', 'CREATE FOREIGN TABLE', 'ALTER TABLE', 'ALTER FOREIGN TABLE', 'CREATE POLICY')
   EXECUTE FUNCTION bulkhead.follow_ddl();
 ALTER EVENT TRIGGER bulkhead_follow_ddl ENABLE ALWAYS;
 
 CREATE FUNCTION bulkhead.follow_drop() RETURNS event_trigger
-  LANGUAGE c AS 'MODULE_PATHNAME', 'follow_drop_wrapper' SET search_path = pg_catalog, pg_temp;
+  LANGUAGE c AS 'MODULE_PATHNAME', 'follow_drop_wrapper' SET search_path = pg_catalog, pg_temp SET jit = off;
 COMMENT ON FUNCTION bulkhead.follow_drop() IS
   'Event trigger: forgets dropped tables, so that a new table of the same name does not count as protected.';
 CREATE EVENT TRIGGER bulkhead_follow_drop ON sql_drop

@@ -1,6 +1,7 @@
 //! The one place that chooses SQLSTATE, message, detail and hint.
 //!
-//! 22023 a bad argument · 42501 no context, or no privilege · 55000 an object that is not in the needed state.
+//! 22023 a bad argument · 25001 not in such a transaction · 42501 no context, or no privilege · 55000 an object that is
+//! not in the needed state. Texts are ASCII: a message must get through in any database encoding.
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -31,8 +32,13 @@ pub fn denied(message: impl Into<String>, detail: impl Into<String>, hint: impl 
     report(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, message).set_detail(detail).set_hint(hint)
 }
 
+/// Not in this transaction: 25001.
+pub fn transaction(message: impl Into<String>, detail: impl Into<String>, hint: impl Into<String>) -> ErrorReport {
+    report(PgSqlErrorCode::ERRCODE_ACTIVE_SQL_TRANSACTION, message).set_detail(detail).set_hint(hint)
+}
+
 /// How to give a transaction its tenant; the last line of many hints.
-const SET_TENANT: &str = "Set the tenant first: BEGIN; SET LOCAL bulkhead.tenant_context = '…'; or SELECT bulkhead.set_tenant('…') inside the transaction.";
+const SET_TENANT: &str = "Set the tenant first: BEGIN; SET LOCAL bulkhead.tenant_context = '...'; or SELECT bulkhead.set_tenant('...') inside the transaction.";
 
 /// There is no tenant where one is needed. `what` is the object that needs it; `lost`: there was one in an earlier
 /// transaction; `hidden`: there is one, but this transaction has acted for another.

@@ -13,5 +13,7 @@ mod context {
 mod rls {
     pub mod facts;
     pub mod key;
+    pub mod live;
+    pub mod shared;
     pub mod steps;
 }

@@ -3,7 +3,8 @@
 //! A state machine without a server. It hears of each SET before it happens (`may_set`, `set`), of each change
 //! of the value for whatever reason (`changed`: RESET and rollbacks pass no check), and of each statement that
 //! touches a protected table (`touch`); it answers whether the value may be seen (`visible`). Its promise: rows of at
-//! most one tenant are seen by one transaction, whatever is rolled back in between.
+//! most one tenant are seen by one transaction, whatever is rolled back in between; and only of one that was set in it, or that
+//! the session had when it began.
 
 use super::tenant::Tenant;
 
@@ -28,17 +29,28 @@ pub enum Refusal {
     NotAlone,
 }
 
+/// Why the value changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// By a statement that does nothing else, or by a SET that was admitted.
+    Admitted,
+    /// A savepoint or an exception block was rolled back.
+    RolledBack,
+    /// RESET inside something else, or the end of a function's SET clause.
+    Unasked,
+}
+
 pub struct Lock {
     phase: Phase,
     /// The tenant that the transaction is fixed to; none while open, or when it touched without.
     fixed: Tenant,
-    /// While open: the session-level tenant that was cleared in this transaction.
-    cleared: Tenant,
+    /// The tenant that the session had when the transaction first changed it.
+    start: Tenant,
 }
 
 impl Lock {
     pub const fn new() -> Lock {
-        Lock { phase: Phase::Open, fixed: Tenant::NONE, cleared: Tenant::NONE }
+        Lock { phase: Phase::Open, fixed: Tenant::NONE, start: Tenant::NONE }
     }
 
     /// May `new` be set while the value is `current`? `alone`: by a top-level statement that does nothing else.
@@ -48,7 +60,7 @@ impl Lock {
             return Ok(());
         }
         if self.phase == Phase::Open {
-            let held = if current.is_none() { &self.cleared } else { current };
+            let held = if current.is_none() { &self.start } else { current };
             return if alone || held.is_none() || held.id() == new.id() { Ok(()) } else { Err(Refusal::NotAlone) };
         }
         if self.fixed.id() == new.id() {
@@ -60,37 +72,62 @@ impl Lock {
         }
     }
 
-    /// `new` passed `may_set` and is about to be assigned.
-    pub fn set(&mut self, new: &Tenant) {
+    /// `new` passed `may_set` while the value is `current`, and is about to be assigned.
+    pub fn set(&mut self, current: &Tenant, new: &Tenant) {
         if self.phase == Phase::Open && !new.is_none() {
-            self.phase = Phase::Set;
-            self.fixed = *new;
+            self.leave_open(current, new);
         }
     }
 
-    /// The value changed from `old` to `new`: by SET, RESET, a rollback, or the end of a function's SET clause.
-    pub fn changed(&mut self, old: &Tenant, new: &Tenant) {
-        match self.phase {
-            Phase::Open if !old.is_none() && new.is_none() => self.cleared = *old,
-            // Only a rollback or RESET leads here with another id. No row was seen under the former one, so the
-            // tenant that is back takes its place; the transaction stays fixed.
-            Phase::Set if !new.is_none() => self.fixed = *new,
+    /// The value changed from `old` to `new`.
+    pub fn changed(&mut self, old: &Tenant, new: &Tenant, change: Change) {
+        match (self.phase, change) {
+            (Phase::Open, _) if old.id() == new.id() => {}
+            (Phase::Open, _) if new.is_none() => self.remember_start(old),
+            // RESET to a tenant of the role's: by a statement of its own it counts as SET; inside another it must not show.
+            (Phase::Open, Change::Admitted) => self.leave_open(old, new),
+            (Phase::Open, _) => {
+                let held = if old.is_none() { self.start } else { *old };
+                if !held.is_none() {
+                    self.leave_open(old, &held);
+                }
+            }
+            // No row was seen under the former tenant, so the one that the session began with takes its place; the
+            // transaction stays fixed.
+            (Phase::Set, Change::RolledBack) if new.id() == self.start.id() && !new.is_none() => self.fixed = *new,
             _ => {}
+        }
+    }
+
+    fn leave_open(&mut self, start: &Tenant, fixed: &Tenant) {
+        self.remember_start(start);
+        self.phase = Phase::Set;
+        self.fixed = *fixed;
+    }
+
+    fn remember_start(&mut self, start: &Tenant) {
+        if self.start.is_none() {
+            self.start = *start;
         }
     }
 
     /// A statement is about to read or write a protected table while the value is `current`.
     pub fn touch(&mut self, current: &Tenant) {
-        if self.phase != Phase::Touched {
-            self.phase = Phase::Touched;
+        if self.phase == Phase::Open {
             self.fixed = *current;
         }
+        self.phase = Phase::Touched;
+    }
+
+    /// A parallel worker begins, with the tenant its leader has: fixed, and that is that.
+    pub fn begin_worker(&mut self, tenant: &Tenant) {
+        *self = Lock { phase: Phase::Touched, fixed: *tenant, start: *tenant };
     }
 
     /// Whether the transaction may act for `current`. Not so when a rollback or RESET brought back a tenant other
-    /// than the one whose rows were seen.
+    /// than the one that the transaction is fixed to.
     pub fn visible(&self, current: &Tenant) -> bool {
-        self.phase != Phase::Touched || self.fixed.id() == current.id()
+        self.phase == Phase::Open || self.fixed.id() == current.id()
     }
 
     /// In plain words, for status().
@@ -105,31 +142,45 @@ impl Lock {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn t(id: &str) -> Tenant {
         Tenant::parse(&mut id.as_bytes().to_vec()).unwrap_or_else(|fault| panic!("{fault:?}"))
     }
 
-    /// A transaction as the server drives the lock: the value, its savepoints, and what was refused.
+    /// A transaction as the server drives the lock: the value, its savepoints, and the role's default.
     struct Transaction {
         lock: Lock,
         value: Tenant,
+        savepoints: Vec<Tenant>,
     }
 
     impl Transaction {
         fn begin(session_level: &str) -> Transaction {
-            Transaction { lock: Lock::new(), value: t(session_level) }
+            Transaction { lock: Lock::new(), value: t(session_level), savepoints: Vec::new() }
         }
-        fn assign(&mut self, new: &str) {
-            let old = std::mem::replace(&mut self.value, t(new));
-            self.lock.changed(&old, &self.value);
+        fn assign(&mut self, new: Tenant, change: Change) {
+            let old = std::mem::replace(&mut self.value, new);
+            self.lock.changed(&old, &new, change);
         }
         fn try_set(&mut self, new: &str, alone: bool) -> Result<(), Refusal> {
             self.lock.may_set(&self.value, &t(new), alone)?;
-            self.lock.set(&t(new));
-            self.assign(new);
+            self.lock.set(&self.value, &t(new));
+            self.assign(t(new), Change::Admitted);
             Ok(())
+        }
+        fn reset(&mut self, default: &str, alone: bool) {
+            self.assign(t(default), if alone { Change::Admitted } else { Change::Unasked });
+        }
+        fn savepoint(&mut self) {
+            self.savepoints.push(self.value);
+        }
+        fn rollback_to(&mut self) {
+            if let Some(value) = self.savepoints.last().copied() {
+                self.assign(value, Change::RolledBack);
+            }
         }
         fn seen(&mut self) -> Option<String> {
             let value = self.value;
@@ -155,6 +206,7 @@ mod tests {
         assert_eq!(x.try_set("", false), Ok(()));
         assert_eq!(x.try_set("b", true), Err(Refusal::OtherTenant));
         assert_eq!(x.try_set("a", false), Ok(()));
+        assert_eq!(x.seen().as_deref(), Some("a"));
     }
 
     #[test]
@@ -178,64 +230,112 @@ mod tests {
 
     #[test]
     fn clearing_a_session_level_tenant_first_is_no_way_round() {
-        let mut x = Transaction::begin("s");
-        assert_eq!(x.try_set("", false), Ok(()));
-        assert_eq!(x.try_set("b", false), Err(Refusal::NotAlone));
-        assert_eq!(x.try_set("b", true), Ok(()));
+        for reset in [false, true] {
+            let mut x = Transaction::begin("s");
+            if reset {
+                x.reset("", false)
+            } else {
+                assert_eq!(x.try_set("", false), Ok(()))
+            }
+            assert_eq!(x.try_set("b", false), Err(Refusal::NotAlone));
+            assert_eq!(x.try_set("b", true), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_reset_inside_another_statement_shows_no_second_tenant() {
+        let mut set = Transaction::begin("");
+        assert_eq!(set.try_set("a", false), Ok(()));
+        set.reset("r", false);
+        assert_eq!(set.seen(), None);
+        let mut session = Transaction::begin("a");
+        session.reset("r", false);
+        assert_eq!(session.seen(), None);
+        let mut cleared = Transaction::begin("a");
+        cleared.try_set("", false).unwrap_or_default();
+        cleared.reset("r", false);
+        assert_eq!(cleared.seen(), None);
+        let mut alone = Transaction::begin("a");
+        alone.reset("r", true);
+        assert_eq!(alone.seen().as_deref(), Some("r"));
     }
 
     #[test]
     fn a_rollback_brings_the_outer_tenant_back_but_does_not_reopen() {
         let mut x = Transaction::begin("s");
+        x.savepoint();
         assert_eq!(x.try_set("a", true), Ok(()));
-        x.assign("s");
-        assert_eq!(x.seen().as_deref(), Some("s"));
+        x.rollback_to();
         assert_eq!(x.try_set("a", true), Err(Refusal::OtherTenant));
+        assert_eq!(x.seen().as_deref(), Some("s"));
     }
 
     #[test]
     fn a_rollback_after_rows_were_seen_shows_no_second_tenant() {
         let mut x = Transaction::begin("s");
+        x.savepoint();
         assert_eq!(x.try_set("a", true), Ok(()));
         assert_eq!(x.seen().as_deref(), Some("a"));
-        x.assign("s");
+        x.rollback_to();
         assert_eq!(x.seen(), None);
-        x.assign("a");
-        assert_eq!(x.seen().as_deref(), Some("a"));
     }
 
     #[test]
     fn a_rollback_to_none_leaves_the_transaction_fixed() {
         let mut x = Transaction::begin("");
+        x.savepoint();
         assert_eq!(x.try_set("a", false), Ok(()));
-        x.assign("");
+        x.rollback_to();
         assert_eq!(x.try_set("b", true), Err(Refusal::OtherTenant));
         assert_eq!(x.try_set("a", true), Ok(()));
     }
 
     #[test]
-    fn at_most_one_tenant_is_seen_in_every_short_history() {
-        // Every sequence of six steps over: set a, set b, set none, a rollback or RESET to a, b, none, and a read.
-        let steps = 7u32;
-        for start in ["", "a"] {
-            for code in 0..steps.pow(6) {
-                let mut x = Transaction::begin(start);
-                let mut seen = std::collections::BTreeSet::new();
-                let mut rest = code;
-                for _ in 0..6 {
-                    match rest % steps {
-                        0 => drop(x.try_set("a", true)),
-                        1 => drop(x.try_set("b", true)),
-                        2 => drop(x.try_set("", false)),
-                        3 => x.assign("a"),
-                        4 => x.assign("b"),
-                        5 => x.assign(""),
-                        _ => seen.extend(x.seen()),
-                    }
-                    rest /= steps;
+    fn a_worker_keeps_its_leaders_tenant() {
+        let mut lock = Lock::new();
+        lock.begin_worker(&t("a"));
+        assert!(lock.visible(&t("a")) && !lock.visible(&t("b")));
+        assert_eq!(lock.may_set(&t("a"), &t("b"), true), Err(Refusal::OtherTenant));
+        assert_eq!(lock.may_set(&Tenant::NONE, &t("b"), true), Err(Refusal::OtherTenant));
+        lock.begin_worker(&Tenant::NONE);
+        assert_eq!(lock.may_set(&Tenant::NONE, &t("b"), true), Err(Refusal::TouchedWithout));
+    }
+
+    /// Every history of six steps; `alone`: statements of their own are among them.
+    fn histories(start: &str, alone: bool, mut check: impl FnMut(&BTreeSet<String>, u32)) {
+        let steps = 8u32;
+        for code in 0..steps.pow(6) {
+            let mut x = Transaction::begin(start);
+            let mut seen = BTreeSet::new();
+            let mut rest = code;
+            for _ in 0..6 {
+                match rest % steps {
+                    0 => drop(x.try_set("a", alone)),
+                    1 => drop(x.try_set("b", alone)),
+                    2 => drop(x.try_set("", false)),
+                    3 => x.reset("r", false),
+                    4 => x.reset("", false),
+                    5 => x.savepoint(),
+                    6 => x.rollback_to(),
+                    _ => seen.extend(x.seen()),
                 }
-                assert!(seen.len() <= 1, "start {start:?}, history {code}: {seen:?}");
+                rest /= steps;
             }
+            check(&seen, code);
         }
+    }
+
+    #[test]
+    fn at_most_one_tenant_is_seen_in_every_short_history() {
+        for start in ["", "a"] {
+            histories(start, true, |seen, code| assert!(seen.len() <= 1, "start {start:?}, history {code}: {seen:?}"));
+        }
+    }
+
+    #[test]
+    fn no_expression_leads_from_a_session_level_tenant_to_another() {
+        histories("a", false, |seen, code| {
+            assert!(seen.iter().all(|tenant| tenant == "a"), "history {code}: {seen:?}");
+        });
     }
 }

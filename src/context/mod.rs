@@ -11,18 +11,9 @@ pub mod tenant;
 
 use pgrx::prelude::*;
 
-use crate::error::{self, Result};
+use crate::error::Result;
 
 ::pgrx::extension_sql_file!("../../sql/context.sql", name = "context", requires = ["bootstrap"]);
-
-/// `require_tenant()`: the tenant's id as text. Errors: 42501 when there is none. No locks.
-#[pg_extern(sql = false)]
-fn require_tenant() -> Result<String> {
-    state::with_tenant(|tenant| (!tenant.is_none()).then(|| String::from_utf8_lossy(tenant.id()).into_owned()))
-        .ok_or_else(|| {
-            error::no_tenant("bulkhead.require_tenant()", state::ended_with_its_transaction(), state::is_hidden())
-        })
-}
 
 /// `status()`: what is in force in this session and why, a line for each item. Raises nothing of its own; no locks
 /// beyond AccessShare on catalogs.

@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use super::lock::{Lock, Refusal};
+use super::lock::{Change, Lock, Refusal};
 use super::tenant::Tenant;
 use crate::pg::cell::PerBackend;
 use crate::pg::settings::{self, ContextMode};
@@ -18,8 +18,8 @@ struct State {
     ended: Cell<bool>,
     /// The running statement is a top-level one that only switches the tenant.
     alone: Cell<bool>,
-    /// Between the end of one transaction and the next statement: what is assigned now is the server's clean-up.
-    closing: Cell<bool>,
+    /// The settings are being defined.
+    loading: Cell<bool>,
 }
 
 static STATE: PerBackend<State> = PerBackend::new(State {
@@ -28,7 +28,7 @@ static STATE: PerBackend<State> = PerBackend::new(State {
     lock: RefCell::new(Lock::new()),
     ended: Cell::new(false),
     alone: Cell::new(false),
-    closing: Cell::new(false),
+    loading: Cell::new(false),
 });
 
 /// Grows with every change of what `with_tenant` may answer; never 0.
@@ -38,6 +38,11 @@ pub fn generation() -> u64 {
 
 fn changed() {
     STATE.generation.set(STATE.generation.get() + 1);
+}
+
+/// A copy of the tenant in force.
+pub fn tenant() -> Tenant {
+    with_tenant(|tenant| *tenant)
 }
 
 /// The tenant in force, `Tenant::NONE` when there is none.
@@ -56,26 +61,58 @@ pub fn is_hidden() -> bool {
 
 /// Whether SET to `new` by SQL is allowed now; the server assigns it next.
 pub fn admit(new: &Tenant) -> Result<(), Refusal> {
-    let mut lock = STATE.lock.borrow_mut();
-    if settings::context_mode() == ContextMode::Locked {
-        lock.may_set(&STATE.value.borrow(), new, STATE.alone.get())?;
+    if STATE.loading.get() {
+        return Ok(());
     }
-    lock.set(new);
-    STATE.closing.set(false);
+    let mut lock = STATE.lock.borrow_mut();
+    let value = STATE.value.borrow();
+    if settings::context_mode() == ContextMode::Locked {
+        lock.may_set(&value, new, STATE.alone.get())?;
+    }
+    lock.set(&value, new);
     Ok(())
 }
 
-/// The setting has a new value, for whatever reason. Cannot fail.
-pub fn publish(new: &Tenant) {
+/// Where a new value comes from.
+pub enum Origin {
+    /// A statement of the running transaction: SET, RESET, or the end of a function's SET clause.
+    Statement,
+    /// The rollback of a savepoint or an exception block.
+    Rollback,
+    /// The end of the transaction, or no transaction at all.
+    CleanUp,
+    /// A parallel worker takes over its leader's.
+    Leader,
+}
+
+/// The setting has a new value. Cannot fail.
+pub fn publish(new: &Tenant, origin: Origin) {
     let old = STATE.value.replace(*new);
-    if STATE.closing.get() {
+    let mut lock = STATE.lock.borrow_mut();
+    STATE.ended.set(false);
+    match origin {
+        _ if STATE.loading.get() => {}
+        Origin::Statement if STATE.alone.get() => lock.changed(&old, new, Change::Admitted),
+        Origin::Statement => lock.changed(&old, new, Change::Unasked),
+        Origin::Rollback => lock.changed(&old, new, Change::RolledBack),
         // The end of a local value is no act of the next transaction, which is open.
-        STATE.ended.set(!old.is_none() && new.is_none());
-    } else {
-        STATE.ended.set(false);
-        STATE.lock.borrow_mut().changed(&old, new);
+        Origin::CleanUp => STATE.ended.set(!old.is_none() && new.is_none()),
+        Origin::Leader => lock.begin_worker(new),
     }
     changed();
+}
+
+/// While the settings are defined, the server replays values that were set before the library was loaded: not switches.
+pub fn begin_loading() {
+    STATE.loading.set(true);
+}
+
+/// The replay is over. What it left counts as set in the transaction that is running, if one is.
+pub fn end_loading(in_transaction: bool) {
+    STATE.loading.set(false);
+    if in_transaction {
+        STATE.lock.borrow_mut().set(&Tenant::NONE, &STATE.value.borrow());
+    }
 }
 
 /// A statement that is about to start touches a protected table.
@@ -93,11 +130,6 @@ pub fn describe_lock() -> &'static str {
     STATE.lock.borrow().describe()
 }
 
-/// A client's statement begins: what is assigned from here on is somebody's will, not the server's clean-up.
-pub fn begin_statement() {
-    STATE.closing.set(false);
-}
-
 /// Marks the running statement as one that does nothing but switch the tenant.
 pub fn set_alone(alone: bool) {
     STATE.alone.set(alone);
@@ -111,6 +143,5 @@ pub fn is_alone() -> bool {
 pub fn end_transaction() {
     *STATE.lock.borrow_mut() = Lock::new();
     STATE.alone.set(false);
-    STATE.closing.set(true);
     changed();
 }

@@ -5,7 +5,7 @@ use super::tenant::Tenant;
 use crate::error::Result;
 use crate::pg::library::{self, Loaded};
 use crate::pg::settings::{self, ContextMode, MissingContext};
-use crate::pg::spi;
+use crate::pg::{security, spi};
 
 pub struct Line {
     pub item: &'static str,
@@ -58,7 +58,13 @@ fn tenant() -> Line {
         let forms =
             [("uuid", tenant.uuid().is_some()), ("text", !tenant.is_none()), ("bigint", tenant.bigint().is_some())];
         let forms: Vec<&str> = forms.into_iter().filter(|(_, fits)| *fits).map(|(name, _)| name).collect();
-        (String::from_utf8_lossy(tenant.id()).into_owned(), forms.join(" and "))
+        // What is returned here is UTF-8; in a database of another encoding only ASCII means the same in both.
+        let shown = if tenant.id().is_ascii() || security::database_is_utf8() {
+            String::from_utf8_lossy(tenant.id()).into_owned()
+        } else {
+            "(not ASCII: SHOW bulkhead.tenant_context)".to_owned()
+        };
+        (shown, forms.join(" and "))
     });
     match id {
         (id, forms) if !id.is_empty() => line("tenant", id, format!("fits tenant columns of type {forms}")),
@@ -71,7 +77,7 @@ fn tenant() -> Line {
             item: "tenant",
             value: None,
             detail: Some(
-                "none: protected tables show no rows. SET LOCAL bulkhead.tenant_context = '…' inside a transaction"
+                "none: protected tables show no rows. SET LOCAL bulkhead.tenant_context = '...' inside a transaction"
                     .to_owned(),
             ),
         },
@@ -82,7 +88,7 @@ fn source(facts: &Facts) -> Line {
     let detail = match facts.source.as_str() {
         "session" => "SET, SET LOCAL, set_config() or set_tenant() in this session",
         "client" => "a start-up option of this connection",
-        "user" | "database" | "database user" | "global" => "ALTER ROLE … SET or ALTER DATABASE … SET",
+        "user" | "database" | "database user" | "global" => "ALTER ROLE ... SET or ALTER DATABASE ... SET",
         "configuration file" | "command line" => "the server's configuration",
         "default" if state::ended_with_its_transaction() => "a local context ended with its transaction: use BEGIN",
         "default" => "nothing has set it",

@@ -1,4 +1,4 @@
-//! `tenant_id()`, `tenant_id_text()` and `tenant_id_bigint()`: called once for each row of a scan.
+//! `tenant_id()`, `tenant_id_text()`, `tenant_id_bigint()` and `require_tenant()`: called once for each row of a scan.
 //!
 //! Raw version-1 functions, because every wrapper costs more than the work. A call compares two numbers and returns
 //! a pointer. What it points to is a copy made at the first call in a query, in the memory of the query's expression,
@@ -10,6 +10,7 @@ use pgrx::prelude::*;
 
 use crate::context::state;
 use crate::context::tenant::{MAX_BYTES, Tenant};
+use crate::error;
 
 /// What one expression of one query keeps in `fn_extra`. A datum that is a pointer points into the same memory context.
 struct Kept {
@@ -69,6 +70,7 @@ macro_rules! accessor {
 accessor!(bulkhead_tenant_id, pg_finfo_bulkhead_tenant_id, first_uuid, uuid);
 accessor!(bulkhead_tenant_id_text, pg_finfo_bulkhead_tenant_id_text, first_text, text);
 accessor!(bulkhead_tenant_id_bigint, pg_finfo_bulkhead_tenant_id_bigint, first_bigint, bigint);
+accessor!(bulkhead_require_tenant, pg_finfo_bulkhead_require_tenant, first_required, required);
 
 fn uuid(tenant: &Tenant, scratch: &mut Scratch) -> Answer {
     let Some(uuid) = tenant.uuid() else { return Answer::Null };
@@ -85,6 +87,15 @@ fn text(tenant: &Tenant, scratch: &mut Scratch) -> Answer {
     // SAFETY: the scratch begins with the four bytes of a varlena header.
     unsafe { pgrx::varlena::set_varsize_4b(scratch.as_mut_ptr().cast(), size as i32) };
     Answer::Bytes(size)
+}
+
+/// `require_tenant()`: the tenant's id as text. Errors: 42501 when there is none. No locks.
+fn required(tenant: &Tenant, scratch: &mut Scratch) -> Answer {
+    if tenant.is_none() {
+        let (lost, hidden) = (state::ended_with_its_transaction(), state::is_hidden());
+        error::no_tenant("bulkhead.require_tenant()", lost, hidden).report(PgLogLevel::ERROR);
+    }
+    text(tenant, scratch)
 }
 
 fn bigint(tenant: &Tenant, _scratch: &mut Scratch) -> Answer {

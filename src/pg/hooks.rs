@@ -11,8 +11,9 @@ use std::ffi::{c_char, c_int};
 use pgrx::prelude::*;
 
 use super::cell::PerBackend;
-use super::{plan, registry};
+use super::{plan, referential};
 use crate::context::state;
+use crate::context::tenant::Tenant;
 use crate::rls::naked;
 
 static NEXT_PLANNER: PerBackend<Cell<pg_sys::planner_hook_type>> = PerBackend::new(Cell::new(None));
@@ -73,7 +74,8 @@ unsafe extern "C-unwind" fn planner(
     options: c_int,
     params: pg_sys::ParamListInfo,
 ) -> *mut pg_sys::PlannedStmt {
-    let without_tenant = state::with_tenant(|tenant| tenant.is_none());
+    let before = state::generation();
+    let tenant = state::tenant();
     // SAFETY: passes on what it was given.
     let planned = unsafe {
         match NEXT_PLANNER.get() {
@@ -81,26 +83,24 @@ unsafe extern "C-unwind" fn planner(
             None => server::standard_planner(parse, query, options, params),
         }
     };
-    if without_tenant {
-        // SAFETY: guarded, no arguments.
-        unsafe { after_planning_without_tenant() };
+    if state::generation() != before {
+        // SAFETY: guarded; the pointer is valid for the call.
+        unsafe { after_planning(&tenant) };
     }
     planned
 }
 
-/// A function that is called while a statement is planned must not choose the tenant that the statement runs with.
-///
 /// # Safety
-/// None.
+/// `before` is valid.
 #[pg_guard]
-unsafe extern "C-unwind" fn after_planning_without_tenant() {
-    naked::check_planning();
+unsafe extern "C-unwind" fn after_planning(before: *const Tenant) {
+    // SAFETY: the caller's promise.
+    naked::check_planning(unsafe { &*before });
 }
 
 /// # Safety
 /// Called by the server with valid pointers.
 unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: c_int) {
-    state::begin_statement();
     // SAFETY: passes on what it was given.
     unsafe {
         before_start(query);
@@ -115,12 +115,14 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
 /// `query` is valid.
 #[pg_guard]
 unsafe extern "C-unwind" fn before_start(query: *mut pg_sys::QueryDesc) {
-    // SAFETY: reads a flag of the server's. A parallel worker runs what its leader was allowed to start.
-    if unsafe { pg_sys::ParallelWorkerNumber } >= 0 || registry::is_empty() {
-        return;
-    }
     // SAFETY: the descriptor and its plan are valid until the query ends.
     let statement = unsafe { &*(*query).plannedstmt };
+    if statement.parallelModeNeeded {
+        naked::check_parallel();
+    }
+    if naked::is_idle() {
+        return;
+    }
     for relation in plan::relations(statement) {
         naked::check(&relation);
     }
@@ -150,9 +152,13 @@ macro_rules! executor_run_hook {
                 if alone {
                     state::set_alone(true);
                 }
+                let referential = referential::begin();
                 match NEXT_RUN.get() {
                     Some(next) => next(query, direction, count $(, $last)?),
                     None => server::standard_ExecutorRun(query, direction, count $(, $last)?),
+                }
+                if referential {
+                    referential::end();
                 }
                 if alone {
                     state::set_alone(false);
@@ -179,7 +185,6 @@ unsafe extern "C-unwind" fn process_utility(
     dest: *mut pg_sys::DestReceiver,
     completion: *mut pg_sys::QueryCompletion,
 ) {
-    state::begin_statement();
     // SAFETY: passes on what it was given; the node and the receiver are valid for the call.
     unsafe {
         let alone =

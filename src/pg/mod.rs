@@ -7,6 +7,7 @@ pub mod hooks;
 pub mod library;
 pub mod list;
 pub mod plan;
+pub mod referential;
 pub mod registry;
 pub mod scan;
 pub mod security;

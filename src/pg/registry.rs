@@ -17,8 +17,19 @@ use crate::rls::key::Key;
 #[derive(Clone, Copy)]
 pub struct Entry {
     pub relation: pg_sys::Oid,
-    /// The key type of the tenant column; none for a shared table.
-    pub key: Option<Key>,
+    pub border: Border,
+    /// It has a row of its own, and is not only below one that has.
+    pub own: bool,
+}
+
+#[derive(Clone, Copy)]
+pub enum Border {
+    /// A tenant column of this type.
+    Column(Key),
+    /// No tenant column: all tenants read the table.
+    Shared,
+    /// The tenant column is gone, so nobody's rows can be told apart.
+    Lost,
 }
 
 struct Registry {
@@ -26,10 +37,16 @@ struct Registry {
     /// The table the list was read from; 0 where the extension is not installed.
     table: Cell<u32>,
     entries: RefCell<Vec<Entry>>,
+    /// The list was read in this transaction, and may show what a rollback undoes.
+    provisional: Cell<bool>,
 }
 
-static REGISTRY: PerBackend<Registry> =
-    PerBackend::new(Registry { valid: Cell::new(false), table: Cell::new(0), entries: RefCell::new(Vec::new()) });
+static REGISTRY: PerBackend<Registry> = PerBackend::new(Registry {
+    valid: Cell::new(false),
+    table: Cell::new(0),
+    entries: RefCell::new(Vec::new()),
+    provisional: Cell::new(false),
+});
 
 /// Registers for invalidation messages; once, from `_PG_init`.
 pub fn register() {
@@ -57,6 +74,12 @@ pub fn find(relation: pg_sys::Oid) -> Option<Entry> {
     entries.binary_search_by_key(&relation.to_u32(), |entry| entry.relation.to_u32()).ok().map(|at| entries[at])
 }
 
+/// Relations below a registered one that have no row of their own: the event trigger has not seen them yet.
+pub fn strays() -> Vec<pg_sys::Oid> {
+    refresh();
+    REGISTRY.entries.borrow().iter().filter(|entry| !entry.own).map(|entry| entry.relation).collect()
+}
+
 /// Tells every backend, this one included, that the list has changed: at commit, and here at the next command.
 pub fn announce_change() {
     refresh();
@@ -68,6 +91,18 @@ pub fn announce_change() {
     REGISTRY.valid.set(false);
 }
 
+/// The transaction, or a part of it, was rolled back.
+pub fn rolled_back() {
+    if REGISTRY.provisional.get() {
+        REGISTRY.valid.set(false);
+    }
+}
+
+/// The transaction is over; what was read in it is what there is.
+pub fn transaction_ended() {
+    REGISTRY.provisional.set(false);
+}
+
 fn refresh() {
     // Reading takes a lock, which may bring in the very message that makes the list old again; a further round then reads
     // what is newer. A server that discards its caches all the time (a debugging aid) would never end that, hence the
@@ -77,11 +112,18 @@ fn refresh() {
             return;
         }
         REGISTRY.valid.set(true);
+        REGISTRY.provisional.set(true);
         let read = std::panic::catch_unwind(scan::read_protection);
         match read {
             Ok((table, mut entries)) => {
-                entries.sort_by_key(|entry| entry.relation.to_u32());
-                entries.dedup_by_key(|entry| entry.relation.to_u32());
+                // A child may be listed twice, by its own row and through its parent: a border counts before none.
+                entries
+                    .sort_by_key(|entry| (entry.relation.to_u32(), matches!(entry.border, Border::Shared), !entry.own));
+                entries.dedup_by(|later, kept| {
+                    let same = later.relation == kept.relation;
+                    kept.own |= same && later.own;
+                    same
+                });
                 REGISTRY.table.set(table.to_u32());
                 REGISTRY.entries.replace(entries);
             }

@@ -3,7 +3,8 @@
 use pgrx::prelude::*;
 
 use super::list;
-use super::registry::Entry;
+use super::registry::{Border, Entry};
+use super::security;
 use crate::rls::key::Key;
 
 // The columns of bulkhead.protection that are read here, by position: sql/rls.sql says so too.
@@ -91,7 +92,7 @@ unsafe fn entry(tuple: pg_sys::HeapTuple, columns: pg_sys::TupleDesc) -> Option<
         let relation = pg_sys::Oid::from_datum(datum, is_null)?;
         let (datum, is_null) = get(SHARED);
         if bool::from_datum(datum, is_null)? {
-            return Some(Entry { relation, key: None });
+            return Some(Entry { relation, border: Border::Shared, own: true });
         }
         let (datum, is_null) = get(HOME);
         let column = if String::from_datum(datum, is_null)? == home() {
@@ -102,17 +103,22 @@ unsafe fn entry(tuple: pg_sys::HeapTuple, columns: pg_sys::TupleDesc) -> Option<
             pg_sys::get_attnum(relation, datum.cast_mut_ptr())
         };
         let column_type = pg_sys::get_atttype(relation, column);
-        // A dropped table or column leaves nothing to guard here; the table's own policies deny by default.
-        let key = (column_type != pg_sys::InvalidOid).then(|| Key::of(pg_sys::getBaseType(column_type).to_u32()))??;
-        Some(Entry { relation, key: Some(key) })
+        let known = column_type != pg_sys::InvalidOid;
+        let key = known.then(|| Key::of(security::base_type(column_type))).flatten();
+        Some(Entry { relation, border: key.map_or(Border::Lost, Border::Column), own: true })
     }
 }
 
 /// Adds the relation and all that inherit from it: a child attached behind the event trigger's back is one too.
-///
-/// # Safety
-/// None beyond a running transaction.
-unsafe fn descend(entry: Entry, entries: &mut Vec<Entry>) {
+fn descend(entry: Entry, entries: &mut Vec<Entry>) {
+    let family = family(entry.relation, pg_sys::NoLock as i32);
+    entries.push(entry);
+    let below = family.into_iter().filter(|relation| *relation != entry.relation);
+    entries.extend(below.map(|relation| Entry { relation, own: false, ..entry }));
+}
+
+/// A relation and all that inherit from it, each locked in this mode.
+pub fn family(relation: pg_sys::Oid, lock_mode: pg_sys::LOCKMODE) -> Vec<pg_sys::Oid> {
     // pgrx has no binding for it.
     unsafe extern "C-unwind" {
         fn find_all_inheritors(
@@ -121,15 +127,10 @@ unsafe fn descend(entry: Entry, entries: &mut Vec<Entry>) {
             parents: *mut *mut pg_sys::List,
         ) -> *mut pg_sys::List;
     }
-    if entry.key.is_none() {
-        entries.push(entry);
-        return;
-    }
     // SAFETY: a catalog look-up inside pgrx's guard; the list is a fresh list of oids.
     unsafe {
-        let family = pg_sys::ffi::pg_guard_ffi_boundary(|| {
-            find_all_inheritors(entry.relation, pg_sys::NoLock as i32, std::ptr::null_mut())
-        });
-        entries.extend(list::cells(family).iter().map(|cell| Entry { relation: cell.oid_value, key: entry.key }));
+        let family =
+            pg_sys::ffi::pg_guard_ffi_boundary(|| find_all_inheritors(relation, lock_mode, std::ptr::null_mut()));
+        list::cells(family).iter().map(|cell| cell.oid_value).collect()
     }
 }

@@ -20,10 +20,41 @@ pub fn owns(relation: pg_sys::Oid) -> bool {
     }
 }
 
-/// Whether row level security filters what `role` sees of the relation, in the present security context.
-pub fn rls_binds(relation: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+/// How row level security treats a role's statement on a relation, in the present security context.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Rls {
+    /// Policies filter it.
+    Binds,
+    /// They do not, and never do for this role: superuser, BYPASSRLS, or the table has no row level security.
+    Exempt,
+    /// They do not for now: the owner inside referential integrity.
+    Suspended,
+}
+
+pub fn rls(relation: pg_sys::Oid, role: pg_sys::Oid) -> Rls {
     // SAFETY: catalog look-ups with plain oids; with noError it raises nothing for lack of rights.
-    unsafe { pg_sys::check_enable_rls(relation, role, true) == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32 }
+    match unsafe { pg_sys::check_enable_rls(relation, role, true) } as u32 {
+        pg_sys::CheckEnableRlsResult::RLS_ENABLED => Rls::Binds,
+        pg_sys::CheckEnableRlsResult::RLS_NONE_ENV if super::referential::unforced() => Rls::Suspended,
+        _ => Rls::Exempt,
+    }
+}
+
+/// Superuser or BYPASSRLS.
+pub fn bypasses_rls(role: pg_sys::Oid) -> bool {
+    // SAFETY: a syscache look-up.
+    unsafe { pg_sys::has_bypassrls_privilege(role) }
+}
+
+pub fn database_is_utf8() -> bool {
+    // SAFETY: reads a variable of the server's.
+    unsafe { pg_sys::GetDatabaseEncoding() == pg_sys::pg_enc::PG_UTF8 as i32 }
+}
+
+/// The type below a domain, or below a domain over a domain; the type itself when it is none.
+pub fn base_type(type_oid: pg_sys::Oid) -> u32 {
+    // SAFETY: a syscache look-up with a type that exists.
+    unsafe { pg_sys::getBaseType(type_oid).to_u32() }
 }
 
 /// Puts the former role back on every path.
@@ -39,22 +70,47 @@ impl Drop for Restore {
     }
 }
 
-/// Runs `work` as the extension's owner: only for reading and writing the extension's own tables, with every name
-/// qualified. Nothing of a user's may run inside.
-pub fn as_extension<R>(work: impl FnOnce() -> R) -> R {
+/// Runs `work` as `role`, restricted: it cannot change settings' roles back, and the former role returns on every path.
+fn act_as<R>(role: Option<pg_sys::Oid>, work: impl FnOnce() -> R) -> R {
     let mut former = Restore { role: pg_sys::InvalidOid, context: 0 };
-    // SAFETY: catalog look-ups; the former role and context are put back by the guard on every path.
+    // SAFETY: plain values; the former role and context are put back by the guard on every path.
     unsafe {
         pg_sys::GetUserIdAndSecContext(&mut former.role, &mut former.context);
-        let owner = relation_owner(scan::protection_table()).unwrap_or(former.role);
         pg_sys::SetUserIdAndSecContext(
-            owner,
+            role.unwrap_or(former.role),
             former.context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32 | pg_sys::SECURITY_RESTRICTED_OPERATION as i32,
         );
     }
     let result = work();
     drop(former);
     result
+}
+
+/// Runs `work` as the extension's owner: only for reading and writing the extension's own tables, with every name
+/// qualified. Nothing of a user's may run inside.
+pub fn as_extension<R>(work: impl FnOnce() -> R) -> R {
+    act_as(relation_owner(scan::protection_table()), work)
+}
+
+/// Runs `work` as the table's owner, whoever calls: what a user's table may run gets no more rights than its owner has.
+pub fn as_owner<R>(relation: pg_sys::Oid, work: impl FnOnce() -> R) -> R {
+    act_as(relation_owner(relation), work)
+}
+
+/// Locks a relation and all that inherit from it against everybody, by oid: a name could come to mean another one
+/// before it is locked. Held until the transaction ends.
+pub fn lock_tree(relation: pg_sys::Oid) {
+    // SAFETY: locks by oid; whether the relations still exist is looked up afterwards.
+    unsafe {
+        pg_sys::LockRelationOid(relation, pg_sys::AccessExclusiveLock as i32);
+        scan::family(relation, pg_sys::AccessExclusiveLock as i32);
+    }
+}
+
+/// Whether the transaction sees one snapshot throughout, and so not what others committed since.
+pub fn has_transaction_snapshot() -> bool {
+    // SAFETY: reads a variable of the server's.
+    unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
 }
 
 fn relation_owner(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {

@@ -10,7 +10,7 @@ use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::prelude::*;
 
 use crate::context::lock::Refusal;
-use crate::context::state;
+use crate::context::state::{self, Origin};
 use crate::context::tenant::{Fault, MAX_BYTES, Tenant};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PostgresGucEnum)]
@@ -45,6 +45,7 @@ pub fn missing_context() -> MissingContext {
 
 /// Defines every setting; once, from `_PG_init`.
 pub fn define() {
+    state::begin_loading();
     // SAFETY: the hooks are guarded, keep to the server's protocol (see their comments), and live as long as the process.
     // The two modes come first: the check of a value set before the library was loaded consults them.
     unsafe {
@@ -86,6 +87,7 @@ pub fn define() {
         pg_sys::EmitWarningsOnPlaceholders(c"bulkhead".as_ptr());
         #[cfg(not(feature = "pg14"))]
         pg_sys::MarkGUCPrefixReserved(c"bulkhead".as_ptr());
+        state::end_loading(pg_sys::IsTransactionState());
     }
 }
 
@@ -121,8 +123,10 @@ unsafe extern "C-unwind" fn check_tenant_context(
     };
     // Only a SET by SQL switches tenants; a worker restores what its leader was allowed, and files, roles and start-up
     // options give a session-level tenant.
+    // (PGC_S_TEST is ALTER ROLE … SET and CREATE FUNCTION … SET asking whether a value would do.)
     // SAFETY: reads a flag of the server's.
-    let by_sql = source >= pg_sys::GucSource::PGC_S_INTERACTIVE && !unsafe { pg_sys::InitializingParallelWorker };
+    let by_sql = [pg_sys::GucSource::PGC_S_INTERACTIVE, pg_sys::GucSource::PGC_S_SESSION].contains(&source)
+        && !unsafe { pg_sys::InitializingParallelWorker };
     if by_sql && let Err(refusal) = state::admit(&tenant) {
         return refuse_switch(refusal);
     }
@@ -144,7 +148,20 @@ unsafe extern "C-unwind" fn check_tenant_context(
 unsafe extern "C-unwind" fn assign_tenant_context(_newval: *const c_char, extra: *mut c_void) {
     // SAFETY: as above: NULL, or a `Tenant` that outlives the call.
     let tenant = unsafe { extra.cast::<Tenant>().as_ref() };
-    state::publish(tenant.unwrap_or(&Tenant::NONE));
+    // SAFETY: read variables of the server's. It rolls settings back while the (sub)transaction's state is no longer
+    // "in progress", and the subtransaction's nesting level still stands.
+    let origin = unsafe {
+        if pg_sys::InitializingParallelWorker {
+            Origin::Leader
+        } else if pg_sys::IsTransactionState() {
+            Origin::Statement
+        } else if pg_sys::GetCurrentTransactionNestLevel() > 1 {
+            Origin::Rollback
+        } else {
+            Origin::CleanUp
+        }
+    };
+    state::publish(tenant.unwrap_or(&Tenant::NONE), origin);
 }
 
 /// # Safety

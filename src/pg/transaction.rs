@@ -4,6 +4,7 @@ use std::ffi::c_void;
 
 use pgrx::prelude::*;
 
+use super::{referential, registry};
 use crate::context::state;
 
 /// Registers the callbacks; once, from `_PG_init`.
@@ -25,7 +26,14 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _arg: *mut c_
         | XACT_EVENT_ABORT
         | XACT_EVENT_PREPARE
         | XACT_EVENT_PARALLEL_COMMIT
-        | XACT_EVENT_PARALLEL_ABORT => state::end_transaction(),
+        | XACT_EVENT_PARALLEL_ABORT => {
+            state::end_transaction();
+            if event == XACT_EVENT_ABORT {
+                registry::rolled_back();
+                referential::rolled_back_all();
+            }
+            registry::transaction_ended();
+        }
         _ => {}
     }
 }
@@ -39,8 +47,16 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
     _parent: pg_sys::SubTransactionId,
     _arg: *mut c_void,
 ) {
-    // A switch that failed inside a savepoint left its mark behind.
-    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
-        state::set_alone(false);
+    use pg_sys::SubXactEvent::*;
+    match event {
+        SUBXACT_EVENT_START_SUB => referential::begin_subtransaction(),
+        SUBXACT_EVENT_COMMIT_SUB => referential::end_subtransaction(false),
+        SUBXACT_EVENT_ABORT_SUB => {
+            // A switch that failed inside a savepoint left its mark behind.
+            state::set_alone(false);
+            registry::rolled_back();
+            referential::end_subtransaction(true);
+        }
+        _ => {}
     }
 }

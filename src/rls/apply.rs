@@ -1,4 +1,4 @@
-//! Does what `steps` says: protect, unprotect, share, and the adoption of new children.
+//! Does what `steps` says: protect, unprotect, and the adoption of new children.
 
 use std::cell::Cell;
 
@@ -7,10 +7,11 @@ use pgrx::prelude::*;
 use super::facts::Facts;
 use super::ledger::{self, Registered};
 use super::shape::{self, Column, Shape};
-use super::steps::{self, Border, Earlier, Step};
+use super::steps::{self, Border, Earlier, Step, Undo};
 use crate::error::{self, Result};
 use crate::pg::cell::PerBackend;
-use crate::pg::{security, spi};
+use crate::pg::security::Rls;
+use crate::pg::{registry, security, spi};
 
 /// On a table with more rows than this, building the index would hold up writers for too long.
 const ROWS_TO_INDEX: i64 = 100_000;
@@ -22,10 +23,10 @@ pub fn is_busy() -> bool {
     BUSY.get()
 }
 
-struct Busy(bool);
+pub struct Busy(bool);
 
 impl Busy {
-    fn begin() -> Busy {
+    pub fn begin() -> Busy {
         Busy(BUSY.replace(true))
     }
 }
@@ -36,14 +37,33 @@ impl Drop for Busy {
     }
 }
 
+/// What these functions look up must be what is there now, also what others committed since the transaction began.
+pub fn refuse_old_snapshot() -> Result<()> {
+    if !security::has_transaction_snapshot() {
+        return Ok(());
+    }
+    Err(error::transaction(
+        "the protection of tables cannot be changed under REPEATABLE READ or SERIALIZABLE",
+        "Such a transaction does not see partitions and registrations that others committed since it began.",
+        "Use a READ COMMITTED transaction.",
+    ))
+}
+
+/// Locks the table and all below it, and looks again: until then it could be renamed, dropped or given away.
+pub fn lock(relation: pg_sys::Oid) -> Result<()> {
+    security::lock_tree(relation);
+    shape::admit(relation)
+}
+
 pub fn protect(relation: pg_sys::Oid, column: &str) -> Result<Vec<String>> {
     let _busy = Busy::begin();
+    refuse_old_snapshot()?;
     shape::admit(relation)?;
     let column = shape::column(relation, column)?;
-    let mut done = Vec::new();
     let below = shape::parent(relation)?.is_some();
+    let mut done = Vec::new();
     match ledger::find(relation)? {
-        Some(registered) if below && registered.inherited && registered.column == column.name => return Ok(done),
+        Some(registered) if below && registered.column == column.name => return Ok(done),
         Some(_) | None if below => return Err(below_a_parent(relation)),
         Some(registered) if registered.shared || registered.column != column.name => done = unprotect(relation)?,
         Some(_) | None => {}
@@ -53,7 +73,7 @@ pub fn protect(relation: pg_sys::Oid, column: &str) -> Result<Vec<String>> {
 }
 
 /// A table's rows can be read through its parent, past its own policies: so the parent is what has to be protected.
-fn below_a_parent(relation: pg_sys::Oid) -> pgrx::pg_sys::panic::ErrorReport {
+pub fn below_a_parent(relation: pg_sys::Oid) -> pgrx::pg_sys::panic::ErrorReport {
     let parent = match shape::parent(relation) {
         Ok(parent) => parent.map_or_else(|| "its parent".to_owned(), security::relation_name),
         Err(report) => return report,
@@ -87,35 +107,38 @@ fn apply(root: pg_sys::Oid, column: &Column, inherited: bool) -> Result<Vec<Stri
     let border = Border { column: &column.quoted, accessor: column.key.accessor() };
     let before = shape::tree(root, &column.name)?;
     let mut done = Vec::new();
-    if work(&before, border).iter().any(|(_, steps)| !steps.is_empty()) {
-        // The strongest lock first, so that two calls cannot wait for each other, and then another look.
-        spi::run(&format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", before[0].name), &[])?;
-        let tree = shape::tree(root, &column.name)?;
-        refuse_unready(&tree, border)?;
-        for (shape, steps) in work(&tree, border) {
-            let earlier = ledger::find(shape.oid)?;
-            let index = run(shape, &steps, &mut done)?;
-            if earlier.is_none() {
-                done.extend(steps::kept(&shape.name, &shape.facts));
-            }
-            register(shape, column, inherited || shape.oid != root, index)?;
-        }
-    } else {
+    let registered = |shape: &Shape| Ok(ledger::find(shape.oid)?.filter(|row| !row.shared));
+    if work(&before, border).iter().all(|(_, steps)| steps.is_empty()) {
         for shape in &before {
-            if ledger::find(shape.oid)?.is_none() {
-                register(shape, column, inherited || shape.oid != root, None)?;
+            if registered(shape)?.is_none_or(|row| row.column != column.name) {
+                register(shape, column, inherited, None, root)?;
+                registry::announce_change();
             }
         }
+        return Ok(done);
     }
+    // The strongest lock first, so that two calls cannot wait for each other, and then another look.
+    lock(root)?;
+    let tree = shape::tree(root, &column.name)?;
+    security::as_owner(root, || refuse_unready(&tree, border))?;
+    // An index on a partitioned table takes over those of its partitions: then it is not only ours.
+    let takes_over = tree.iter().any(|shape| shape.partition && shape.facts.indexed);
+    for (shape, steps) in work(&tree, border) {
+        let first = registered(shape)?.is_none();
+        let index = run(shape, &steps, &mut done)?;
+        if first {
+            done.extend(steps::kept(&shape.name, &shape.facts));
+        }
+        register(shape, column, inherited, index.filter(|_| !takes_over), root)?;
+    }
+    registry::announce_change();
     Ok(done)
 }
 
 /// What has to be done for each table of the tree, the root first.
 fn work<'a>(tree: &'a [Shape], border: Border) -> Vec<(&'a Shape, Vec<Step>)> {
     let Some((root, children)) = tree.split_first() else { return Vec::new() };
-    let facts: Vec<&Facts> = children.iter().map(|child| &child.facts).collect();
-    let root_index = steps::lacks_index(&root.facts, &facts);
-    let mut work = vec![(root, steps::protect(&root.name, &root.facts, None, border, root_index))];
+    let mut work = vec![(root, steps::protect(&root.name, &root.facts, None, border, lacks_index(tree)))];
     for child in children {
         // An index on a partitioned root reaches its partitions; inheritance children need their own.
         let index = !root.facts.partitioned && !child.facts.indexed;
@@ -124,11 +147,17 @@ fn work<'a>(tree: &'a [Shape], border: Border) -> Vec<(&'a Shape, Vec<Step>)> {
     work
 }
 
+pub fn lacks_index(tree: &[Shape]) -> bool {
+    let Some((root, children)) = tree.split_first() else { return false };
+    let children: Vec<&Facts> = children.iter().map(|child| &child.facts).collect();
+    steps::lacks_index(&root.facts, &children)
+}
+
 fn refuse_unready(tree: &[Shape], border: Border) -> Result<()> {
     let Some(root) = tree.first() else { return Ok(()) };
     let (name, column) = (&root.name, border.column);
     // Under row level security the owner would count only what the policies show; SET NOT NULL looks at every row anyhow.
-    let counts = !security::rls_binds(root.oid, security::current_role());
+    let counts = security::rls(root.oid, security::current_role()) != Rls::Binds;
     if counts && tree.iter().any(|shape| !shape.facts.not_null) {
         let nulls = shape::nulls(name, column)?;
         if nulls > 0 {
@@ -162,12 +191,12 @@ fn refuse_unready(tree: &[Shape], border: Border) -> Result<()> {
     Ok(())
 }
 
-/// Runs the steps; the name of the index that one of them made.
-fn run(shape: &Shape, steps: &[Step], done: &mut Vec<String>) -> Result<Option<String>> {
+/// Runs the steps as the table's owner; the oid of the index that one of them made.
+pub fn run(shape: &Shape, steps: &[Step], done: &mut Vec<String>) -> Result<Option<u32>> {
     let mut index = None;
     for step in steps {
         pgrx::check_for_interrupts!();
-        spi::run(&step.sql, &[])?;
+        security::as_owner(shape.oid, || spi::run(&step.sql, &[]))?;
         done.push(step.sql.clone());
         if step.makes_index {
             index = shape::newest_index(shape.oid)?;
@@ -176,80 +205,56 @@ fn run(shape: &Shape, steps: &[Step], done: &mut Vec<String>) -> Result<Option<S
     Ok(index)
 }
 
-fn register(shape: &Shape, column: &Column, inherited: bool, index: Option<String>) -> Result<()> {
-    let earlier = Earlier { index, ..Earlier::of(&shape.facts) };
+fn register(shape: &Shape, column: &Column, inherited: bool, index: Option<u32>, root: pg_sys::Oid) -> Result<()> {
+    let mut earlier = Earlier { index, ..Earlier::of(&shape.facts) };
+    // A child that comes later has NOT NULL because its parent has: it was not its own.
+    if inherited && let Some(parent) = shape::parent(root)? {
+        earlier.not_null &= ledger::find(parent)?.is_none_or(|parent| parent.earlier.not_null);
+    }
+    let inherited = inherited || shape.oid != root;
     let number = shape::column(shape.oid, &column.name)?.number;
     ledger::record(shape.oid, number, &Registered { column: column.name.clone(), shared: false, inherited, earlier })
 }
 
-pub fn share(relation: pg_sys::Oid) -> Result<Vec<String>> {
-    let _busy = Busy::begin();
-    shape::admit(relation)?;
-    let mut done = Vec::new();
-    if shape::parent(relation)?.is_some() {
-        return Err(below_a_parent(relation));
-    }
-    if ledger::find(relation)?.is_some_and(|registered| !registered.shared) {
-        done = unprotect(relation)?;
-    }
-    for shape in shape::tree(relation, "")? {
-        let steps = steps::share(&shape.name, &shape.facts);
-        run(&shape, &steps, &mut done)?;
-        let inherited = shape.oid != relation;
-        let earlier = Earlier::of(&shape.facts);
-        ledger::record(shape.oid, 0, &Registered { column: String::new(), shared: true, inherited, earlier })?;
-    }
-    Ok(done)
-}
-
 pub fn unprotect(relation: pg_sys::Oid) -> Result<Vec<String>> {
     let _busy = Busy::begin();
+    refuse_old_snapshot()?;
     shape::admit(relation)?;
     let name = security::relation_name(relation);
-    let root = match ledger::find(relation)? {
-        Some(root) if root.inherited && shape::parent(relation)?.is_some() => return Err(below_a_parent(relation)),
-        Some(root) => root,
-        None => {
-            return Err(error::state(
-                format!("{name} is not registered"),
-                "Neither protect() nor share() was called for it.",
-                "SELECT * FROM bulkhead.protected_tables lists what is.",
-            ));
-        }
-    };
-    spi::run(&format!("LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE"), &[])?;
+    let root = ledger::find(relation)?.ok_or_else(|| {
+        error::state(
+            format!("{name} is not registered"),
+            "Neither protect() nor share() was called for it.",
+            "SELECT * FROM bulkhead.protected_tables lists what is.",
+        )
+    })?;
+    if let Some(parent) = shape::parent(relation)?
+        && ledger::find(parent)?.is_some()
+    {
+        return Err(below_a_parent(relation));
+    }
+    lock(relation)?;
     let mut done = Vec::new();
     let tree = shape::tree(relation, &root.column)?;
+    let covered = ledger::covered_by_others(&tree.iter().map(|shape| shape.oid).collect::<Vec<_>>())?;
+    let tree: Vec<Shape> = tree.into_iter().filter(|shape| !covered.contains(&shape.oid)).collect();
     for shape in &tree {
         let Some(registered) = ledger::find(shape.oid)? else { continue };
-        let column = shape::quoted(&root.column);
-        let own_default = shape::default_is_ours(shape.oid, &root.column)?;
-        let is_root = shape.oid == relation;
-        let steps = steps::unprotect(&shape.name, &shape.facts, &registered.earlier, &column, own_default, is_root);
+        let index = match registered.earlier.index {
+            Some(index) => shape::index_name(shape.oid, index, &root.column)?,
+            None => None,
+        };
+        let steps = steps::unprotect(&Undo {
+            name: &shape.name,
+            facts: &shape.facts,
+            earlier: &registered.earlier,
+            column: &spi::identifier(&root.column),
+            partition: shape.partition,
+            index,
+        });
         run(shape, &steps, &mut done)?;
     }
     ledger::forget(&tree.iter().map(|shape| shape.oid).collect::<Vec<_>>())?;
+    registry::announce_change();
     Ok(done)
-}
-
-pub fn plan(relation: pg_sys::Oid, column: &str) -> Result<Vec<String>> {
-    shape::admit(relation)?;
-    if shape::parent(relation)?.is_some() {
-        return Err(below_a_parent(relation));
-    }
-    let column = shape::column(relation, column)?;
-    let border = Border { column: &column.quoted, accessor: column.key.accessor() };
-    let tree = shape::tree(relation, &column.name)?;
-    let Some((root, children)) = tree.split_first() else { return Ok(Vec::new()) };
-    let leaves: Vec<(String, u32, bool)> = tree
-        .iter()
-        .filter(|shape| !shape.facts.partitioned)
-        .map(|shape| (shape.name.clone(), shape.oid.to_u32(), shape.facts.indexed))
-        .collect();
-    let facts: Vec<&Facts> = children.iter().map(|child| &child.facts).collect();
-    let mut root_facts = root.facts.clone();
-    root_facts.indexed |= !steps::lacks_index(&root.facts, &facts);
-    let mut plan = steps::live(&root.name, root.oid.to_u32(), &root_facts, &leaves, border);
-    plan.push(format!("SELECT bulkhead.protect({}, {})", spi::literal(&root.name), spi::literal(&column.name)));
-    Ok(plan)
 }

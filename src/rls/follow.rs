@@ -2,26 +2,53 @@
 
 use pgrx::prelude::*;
 
-use super::{apply, ledger};
-use crate::error::Result;
-use crate::pg::registry;
+use super::ledger::{self, Below};
+use super::{apply, share};
+use crate::error::{self, Result};
+use crate::pg::{registry, scan, security};
 
-/// After CREATE TABLE, ALTER TABLE or CREATE POLICY touched `relations`.
-pub fn ddl(relations: &[pg_sys::Oid]) -> Result<()> {
-    if relations.is_empty() || apply::is_busy() || registry::is_empty() {
+/// After DDL that touched `relations`, those with children marked so.
+pub fn ddl(relations: &[(pg_sys::Oid, bool)]) -> Result<()> {
+    // Nearly all DDL is about tables that are neither registered nor parents of any.
+    let concerns_us =
+        |(relation, has_children): &&(pg_sys::Oid, bool)| *has_children || registry::find(*relation).is_some();
+    let relations: Vec<pg_sys::Oid> = relations.iter().filter(concerns_us).map(|(relation, _)| *relation).collect();
+    if relations.is_empty() {
         return Ok(());
     }
-    ledger::follow(relations)?;
-    for (child, ancestor, column) in ledger::unprotected_descendants(relations)? {
-        apply::adopt(child, ancestor, &column)?;
+    if security::has_transaction_snapshot() && !registry::strays().is_empty() {
+        // What others registered since is in the list, but no query of this transaction would see it.
+        return apply::refuse_old_snapshot();
+    }
+    ledger::follow()?;
+    let candidates: Vec<pg_sys::Oid> = relations.into_iter().chain(registry::strays()).collect();
+    for Below { child, ancestor, column } in ledger::strays(&candidates)? {
+        match column {
+            Some(column) => apply::adopt(child, ancestor, &column)?,
+            None => share::adopt(child)?,
+        }
+    }
+    if let Some((child, parent)) = ledger::exposed()? {
+        return Err(error::state(
+            format!(
+                "protected table {} cannot become a child of {}",
+                security::relation_name(child),
+                security::relation_name(parent)
+            ),
+            "A query on the parent would read the child's rows without asking the child's policies.",
+            "Protect the parent first.",
+        ));
     }
     Ok(())
 }
 
 /// After `relations` were dropped.
 pub fn drop(relations: &[pg_sys::Oid]) -> Result<()> {
-    if relations.is_empty() || registry::is_empty() {
+    // DROP EXTENSION takes the registry with it.
+    if relations.is_empty() || scan::protection_table() == pg_sys::InvalidOid {
         return Ok(());
     }
-    ledger::forget(relations)
+    ledger::forget(relations)?;
+    registry::announce_change();
+    Ok(())
 }

@@ -1,16 +1,21 @@
 //! rls: protect a table's tenants in one call, and keep them protected.
 //!
-//! `shape` reads what a table looks like, `steps` (pure) says what has to be done, `apply` does it, `ledger` keeps the
-//! registry, `follow` reacts to later DDL, `naked` refuses statements without a tenant. This file is the SQL surface;
-//! the functions are declared in sql/rls.sql.
+//! `shape` reads what a table looks like, `steps` (pure) says what has to be done, `apply` does it; in the same way `share`
+//! does what `shared` says, and `plan` asks `live` how to go about a table under load. `ledger` keeps the registry, `follow` reacts
+//! to later DDL, `naked` refuses statements without a tenant. This file is the SQL surface; the functions are declared in
+//! sql/rls.sql.
 
 mod apply;
 pub mod facts;
 mod follow;
 pub mod key;
 mod ledger;
+mod live;
 pub mod naked;
+mod plan;
 mod shape;
+mod share;
+mod shared;
 mod steps;
 
 use std::ffi::CStr;
@@ -18,7 +23,7 @@ use std::ffi::CStr;
 use pgrx::prelude::*;
 
 use crate::error::{self, Result};
-use crate::pg::spi;
+use crate::pg::{registry, spi};
 
 ::pgrx::extension_sql_file!("../../sql/rls.sql", name = "rls", requires = ["context"]);
 
@@ -46,7 +51,7 @@ fn protect(relation: Option<pg_sys::Oid>, tenant_column: Option<&CStr>) -> Resul
 /// Errors as protect(). Changes nothing and takes no lock.
 #[pg_extern(sql = false)]
 fn protect_plan(relation: Option<pg_sys::Oid>, tenant_column: Option<&CStr>) -> Result<Lines> {
-    Ok(SetOfIterator::new(apply::plan(given(relation)?, &given(tenant_column)?.to_string_lossy())?))
+    Ok(SetOfIterator::new(plan::plan(given(relation)?, &given(tenant_column)?.to_string_lossy())?))
 }
 
 /// `unprotect(relation regclass)`: the state that protect() or share() found. Returns the statements that it ran.
@@ -73,19 +78,25 @@ fn unprotect_all() -> Result<Lines> {
 /// Returns the statements that it ran. Errors: 42501 not the owner; 22023 an unfit relation; 55000 a child table. Takes ACCESS EXCLUSIVE.
 #[pg_extern(sql = false)]
 fn share(relation: Option<pg_sys::Oid>) -> Result<Lines> {
-    Ok(SetOfIterator::new(apply::share(given(relation)?)?))
+    Ok(SetOfIterator::new(share::share(given(relation)?)?))
 }
 
-/// Event trigger at the end of table DDL: partitions and children of protected tables become protected, renames are followed.
+/// Event trigger at the end of DDL: partitions and children of protected tables become protected, renames are followed.
 #[pg_extern(sql = false)]
 fn follow_ddl() -> Result<()> {
+    // Before any query: all DDL of the database passes here.
+    if apply::is_busy() || registry::is_empty() {
+        return Ok(());
+    }
     let touched = spi::rows(
-        "SELECT c.objid FROM pg_event_trigger_ddl_commands() c WHERE c.classid = 'pg_class'::regclass
+        "SELECT c.oid, c.relhassubclass FROM pg_event_trigger_ddl_commands() d JOIN pg_class c ON c.oid = d.objid
+          WHERE d.classid = 'pg_class'::regclass
          UNION
-         SELECT p.polrelid FROM pg_event_trigger_ddl_commands() c JOIN pg_policy p ON p.oid = c.objid
-          WHERE c.classid = 'pg_policy'::regclass",
+         SELECT c.oid, c.relhassubclass FROM pg_event_trigger_ddl_commands() d JOIN pg_policy p ON p.oid = d.objid
+           JOIN pg_class c ON c.oid = p.polrelid
+          WHERE d.classid = 'pg_policy'::regclass",
         &[],
-        |row| row.get(1),
+        |row| Ok((row.get(1)?, row.get(2)?)),
     )?;
     follow::ddl(&touched)
 }

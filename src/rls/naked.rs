@@ -3,30 +3,43 @@
 use pgrx::prelude::*;
 
 use crate::context::state;
+use crate::context::tenant::Tenant;
 use crate::error;
 use crate::pg::plan::Touched;
+use crate::pg::registry::Border;
+use crate::pg::security::Rls;
 use crate::pg::settings::{ContextMode, MissingContext, context_mode, missing_context};
-use crate::pg::{library, registry, security};
+use crate::pg::{library, referential, registry, security};
+
+/// Nothing to check: no table is registered, or protect() itself is at work, under its exclusive lock.
+pub fn is_idle() -> bool {
+    super::apply::is_busy() || registry::is_empty()
+}
 
 /// Called for each relation of each statement, before the statement yields its first row. Raises 42501 for a protected
 /// relation that row level security filters for `touched.as_role` when there is no tenant that it could hold.
 pub fn check(touched: &Touched) {
-    let Some(key) = registry::find(touched.relation).and_then(|entry| entry.key) else { return };
+    let Some(entry) = registry::find(touched.relation) else { return };
+    let key = match entry.border {
+        Border::Shared => return,
+        Border::Column(key) => key,
+        Border::Lost => return check_lost(touched),
+    };
+    if !entry.own && !security::bypasses_rls(touched.as_role) {
+        return report_stray(touched);
+    }
     let (none, fits) = state::with_tenant(|tenant| (tenant.is_none(), key.fits(tenant)));
-    if fits {
-        state::touch();
-        return;
-    }
-    if !security::rls_binds(touched.relation, touched.as_role) {
+    let rls =
+        if fits && !referential::unforced() { Rls::Binds } else { security::rls(touched.relation, touched.as_role) };
+    match rls {
+        Rls::Suspended if referential::inside() => return report_trigger(touched),
         // What row level security does not bind runs without a tenant too: migrations, and referential integrity.
-        if !none {
-            state::touch();
+        Rls::Suspended | Rls::Exempt if none => return,
+        Rls::Suspended | Rls::Exempt => return state::touch(),
+        Rls::Binds if fits || !library::preloaded() || missing_context() == MissingContext::Empty => {
+            return state::touch();
         }
-        return;
-    }
-    if !library::preloaded() || missing_context() == MissingContext::Empty {
-        state::touch();
-        return;
+        Rls::Binds => {}
     }
     let table = format!("protected table {}", security::relation_name(touched.relation));
     let report = if none {
@@ -41,10 +54,57 @@ pub fn check(touched: &Touched) {
     report.report(PgLogLevel::ERROR);
 }
 
-/// Called when a statement was planned that began without a tenant. A function that the planner evaluates (one declared
-/// IMMUTABLE) must not choose the tenant for it: the statement would run with rights nobody gave it.
-pub fn check_planning() {
-    if context_mode() == ContextMode::Open || state::with_tenant(|tenant| tenant.is_none()) {
+/// The tenant column was dropped, with CASCADE and its policies.
+fn check_lost(touched: &Touched) {
+    if security::rls(touched.relation, touched.as_role) == Rls::Binds {
+        let table = security::relation_name(touched.relation);
+        error::state(
+            format!("protected table {table} has lost its tenant column"),
+            "Nobody's rows can be told apart any more.",
+            format!("Add the column again and call bulkhead.protect(), or SELECT bulkhead.unprotect('{table}')."),
+        )
+        .report(PgLogLevel::ERROR);
+    }
+}
+
+/// A child that appeared where the event trigger does not fire: its parent's tenants are in it, and no policy of its own.
+fn report_stray(touched: &Touched) {
+    let table = security::relation_name(touched.relation);
+    error::state(
+        format!("{table} is below a protected table, but has no protection of its own"),
+        "It appeared while event triggers were off.",
+        "Call bulkhead.protect() for its parent again.",
+    )
+    .report(PgLogLevel::ERROR);
+}
+
+/// A BEFORE trigger that fires inside a foreign key's action runs with forced row level security off, so it would see and
+/// write every tenant.
+fn report_trigger(touched: &Touched) {
+    let table = security::relation_name(touched.relation);
+    error::denied(
+        format!("a trigger inside a foreign key action cannot use protected table {table}"),
+        "PostgreSQL suspends the owner's row level security there, so the trigger would see every tenant's rows.",
+        "Make it an AFTER trigger: those fire when the action is done.",
+    )
+    .report(PgLogLevel::ERROR);
+}
+
+/// Called when a statement starts that may use parallel workers. What functions read in a worker cannot be noted here, so
+/// the transaction is taken to have touched; and a worker would not know of a tenant that is hidden.
+pub fn check_parallel() {
+    if state::is_hidden() {
+        error::no_tenant("a parallel query", false, true).report(PgLogLevel::ERROR);
+    }
+    if !state::with_tenant(|tenant| tenant.is_none()) {
+        state::touch();
+    }
+}
+
+/// Called when the setting changed while a statement was planned. A function that the planner evaluates (one declared
+/// IMMUTABLE) must not choose the tenant that the statement runs with.
+pub fn check_planning(before: &Tenant) {
+    if context_mode() == ContextMode::Open || state::with_tenant(|now| now.is_none() || now.id() == before.id()) {
         return;
     }
     error::denied(

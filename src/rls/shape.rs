@@ -13,6 +13,8 @@ pub struct Shape {
     pub oid: pg_sys::Oid,
     /// `schema.name`, quoted.
     pub name: String,
+    /// A partition, whose NOT NULL goes with its parent's.
+    pub partition: bool,
     pub facts: Facts,
 }
 
@@ -34,6 +36,7 @@ pub fn admit(relation: pg_sys::Oid) -> Result<()> {
     )?
     .ok_or_else(|| error::argument(format!("there is no relation with oid {}", relation.to_u32()), "Name a table."))?;
     let name = security::relation_name(relation);
+    refuse_unprintable(relation)?;
     // The system's own tables belong to the bootstrap superuser, so this comes before the question of the owner.
     if relation.to_u32() < pg_sys::FirstNormalObjectId {
         return Err(error::argument(format!("{name} is a system table"), "Only user tables can be protected."));
@@ -63,12 +66,35 @@ pub fn admit(relation: pg_sys::Oid) -> Result<()> {
     }
 }
 
+/// SQL that is made here is UTF-8. In a database of another encoding only ASCII means the same in both, so a table with
+/// another name, schema or column name is refused rather than missed.
+fn refuse_unprintable(relation: pg_sys::Oid) -> Result<()> {
+    let foreign = spi::row(
+        "SELECT getdatabaseencoding() <> 'UTF8' AND EXISTS (
+           SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid
+            WHERE c.oid = $1 AND a.attnum > 0
+              AND encode(textsend(n.nspname::text || c.relname::text || a.attname::text), 'hex') ~ '^(..)*[89a-f]')",
+        &[relation.into()],
+        |row| row.get::<bool>(1),
+    )?;
+    if foreign != Some(true) {
+        return Ok(());
+    }
+    Err(error::argument(
+        format!(
+            "the table with oid {} has a name that is not ASCII, in a database that is not UTF8",
+            relation.to_u32()
+        ),
+        "Rename the schema, table or column in ASCII, or move the database to encoding UTF8.",
+    ))
+}
+
 /// The tenant column, or why it cannot be one: 22023 for an unknown column or an unfit type.
 pub fn column(relation: pg_sys::Oid, name: &str) -> Result<Column> {
     let found = spi::row(
-        "SELECT a.attnum, quote_ident(a.attname), format_type(a.atttypid, a.atttypmod),
-                CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END, coalesce(l.collisdeterministic, true)
-           FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_collation l ON l.oid = a.attcollation
+        "SELECT a.attnum, quote_ident(a.attname), format_type(a.atttypid, a.atttypmod), a.atttypid,
+                coalesce(l.collisdeterministic, true)
+           FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation
           WHERE a.attrelid = $1 AND a.attname = $2::text::name AND a.attnum > 0 AND NOT a.attisdropped",
         &[relation.into(), name.into()],
         |row| {
@@ -82,13 +108,13 @@ pub fn column(relation: pg_sys::Oid, name: &str) -> Result<Column> {
         },
     )?;
     let table = security::relation_name(relation);
-    let Some((number, quoted, type_name, base_type, deterministic)) = found else {
+    let Some((number, quoted, type_name, type_oid, deterministic)) = found else {
         return Err(no_column(relation, &table, name)?);
     };
-    let Some(key) = Key::of(base_type.to_u32()) else {
+    let Some(key) = Key::of(security::base_type(type_oid)) else {
         return Err(error::argument(
             format!("column {quoted} of {table} is of type {type_name}, which cannot tell tenants apart safely"),
-            "A tenant column is of type uuid, text, varchar, bigint or integer. ALTER TABLE … ALTER COLUMN … TYPE text keeps citext and char(n) values.",
+            "A tenant column is of type uuid, text, varchar, bigint or integer. ALTER TABLE ... ALTER COLUMN ... TYPE text keeps citext and char(n) values.",
         ));
     };
     if !deterministic {
@@ -134,7 +160,10 @@ pub fn tree(root: pg_sys::Oid, column: &str) -> Result<Vec<Shape>> {
          SELECT c.oid, format('%I.%I', n.nspname, c.relname), c.relkind = 'p', c.relkind = 'f', c.relrowsecurity, c.relforcerowsecurity,
                 coalesce(a.attnotnull, false), coalesce(a.atthasdef OR a.attidentity <> '', false),
                 EXISTS (SELECT FROM pg_index x WHERE x.indrelid = c.oid AND x.indkey[0] = a.attnum AND x.indisvalid
-                                                 AND x.indisready AND x.indpred IS NULL)
+                                                 AND x.indisready AND x.indpred IS NULL),
+                c.relispartition,
+                coalesce((SELECT pg_get_expr(d.adbin, d.adrelid) LIKE 'bulkhead.tenant\\_id%' FROM pg_attrdef d
+                           WHERE d.adrelid = c.oid AND d.adnum = a.attnum), false)
            FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace
            LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = $2::text::name AND NOT a.attisdropped
           ORDER BY c.oid <> $1, c.oid",
@@ -144,12 +173,14 @@ pub fn tree(root: pg_sys::Oid, column: &str) -> Result<Vec<Shape>> {
             let shape = Shape {
                 oid: row.get(1)?,
                 name: row.get(2)?,
+                partition: row.get(10)?,
                 facts: Facts {
                     partitioned: row.get(3)?,
                     rls: row.get(5)?,
                     forced: row.get(6)?,
                     not_null: row.get(7)?,
                     default: row.get(8)?,
+                    default_is_ours: row.get(11)?,
                     indexed: row.get(9)?,
                     policies: Vec::new(),
                 },
@@ -174,17 +205,21 @@ pub fn tree(root: pg_sys::Oid, column: &str) -> Result<Vec<Shape>> {
 
 fn policies(relation: pg_sys::Oid) -> Result<Vec<Policy>> {
     spi::rows(
-        "SELECT p.polname::text, p.polpermissive, p.polcmd = '*' AND p.polroles = '{0}', pg_get_expr(p.polqual, p.polrelid),
-                pg_get_expr(p.polwithcheck, p.polrelid)
+        "SELECT CASE WHEN encode(textsend(p.polname::text), 'hex') ~ '^(..)*[89a-f]' AND getdatabaseencoding() <> 'UTF8'
+                     THEN 'number ' || p.oid ELSE p.polname::text END,
+                p.polpermissive, p.polcmd::text, p.polroles = '{0}',
+                CASE WHEN p.polname LIKE 'bulkhead\\_%' THEN pg_get_expr(p.polqual, p.polrelid) END,
+                CASE WHEN p.polname LIKE 'bulkhead\\_%' THEN pg_get_expr(p.polwithcheck, p.polrelid) END
            FROM pg_policy p WHERE p.polrelid = $1 ORDER BY p.polname",
         &[relation.into()],
         |row| {
             Ok(Policy {
                 name: row.get(1)?,
                 permissive: row.get(2)?,
-                general: row.get(3)?,
-                using: row.optional(4)?,
-                check: row.optional(5)?,
+                command: row.get(3)?,
+                public: row.get(4)?,
+                using: row.optional(5)?,
+                check: row.optional(6)?,
             })
         },
     )
@@ -213,29 +248,24 @@ pub fn nulls(name: &str, column: &str) -> Result<i64> {
     Ok(spi::row(&sql, &[], |row| row.get(1))?.unwrap_or(0))
 }
 
-/// The index that was made last, by its quoted name.
-pub fn newest_index(relation: pg_sys::Oid) -> Result<Option<String>> {
+/// The index that was made last.
+pub fn newest_index(relation: pg_sys::Oid) -> Result<Option<u32>> {
+    let newest = spi::row(
+        "SELECT x.indexrelid FROM pg_index x WHERE x.indrelid = $1 ORDER BY x.indexrelid DESC LIMIT 1",
+        &[relation.into()],
+        |row| row.get::<pg_sys::Oid>(1),
+    )?;
+    Ok(newest.map(pg_sys::Oid::to_u32))
+}
+
+/// The quoted name of the table's index with this oid, if there still is one that begins with the column.
+pub fn index_name(relation: pg_sys::Oid, index: u32, column: &str) -> Result<Option<String>> {
     spi::row(
         "SELECT format('%I.%I', n.nspname, c.relname)
            FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-          WHERE x.indrelid = $1 ORDER BY x.indexrelid DESC LIMIT 1",
-        &[relation.into()],
+           JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = x.indkey[0]
+          WHERE x.indrelid = $1 AND x.indexrelid = $2 AND a.attname = $3::text::name",
+        &[relation.into(), pg_sys::Oid::from(index).into(), column.into()],
         |row| row.get(1),
     )
-}
-
-pub fn quoted(name: &str) -> String {
-    spi::identifier(name)
-}
-
-/// Whether the column's default is one of our accessors, and not the owner's own.
-pub fn default_is_ours(relation: pg_sys::Oid, column: &str) -> Result<bool> {
-    let default = spi::row(
-        "SELECT pg_get_expr(d.adbin, d.adrelid) LIKE 'bulkhead.tenant_id%'
-           FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
-          WHERE d.adrelid = $1 AND a.attname = $2::text::name",
-        &[relation.into(), column.into()],
-        |row| row.get(1),
-    )?;
-    Ok(default.unwrap_or(false))
 }

@@ -5,19 +5,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::facts::{Facts, Policy};
+use super::shared;
 
 /// Restrictive: whatever permissive policy somebody adds later, rows of other tenants stay out.
 pub const FLOOR: &str = "bulkhead_floor";
 /// Permissive: without one, row level security shows nothing at all.
 pub const TENANT: &str = "bulkhead_tenant";
-/// A shared table is read by all, and written by none but its owner.
-const SHARED: [(&str, &str); 4] = [
-    ("bulkhead_shared_read", "AS PERMISSIVE FOR SELECT TO PUBLIC USING (true)"),
-    ("bulkhead_shared_insert", "AS RESTRICTIVE FOR INSERT TO PUBLIC WITH CHECK (false)"),
-    ("bulkhead_shared_update", "AS RESTRICTIVE FOR UPDATE TO PUBLIC USING (false)"),
-    ("bulkhead_shared_delete", "AS RESTRICTIVE FOR DELETE TO PUBLIC USING (false)"),
-];
-
 /// What a table was like before, for unprotect(): each field true means that we changed nothing there.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Earlier {
@@ -25,8 +18,8 @@ pub struct Earlier {
     pub forced: bool,
     pub not_null: bool,
     pub default: bool,
-    /// The index that protect() made, by its quoted name.
-    pub index: Option<String>,
+    /// The oid of the index that protect() made, where unprotect() may drop it: it took over no index of the user's.
+    pub index: Option<u32>,
 }
 
 impl Earlier {
@@ -41,7 +34,7 @@ pub struct Step {
     pub makes_index: bool,
 }
 
-fn step(sql: String) -> Step {
+pub fn step(sql: String) -> Step {
     Step { sql, makes_index: false }
 }
 
@@ -69,7 +62,8 @@ impl Border<'_> {
 
     fn holds(&self, policy: &Policy, permissive: bool) -> bool {
         policy.permissive == permissive
-            && policy.general
+            && policy.public
+            && policy.command == "*"
             && policy.using.as_deref().is_some_and(|using| self.is(using))
             && policy.check.as_deref().is_none_or(|check| self.is(check))
     }
@@ -82,7 +76,7 @@ pub fn lacks_index(root: &Facts, children: &[&Facts]) -> bool {
     !(root.indexed || partitions_have && all_have)
 }
 
-/// The statements for one table. `parent` is the root of its tree, whose own statements reach it for what recurses.
+/// The statements for one table. `root` is the root of its tree, where it is not the root itself: SET NOT NULL recurses.
 pub fn protect(name: &str, facts: &Facts, root: Option<&Facts>, border: Border, needs_index: bool) -> Vec<Step> {
     let Border { column, accessor } = border;
     let mut steps = Vec::new();
@@ -92,14 +86,16 @@ pub fn protect(name: &str, facts: &Facts, root: Option<&Facts>, border: Border, 
     if !facts.not_null && root.is_none_or(|root| root.not_null) {
         steps.push(step(format!("ALTER TABLE {name} ALTER COLUMN {column} SET NOT NULL")));
     }
-    if !facts.default && root.is_none_or(|root| root.default) {
-        steps.push(step(format!("ALTER TABLE {name} ALTER COLUMN {column} SET DEFAULT {accessor}")));
+    // ONLY: a child's own default stays.
+    if !facts.default {
+        steps.push(step(format!("ALTER TABLE ONLY {name} ALTER COLUMN {column} SET DEFAULT {accessor}")));
     }
+    // A shared table that comes under a protected parent is shared no more.
+    steps.extend(shared::drop_policies(name, facts));
     // The policies come before row level security is enabled, so that no moment is without them even outside a transaction.
-    let others_grant = facts.rls && facts.policies.iter().any(|p| p.permissive && p.name != TENANT);
-    let wanted = [(FLOOR, false, true), (TENANT, true, !others_grant)];
-    for (policy, permissive, wanted) in wanted {
-        let present = facts.policies.iter().find(|p| p.name == policy);
+    let others_grant = facts.rls && foreign(facts).any(|policy| policy.permissive);
+    for (policy, permissive, wanted) in [(FLOOR, false, true), (TENANT, true, !others_grant)] {
+        let present = facts.policy(policy);
         if present.is_some_and(|p| border.holds(p, permissive)) {
             continue;
         }
@@ -123,17 +119,16 @@ pub fn protect(name: &str, facts: &Facts, root: Option<&Facts>, border: Border, 
     steps
 }
 
-/// What protect() leaves as it is, as comments: policies of the user's own.
+/// Policies of the user's own.
+fn foreign(facts: &Facts) -> impl Iterator<Item = &Policy> {
+    facts.policies.iter().filter(|policy| ![FLOOR, TENANT].contains(&policy.name.as_str()) && !shared::is_ours(policy))
+}
+
+/// What protect() leaves as it is, as comments.
 pub fn kept(name: &str, facts: &Facts) -> Vec<String> {
-    let ours = |policy: &&Policy| policy.name != FLOOR && policy.name != TENANT;
-    let grants = facts.rls && facts.policies.iter().filter(ours).any(|policy| policy.permissive);
-    let mut notes: Vec<String> = facts
-        .policies
-        .iter()
-        .filter(ours)
-        .map(|policy| format!("-- {name} keeps its policy {:?}", policy.name))
-        .collect();
-    if grants {
+    let mut notes: Vec<String> =
+        foreign(facts).map(|policy| format!("-- {name} keeps its policy {:?}", policy.name)).collect();
+    if facts.rls && foreign(facts).any(|policy| policy.permissive) {
         notes.push(format!(
             "-- {name} gets no policy {TENANT}: beside its own permissive policies it would let more through. \
              When they are dropped, call protect() again"
@@ -142,32 +137,23 @@ pub fn kept(name: &str, facts: &Facts) -> Vec<String> {
     notes
 }
 
-/// The statements that declare a table shared.
-pub fn share(name: &str, facts: &Facts) -> Vec<Step> {
-    let mut steps: Vec<Step> = SHARED
-        .iter()
-        .filter(|(policy, _)| !facts.policies.iter().any(|p| p.name == *policy))
-        .map(|(policy, body)| step(format!("CREATE POLICY {policy} ON {name} {body}")))
-        .collect();
-    if !facts.rls {
-        steps.push(step(format!("ALTER TABLE {name} ENABLE ROW LEVEL SECURITY")));
-    }
-    steps
+/// A table as unprotect() finds it.
+pub struct Undo<'a> {
+    pub name: &'a str,
+    pub facts: &'a Facts,
+    pub earlier: &'a Earlier,
+    /// The tenant column, quoted.
+    pub column: &'a str,
+    /// A partition's NOT NULL goes with its root's, and then has to come back where it was its own.
+    pub partition: bool,
+    /// The index to drop, by its quoted name.
+    pub index: Option<String>,
 }
 
-/// The statements that put a table back. `own_default`: the column's default is the accessor that protect() set.
-/// What recurses (NOT NULL, the default) is undone at the root only.
-pub fn unprotect(
-    name: &str,
-    facts: &Facts,
-    earlier: &Earlier,
-    column: &str,
-    own_default: bool,
-    is_root: bool,
-) -> Vec<Step> {
-    let ours = |policy: &&Policy| {
-        [FLOOR, TENANT].contains(&policy.name.as_str()) || SHARED.iter().any(|(shared, _)| *shared == policy.name)
-    };
+/// The statements that put a table back; the root's come before its children's.
+pub fn unprotect(table: &Undo) -> Vec<Step> {
+    let Undo { name, facts, earlier, column, .. } = table;
+    let ours = |policy: &&Policy| [FLOOR, TENANT].contains(&policy.name.as_str()) || shared::is_ours(policy);
     let mut steps = Vec::new();
     // Row level security goes first: with the policies gone first, a moment would deny everything.
     if !earlier.forced && facts.forced {
@@ -177,64 +163,19 @@ pub fn unprotect(
         steps.push(step(format!("ALTER TABLE {name} DISABLE ROW LEVEL SECURITY")));
     }
     steps.extend(facts.policies.iter().filter(ours).map(|p| step(format!("DROP POLICY {} ON {name}", p.name))));
-    if is_root && !earlier.default && own_default {
-        steps.push(step(format!("ALTER TABLE {name} ALTER COLUMN {column} DROP DEFAULT")));
+    if !earlier.default && facts.default_is_ours {
+        steps.push(step(format!("ALTER TABLE ONLY {name} ALTER COLUMN {column} DROP DEFAULT")));
     }
-    if is_root && !earlier.not_null && facts.not_null {
-        steps.push(step(format!("ALTER TABLE {name} ALTER COLUMN {column} DROP NOT NULL")));
+    if table.partition {
+        if earlier.not_null {
+            steps.push(step(format!("ALTER TABLE {name} ALTER COLUMN {column} SET NOT NULL")));
+        }
+    } else if !earlier.not_null && facts.not_null {
+        let only = if facts.partitioned { "" } else { "ONLY " };
+        steps.push(step(format!("ALTER TABLE {only}{name} ALTER COLUMN {column} DROP NOT NULL")));
     }
-    if let Some(index) = &earlier.index {
-        steps.push(step(format!("DROP INDEX IF EXISTS {index}")));
-    }
+    steps.extend(table.index.iter().map(|index| step(format!("DROP INDEX {index}"))));
     steps
-}
-
-/// The statements that lead a live table to protect() without a long lock. `leaves` are the tables with rows of their own.
-pub fn live(name: &str, id: u32, facts: &Facts, leaves: &[(String, u32, bool)], border: Border) -> Vec<String> {
-    let Border { column, .. } = border;
-    let mut plan = Vec::new();
-    if facts.partitioned {
-        let index = |table: u32| format!("bulkhead_{table}_tenant_idx");
-        if !facts.indexed {
-            plan.push(format!("CREATE INDEX {} ON ONLY {name} ({column})", index(id)));
-            let schema = |leaf: &str| schema_of(leaf).to_owned();
-            for (leaf, leaf_id, _) in leaves {
-                plan.push(format!("CREATE INDEX CONCURRENTLY {} ON {leaf} ({column})", index(*leaf_id)));
-                plan.push(format!(
-                    "ALTER INDEX {}.{} ATTACH PARTITION {}.{}",
-                    schema(name),
-                    index(id),
-                    schema(leaf),
-                    index(*leaf_id)
-                ));
-            }
-        }
-    } else {
-        let without = leaves.iter().filter(|(_, _, indexed)| !indexed);
-        plan.extend(without.map(|(leaf, _, _)| format!("CREATE INDEX CONCURRENTLY ON {leaf} ({column})")));
-    }
-    if !facts.not_null {
-        plan.push(format!(
-            "ALTER TABLE {name} ADD CONSTRAINT bulkhead_not_null CHECK ({column} IS NOT NULL) NOT VALID"
-        ));
-        plan.push(format!("ALTER TABLE {name} VALIDATE CONSTRAINT bulkhead_not_null"));
-        plan.push(format!("ALTER TABLE {name} ALTER COLUMN {column} SET NOT NULL"));
-        plan.push(format!("ALTER TABLE {name} DROP CONSTRAINT bulkhead_not_null"));
-    }
-    plan
-}
-
-/// The schema of a quoted, qualified name.
-fn schema_of(name: &str) -> &str {
-    let mut quoted = false;
-    for (at, c) in name.char_indices() {
-        match c {
-            '"' => quoted = !quoted,
-            '.' if !quoted => return &name[..at],
-            _ => {}
-        }
-    }
-    name
 }
 
 #[cfg(test)]
@@ -248,7 +189,14 @@ mod tests {
     }
 
     fn policy(name: &str, permissive: bool, using: &str) -> Policy {
-        Policy { name: name.into(), permissive, general: true, using: Some(using.into()), check: None }
+        Policy {
+            name: name.into(),
+            permissive,
+            command: "*".into(),
+            public: true,
+            using: Some(using.into()),
+            check: None,
+        }
     }
 
     fn protected() -> Facts {
@@ -258,6 +206,7 @@ mod tests {
             forced: true,
             not_null: true,
             default: true,
+            default_is_ours: true,
             indexed: true,
             partitioned: false,
             policies: vec![policy(FLOOR, false, qual), policy(TENANT, true, qual)],
@@ -272,7 +221,7 @@ mod tests {
             [
                 "CREATE INDEX ON app.orders (org_id)",
                 "ALTER TABLE app.orders ALTER COLUMN org_id SET NOT NULL",
-                "ALTER TABLE app.orders ALTER COLUMN org_id SET DEFAULT bulkhead.tenant_id()",
+                "ALTER TABLE ONLY app.orders ALTER COLUMN org_id SET DEFAULT bulkhead.tenant_id()",
                 "CREATE POLICY bulkhead_floor ON app.orders AS RESTRICTIVE FOR ALL TO PUBLIC USING (org_id OPERATOR(pg_catalog.=) bulkhead.tenant_id()) WITH CHECK (org_id OPERATOR(pg_catalog.=) bulkhead.tenant_id())",
                 "CREATE POLICY bulkhead_tenant ON app.orders AS PERMISSIVE FOR ALL TO PUBLIC USING (org_id OPERATOR(pg_catalog.=) bulkhead.tenant_id()) WITH CHECK (org_id OPERATOR(pg_catalog.=) bulkhead.tenant_id())",
                 "ALTER TABLE app.orders ENABLE ROW LEVEL SECURITY",
@@ -325,15 +274,19 @@ mod tests {
     fn what_recurses_is_left_to_the_root() {
         let root = Facts::default();
         let child = protect("t_1", &Facts::default(), Some(&root), BORDER, false);
-        assert!(sql(&child).iter().all(|sql| !sql.contains("COLUMN")));
+        assert!(sql(&child).iter().all(|sql| !sql.contains("NOT NULL")));
         let attached = protect("t_2", &Facts::default(), Some(&protected()), BORDER, false);
-        assert_eq!(sql(&attached).iter().filter(|sql| sql.contains("COLUMN")).count(), 2);
+        assert_eq!(sql(&attached).iter().filter(|sql| sql.contains("NOT NULL")).count(), 1);
+    }
+
+    fn undo<'a>(facts: &'a Facts, earlier: &'a Earlier) -> Undo<'a> {
+        Undo { name: "t", facts, earlier, column: "org_id", partition: false, index: None }
     }
 
     #[test]
     fn unprotect_puts_back_what_was_there() {
         let earlier = Earlier::of(&Facts { not_null: true, ..Facts::default() });
-        let steps = unprotect("t", &protected(), &earlier, "org_id", true, true);
+        let steps = unprotect(&Undo { index: Some("s.i".into()), ..undo(&protected(), &earlier) });
         assert_eq!(
             sql(&steps),
             [
@@ -341,24 +294,27 @@ mod tests {
                 "ALTER TABLE t DISABLE ROW LEVEL SECURITY",
                 "DROP POLICY bulkhead_floor ON t",
                 "DROP POLICY bulkhead_tenant ON t",
-                "ALTER TABLE t ALTER COLUMN org_id DROP DEFAULT",
+                "ALTER TABLE ONLY t ALTER COLUMN org_id DROP DEFAULT",
+                "DROP INDEX s.i",
             ]
         );
-        assert!(unprotect("t", &Facts::default(), &Earlier::of(&protected()), "org_id", false, true).is_empty());
+        let before = Earlier { default: true, ..Earlier::of(&protected()) };
+        assert!(unprotect(&undo(&Facts::default(), &before)).is_empty());
     }
 
     #[test]
-    fn a_partitioned_table_is_indexed_leaf_by_leaf() {
-        let facts = Facts { partitioned: true, not_null: true, ..Facts::default() };
-        let plan = live("\"a.b\".t", 1, &facts, &[("s.t1".into(), 2, false)], BORDER);
-        assert_eq!(
-            plan,
-            [
-                "CREATE INDEX bulkhead_1_tenant_idx ON ONLY \"a.b\".t (org_id)",
-                "CREATE INDEX CONCURRENTLY bulkhead_2_tenant_idx ON s.t1 (org_id)",
-                "ALTER INDEX \"a.b\".bulkhead_1_tenant_idx ATTACH PARTITION s.bulkhead_2_tenant_idx",
-            ]
-        );
+    fn a_partitions_own_not_null_comes_back() {
+        let (facts, nothing) = (protected(), Earlier::of(&Facts::default()));
+        let own = Earlier { not_null: true, ..nothing.clone() };
+        let nulls = |undo: Undo| {
+            let steps = unprotect(&undo);
+            steps.iter().find(|step| step.sql.contains("NULL")).map(|step| step.sql.clone())
+        };
+        let set = "ALTER TABLE t ALTER COLUMN org_id SET NOT NULL";
+        assert_eq!(nulls(Undo { partition: true, ..undo(&facts, &own) }).as_deref(), Some(set));
+        assert_eq!(nulls(Undo { partition: true, ..undo(&facts, &nothing) }), None);
+        let drop = "ALTER TABLE ONLY t ALTER COLUMN org_id DROP NOT NULL";
+        assert_eq!(nulls(undo(&facts, &nothing)).as_deref(), Some(drop));
     }
 
     #[test]

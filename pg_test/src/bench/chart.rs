@@ -16,7 +16,7 @@ const INK: RGBColor = RGBColor(33, 37, 41);
 const FAINT: RGBColor = RGBColor(108, 117, 125);
 const GRID: RGBColor = RGBColor(226, 230, 234);
 const OURS: RGBColor = RGBColor(21, 101, 192);
-const RIVAL: RGBColor = RGBColor(158, 158, 158);
+const RIVAL: RGBColor = RGBColor(117, 117, 117);
 const LIMIT: RGBColor = RGBColor(198, 40, 40);
 
 fn text(size: u32, colour: RGBColor) -> TextStyle<'static> {

@@ -27,7 +27,7 @@ pub mod throughput;
 
 pub use options::Options;
 pub use report::{Line, Report, Target};
-pub use rounds::{Rounds, Ticker, there_and_back};
+pub use rounds::{Rounds, Ticker, least, there_and_back};
 pub use stats::Estimate;
 
 use std::path::PathBuf;

@@ -175,10 +175,7 @@ impl Report {
             let padded: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
             format!("  {}", padded.join("   ")).trim_end().to_string()
         };
-        let mut text = format!("{}: {}\n{}\n", self.feature, self.title, self.conditions.describe());
-        if self.conditions.quick {
-            text += "A QUICK RUN: it shows that the benchmark works; its figures mean nothing.\n";
-        }
+        let mut text = format!("{}: {}\n{}", self.feature, self.title, self.conditions.describe());
         writeln!(text, "\n{}", join(&HEADINGS.map(str::to_string))).ok();
         let mut above = "";
         for (line, row) in self.lines.iter().zip(&rows) {
@@ -244,7 +241,7 @@ mod tests {
             server: "PostgreSQL".into(),
             processor: "any".into(),
             cores: 2,
-            load: "0".into(),
+            load: 0.0,
             settings: "fsync = on".into(),
             quick: false,
         };

@@ -6,6 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
+
 use super::stats::{Estimate, median};
 use crate::progress;
 
@@ -68,6 +70,21 @@ impl<const N: usize> Rounds<N> {
 /// `0 … n-1` and back again.
 pub fn there_and_back(n: usize) -> impl Iterator<Item = usize> {
     (0..n).chain((0..n).rev())
+}
+
+/// The least of several values of each arm, measured there and back so often. For times that are short against a round:
+/// other work only ever adds to a time, so the least is the one with the least of it.
+pub async fn least<const N: usize>(
+    repeats: usize,
+    mut time: impl AsyncFnMut(usize) -> Result<f64>,
+) -> Result<[f64; N]> {
+    let mut least = [f64::INFINITY; N];
+    for _ in 0..repeats {
+        for arm in there_and_back(N) {
+            least[arm] = least[arm].min(time(arm).await?);
+        }
+    }
+    Ok(least)
 }
 
 /// Says every few seconds how far a long measurement is.

@@ -34,8 +34,8 @@ pub struct Conditions {
     pub server: String,
     pub processor: String,
     pub cores: usize,
-    /// Processes that wanted to run before we began, in the last minute.
-    pub load: String,
+    /// Processes that wanted to run in the minute before.
+    pub load: f64,
     pub settings: String,
     pub quick: bool,
 }
@@ -47,16 +47,24 @@ impl Conditions {
             server: cluster.provision().postgres.version.clone(),
             processor: processor(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            load: first_word("/proc/loadavg"),
+            load: load(),
             settings: settings.join(", "),
             quick: options.quick,
         }
     }
 
-    /// In one or two lines of text.
+    /// In a few lines of text.
     pub fn describe(&self) -> String {
-        let Conditions { server, processor, cores, load, settings, .. } = self;
-        format!("{server}; {processor}, {cores} cores, load before {load}\n{settings}")
+        let Conditions { server, processor, cores, load, settings, quick } = self;
+        let mut text = format!("{server}; {processor}, {cores} cores, load before {load:.1}\n{settings}\n");
+        if *load > f64::from(u32::try_from(*cores).unwrap_or(1)) / 2.0 {
+            text +=
+                "THE MACHINE WAS BUSY with other work: look at the intervals, and measure again when it is quiet.\n";
+        }
+        if *quick {
+            text += "A QUICK RUN: it shows that the benchmark works; its figures mean nothing.\n";
+        }
+        text
     }
 }
 
@@ -66,7 +74,7 @@ fn processor() -> String {
     model.map_or_else(|| std::env::consts::ARCH.to_string(), |(_, name)| name.trim().to_string())
 }
 
-fn first_word(path: &str) -> String {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.split_whitespace().next().unwrap_or("unknown").to_string()
+fn load() -> f64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(f64::NAN)
 }

@@ -71,7 +71,7 @@ pub async fn play(tour: &mut Tour) -> Result<()> {
          they want the customers of {}.",
         shop.me.name, shop.other.name
     ));
-    story.say("The policy by hand is organization_id = current_setting('app.tenant', true)::uuid. All from none' on was typed:");
+    story.say("The policy by hand is organization_id = current_setting('app.tenant', true)::uuid. Everything from none' on was typed:");
     by_hand(story, app, shop, union).await?;
     let stolen = BY_SUBSELECT.stolen(app, shop, union).await?;
     story.check(

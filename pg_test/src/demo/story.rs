@@ -110,7 +110,7 @@ impl Story {
     /// Shows and runs a statement that has to be refused with 42501; prints the whole error.
     pub async fn refused(&self, session: &Session, sql: &str) -> Result<DbError> {
         self.statement(session.role(), sql);
-        let error = session.refused(sql).await?;
+        let error = session.refused(sql).await.inspect_err(|_| self.missed("this has to be refused"))?;
         self.field("ERROR", error.message());
         self.field("SQLSTATE", error.code().code());
         self.field("DETAIL", error.detail().unwrap_or_default());
@@ -122,7 +122,7 @@ impl Story {
     /// The same for an error that was printed before in full.
     pub async fn refused_again(&self, session: &Session, sql: &str) -> Result<DbError> {
         self.statement(session.role(), sql);
-        let error = session.refused(sql).await?;
+        let error = session.refused(sql).await.inspect_err(|_| self.missed("this has to be refused"))?;
         self.field("ERROR", error.message());
         self.part();
         Ok(error)
@@ -144,9 +144,9 @@ impl Story {
         }
     }
 
-    /// A line of a result.
+    /// A line of a result, which may be coloured.
     pub fn output(&self, line: &str) {
-        self.line(&format!("{:INDENT$}{}", "", cut(line, LINE - INDENT)));
+        self.line(&format!("{:INDENT$}{line}", ""));
     }
 
     /// A result that matters less, in full.
@@ -196,8 +196,7 @@ impl Story {
     /// Something that has to be true for the story to go on.
     pub fn check(&mut self, holds: bool, claim: &str, otherwise: &str) -> Result<()> {
         if !holds {
-            self.part();
-            self.line(&format!("  {} {claim}", self.paint.bad("✗")));
+            self.missed(claim);
             bail!("this did not happen: {claim}\n  {otherwise}");
         }
         self.checks += 1;
@@ -210,6 +209,12 @@ impl Story {
         self.check(holds, claim, otherwise)?;
         self.claims.push(claim.to_string());
         Ok(())
+    }
+
+    fn missed(&self, claim: &str) {
+        self.part();
+        self.line(&format!("  {} {claim}", self.paint.bad("✗")));
+        self.part();
     }
 
     fn proved(&self, claim: &str) {
@@ -236,14 +241,14 @@ impl Story {
         self.line(&self.paint.bold("How to go on"));
         self.part();
         let look = if kept {
-            ("psql", "the server stays: see the command below. Begin with SELECT * FROM bulkhead.status();")
+            ("psql", "the server stays, and the next lines say how. Try SELECT * FROM bulkhead.status();")
         } else {
             ("KEEP=1 cargo run", "the same again, but the server stays, and you can look around in it with psql")
         };
         let ways = [
             look,
             ("README.md", "a tour in SQL, and how to install Bulkhead into a server of yours"),
-            ("cargo test", "proves far more than this page"),
+            ("cargo test", "runs every test, on servers like this one"),
             ("cargo bench", "measures what it costs"),
         ];
         for (command, what) in ways {

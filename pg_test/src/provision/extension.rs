@@ -97,6 +97,7 @@ impl Build {
         self.write_config(postgres)?;
         std::fs::remove_file(self.stamp()).ok();
         std::fs::remove_dir_all(self.package()).ok();
+        self.forget_last_build();
         command.args(["package", "-p", "bulkhead", "--no-default-features"]);
         command.args(["--features", &self.feature()]);
         command.arg("--pg-config").arg(&postgres.pg_config);
@@ -104,6 +105,17 @@ impl Build {
         self.environment(&mut command);
         let log = crate::target().join(format!("logs/extension-pg{}.log", self.major));
         progress::run("building the extension", &mut command, &log)
+    }
+
+    /// The stamp has seen other content. cargo goes by file times, which a restored checkout or an
+    /// unpacked archive may have older than the last build: it is not left the choice.
+    fn forget_last_build(&self) {
+        let fingerprints = self.target().join("release/.fingerprint");
+        for entry in std::fs::read_dir(fingerprints).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with("bulkhead-") {
+                std::fs::remove_dir_all(entry.path()).ok();
+            }
+        }
     }
 
     fn environment(&self, command: &mut Command) {

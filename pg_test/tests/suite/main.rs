@@ -10,14 +10,22 @@ mod guarded;
 mod harness;
 mod interleavings;
 mod pooled;
+mod rls;
 
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
 fn all() -> Vec<Trial> {
-    let features =
-        [context::tests(), docs::tests(), frame::tests(), guarded::tests(), interleavings::tests(), pooled::tests()];
+    let features = [
+        context::tests(),
+        docs::tests(),
+        frame::tests(),
+        guarded::tests(),
+        interleavings::tests(),
+        pooled::tests(),
+        rls::tests(),
+    ];
     features.into_iter().flatten().collect()
 }
 

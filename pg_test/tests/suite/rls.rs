@@ -1,18 +1,47 @@
 //! `rls`: tables that are protected in one call, and stay protected.
 
+mod children;
+mod concurrent;
+mod dump;
 mod fixture;
+mod leaks;
+mod leaks_plans;
+mod modes;
+mod naked;
 mod names;
+mod near_naked;
 mod plan;
 mod policies;
 mod protect;
 mod refusals;
+mod registry;
+mod share;
+mod strangers;
 mod unprotect;
 
 use libtest_mimic::Trial;
 
 pub fn tests() -> Vec<Trial> {
-    [names::tests(), plan::tests(), policies::tests(), protect::tests(), refusals::tests(), unprotect::tests()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        children::tests(),
+        concurrent::tests(),
+        dump::tests(),
+        leaks::tests(),
+        leaks_plans::tests(),
+        modes::tests(),
+        naked::tests(),
+        names::tests(),
+        near_naked::tests(),
+        plan::tests(),
+        policies::tests(),
+        protect::tests(),
+        refusals::tests(),
+        registry::tests(),
+        share::tests(),
+        strangers::tests(),
+        unprotect::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

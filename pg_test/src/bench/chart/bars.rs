@@ -1,4 +1,4 @@
-//! Horizontal bars in groups, each with its rounds as dots and its group's target as a line.
+//! Horizontal bars in groups, each with its rounds as dots, and a line for the target of ours.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ pub struct Bars {
 
 pub struct Group {
     pub title: String,
-    /// Where the target lies on the axis, and what to write beside it.
+    /// Where the target of ours lies on the axis, and what to write above it.
     pub target: Option<(f64, String)>,
     pub bars: Vec<Bar>,
 }
@@ -82,7 +82,7 @@ impl Bars {
     }
 
     fn draw_axis<'a>(&self, area: &Area<'a>, bottom: i32) -> Result<(), Fault<'a>> {
-        let all = ticks(self.from, self.to(), 8);
+        let all = ticks(self.from, self.to(), 10);
         for tick in &all {
             let x = self.x(*tick);
             area.draw(&PathElement::new([(x, TOP), (x, bottom)], GRID))?;
@@ -97,18 +97,15 @@ impl Bars {
     fn draw_group<'a>(&self, area: &Area<'a>, group: &Group, top: i32) -> Result<(), Fault<'a>> {
         let title = (FONT, 14).into_font().style(FontStyle::Bold).color(&INK);
         area.draw(&Text::new(group.title.clone(), (20, top + 12), title))?;
-        let mut y = top + HEAD;
-        for bar in &group.bars {
-            self.draw_bar(area, bar, y)?;
-            y += ROW;
+        let limit = group.target.as_ref().map(|(value, _)| self.x(*value));
+        for (bar, y) in group.bars.iter().zip((top + HEAD..).step_by(ROW as usize)) {
+            self.draw_bar(area, bar, y, limit.filter(|_| bar.ours))?;
         }
-        let Some((value, words)) = &group.target else { return Ok(()) };
-        let x = self.x(*value);
-        area.draw(&PathElement::new([(x, top + HEAD - 3), (x, y - 2)], LIMIT.stroke_width(2)))?;
+        let (Some(x), Some((_, words))) = (limit, &group.target) else { return Ok(()) };
         area.draw(&Text::new(words.clone(), (x - 3, top + 14), text(12, LIMIT)))
     }
 
-    fn draw_bar<'a>(&self, area: &Area<'a>, bar: &Bar, y: i32) -> Result<(), Fault<'a>> {
+    fn draw_bar<'a>(&self, area: &Area<'a>, bar: &Bar, y: i32, limit: Option<i32>) -> Result<(), Fault<'a>> {
         let colour = if bar.ours { OURS } else { RIVAL };
         let middle = y + ROW / 2;
         area.draw(&Text::new(bar.name.clone(), (34, middle - 7), text(13, if bar.ours { OURS } else { INK })))?;
@@ -124,7 +121,11 @@ impl Bars {
             rightmost = rightmost.max(x);
             area.draw(&Circle::new((x, middle), 2, colour.filled()))?;
         }
-        // Beside the last dot, or beyond the axis in one column when there is no bar to belong to.
+        if let Some(x) = limit {
+            rightmost = rightmost.max(x);
+            area.draw(&PathElement::new([(x, y - 1), (x, y + ROW + 1)], LIMIT.stroke_width(2)))?;
+        }
+        // Beside the last mark, or beyond the axis in one column when there is no bar to belong to.
         let x = if self.from == 0.0 { rightmost + 10 } else { RIGHT + 14 };
         area.draw(&Text::new(bar.label.clone(), (x, middle - 7), text(13, INK)))
     }

@@ -17,4 +17,3 @@ CREATE POLICY by_subselect ON orders_by_subselect
 
 -- protect() wants an index that begins with the tenant, and builds none on a table of this size.
 CREATE INDEX ON orders_bulkhead (organization_id);
-ANALYZE orders_plain, orders_by_hand, orders_by_subselect, orders_bulkhead;

@@ -53,7 +53,7 @@ async fn it_says_where_the_tenant_came_from(db: Database) {
     assert_eq!(item(&app, "source").await, "default: nothing has set it");
     admin.run(&format!("ALTER ROLE app IN DATABASE {} SET bulkhead.tenant_context = 'h2o'", db.name)).await;
     let fresh = db.connect("app").await;
-    assert_eq!(item(&fresh, "source").await, "database user: ALTER ROLE … SET or ALTER DATABASE … SET");
+    assert_eq!(item(&fresh, "source").await, "database user: ALTER ROLE ... SET or ALTER DATABASE ... SET");
     let mut config = db.config("app");
     let client = Client::connect(config.options("-c bulkhead.tenant_context=h2o")).await.unwrap();
     assert_eq!(item(&client, "source").await, "client: a start-up option of this connection");

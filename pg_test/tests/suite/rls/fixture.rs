@@ -22,13 +22,18 @@ macro_rules! rls_tests {
 /// `orders(id, tenant_id uuid, item)`, not protected: 1, 2 and 3 are A's, 4 and 5 are B's. Returns its owner.
 pub async fn bare_orders(db: &Database) -> Client {
     let owner = db.connect("owner").await;
+    fill_orders(&owner).await;
     owner
-        .run(&format!(
-            "CREATE TABLE orders (id int PRIMARY KEY, tenant_id uuid, item text);
-             INSERT INTO orders SELECT i, CASE WHEN i <= 3 THEN '{A}' ELSE '{B}' END::uuid, 'item ' || i FROM generate_series(1, 5) i"
-        ))
+}
+
+/// The same in the first schema of the session's search path.
+pub async fn fill_orders(owner: &Client) {
+    let rows = format!(
+        "SELECT i, CASE WHEN i <= 3 THEN '{A}' ELSE '{B}' END::uuid, 'item ' || i FROM generate_series(1, 5) i"
+    );
+    owner
+        .run(&format!("CREATE TABLE orders (id int PRIMARY KEY, tenant_id uuid, item text); INSERT INTO orders {rows}"))
         .await;
-    owner
 }
 
 /// The same, protected.

@@ -64,7 +64,7 @@ async fn a_plan_changes_nothing(db: Database) {
                   AND mode <> 'AccessShareLock'";
     assert_eq!(owner.column(locks).await, NOTHING);
     owner.run("COMMIT").await;
-    assert_same(&picture(&owner, "orders").await, &before, "");
+    assert_same(&picture(&owner, "orders").await, &before, "orders");
 }
 
 async fn a_protected_tables_plan_is_only_the_call(db: Database) {
@@ -285,7 +285,7 @@ async fn a_plan_that_stopped_halfway_is_made_anew(db: Database) {
         assert_same(&picture(&owner, "orders").await, &protected, &format!("stopped before {}", whole[stop]));
         let back = "SELECT bulkhead.unprotect('orders'); DROP INDEX IF EXISTS orders_tenant_id_idx; ALTER TABLE orders ALTER tenant_id DROP NOT NULL";
         owner.run(back).await;
-        assert_same(&picture(&owner, "orders").await, &bare, "");
+        assert_same(&picture(&owner, "orders").await, &bare, "orders");
     }
 }
 

@@ -72,7 +72,7 @@ async fn policies_that_were_not_in_force_are_kept(db: Database) {
     }
     assert_eq!(seen_by(&db, A, "orders", "id").await, ["1", "3"]);
     owner.run("SELECT bulkhead.unprotect('orders')").await;
-    assert_same(&picture(&owner, "orders").await, &bare, "");
+    assert_same(&picture(&owner, "orders").await, &bare, "orders");
 }
 
 async fn a_later_permissive_policy_widens_nothing(db: Database) {

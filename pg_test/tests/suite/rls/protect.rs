@@ -70,7 +70,7 @@ async fn its_statements_alone_would_do_the_same(db: Database) {
     for statement in statements {
         owner.run(&statement).await;
     }
-    assert_same(&picture(&owner, "orders").await, &protected, "");
+    assert_same(&picture(&owner, "orders").await, &protected, "orders");
 }
 
 async fn every_key_type_is_isolated(db: Database) {
@@ -188,7 +188,7 @@ async fn a_second_call_does_nothing(db: Database) {
     let admin = db.connect("postgres").await;
     let registry = admin.rows(row).await;
     assert_eq!(owner.column("SELECT bulkhead.protect('orders')").await, NOTHING);
-    assert_same(&picture(&owner, "orders").await, &before, "");
+    assert_same(&picture(&owner, "orders").await, &before, "orders");
     assert_eq!(admin.rows(row).await, registry);
 }
 
@@ -291,7 +291,7 @@ async fn another_column_moves_the_border(db: Database) {
     assert_eq!(seen_by(&db, A, "orders", "id").await, ["1"]);
     assert_eq!(seen_by(&db, B, "orders", "id").await, ["2", "3", "4", "5"]);
     owner.run("SELECT bulkhead.unprotect('orders')").await;
-    assert_same(&picture(&owner, "orders").await, &bare, "");
+    assert_same(&picture(&owner, "orders").await, &bare, "orders");
 }
 
 async fn a_failed_move_leaves_the_former_border(db: Database) {
@@ -299,7 +299,7 @@ async fn a_failed_move_leaves_the_former_border(db: Database) {
     owner.run("ALTER TABLE orders ADD seller uuid").await;
     let before = picture(&owner, "orders").await;
     owner.refused("SELECT bulkhead.protect('orders', 'seller')").await.state("55000").message_contains("5 rows");
-    assert_same(&picture(&owner, "orders").await, &before, "");
+    assert_same(&picture(&owner, "orders").await, &before, "orders");
     assert_eq!(registered(&owner).await, [["orders", "tenant_id", "uuid", "f"]]);
     assert_eq!(seen_by(&db, A, "orders", "id").await, OF_A);
 }

@@ -287,7 +287,7 @@ async fn null_arguments_are_refused(db: Database) {
     for call in ["protect(NULL)", "protect('orders', NULL)", "protect_plan(NULL)", "unprotect(NULL)", "share(NULL)"] {
         owner.refused(&format!("SELECT bulkhead.{call}")).await.state("22023");
     }
-    assert_same(&picture(&owner, "orders").await, &before, "");
+    assert_same(&picture(&owner, "orders").await, &before, "orders");
 }
 
 async fn a_refused_call_changes_nothing(db: Database) {
@@ -295,12 +295,12 @@ async fn a_refused_call_changes_nothing(db: Database) {
     owner.run("INSERT INTO orders VALUES (6, NULL, 'lost')").await;
     let before = picture(&owner, "orders").await;
     owner.refused("SELECT bulkhead.protect('orders')").await.state("55000");
-    assert_same(&picture(&owner, "orders").await, &before, "");
+    assert_same(&picture(&owner, "orders").await, &before, "orders");
     // Caught in a savepoint, it still must not leave half of its work.
     owner
         .run("DO $$ BEGIN PERFORM bulkhead.protect('orders'); EXCEPTION WHEN object_not_in_prerequisite_state THEN NULL; END $$")
         .await;
-    assert_same(&picture(&owner, "orders").await, &before, "");
+    assert_same(&picture(&owner, "orders").await, &before, "orders");
     assert_eq!(registered(&owner).await, NO_ROWS);
     // And what the failed call had switched off is on again: DDL is still followed.
     owner.run("DELETE FROM orders WHERE id = 6; SELECT bulkhead.protect('orders'); CREATE TABLE later () INHERITS (orders)").await;

@@ -36,7 +36,7 @@ async fn there_and_back(owner: &Client, table: &str, column: &str) {
     owner.run(&format!("SELECT bulkhead.protect('{table}', '{column}')")).await;
     assert_ne!(picture(owner, table).await, before, "{table}");
     owner.run(&format!("SELECT bulkhead.unprotect('{table}')")).await;
-    assert_eq!(picture(owner, table).await, before, "{table}");
+    assert_same(&picture(owner, table).await, &before, table);
     assert_eq!(registered(owner).await, NO_ROWS);
 }
 
@@ -157,7 +157,7 @@ async fn what_came_after_protect_stays(db: Database) {
     let default = "SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE adrelid = 'orders'::regclass";
     assert_eq!(owner.column(default).await, ["gen_random_uuid()"]);
     owner.run("ALTER TABLE orders ALTER tenant_id DROP DEFAULT").await;
-    assert_same(&picture(&owner, "orders").await, &wanted, "");
+    assert_same(&picture(&owner, "orders").await, &wanted, "orders");
 }
 
 async fn the_index_goes_after_a_rename(db: Database) {
@@ -212,7 +212,7 @@ async fn a_repair_does_not_change_what_is_remembered(db: Database) {
         )
         .await;
     owner.run("SELECT bulkhead.unprotect('orders')").await;
-    assert_same(&picture(&owner, "orders").await, &bare, "");
+    assert_same(&picture(&owner, "orders").await, &bare, "orders");
 }
 
 async fn an_unregistered_table_is_refused(db: Database) {
@@ -246,7 +246,7 @@ async fn a_rolled_back_unprotect_leaves_the_table_protected(db: Database) {
     owner.run("BEGIN; SELECT bulkhead.unprotect('orders')").await;
     assert_eq!(seen(&owner).await.len(), 5);
     owner.run("ROLLBACK").await;
-    assert_same(&picture(&owner, "orders").await, &before, "");
+    assert_same(&picture(&owner, "orders").await, &before, "orders");
     owner.refused("TABLE orders").await.state("42501");
     app.refused("TABLE orders").await.state("42501");
     assert_eq!(seen_by(&db, A, "orders", "id").await, OF_A);
@@ -281,7 +281,7 @@ async fn all_tables_are_unprotected_at_once(db: Database) {
     assert!(owner.column("SELECT bulkhead.unprotect_all()").await.len() > 12);
     assert_eq!(registered(&owner).await, NO_ROWS);
     for (table, before) in ["orders", "jobs", "prices", "p"].iter().zip(before) {
-        assert_same(&picture(&owner, table).await, &before, "");
+        assert_same(&picture(&owner, table).await, &before, table);
     }
     assert_eq!(owner.column("SELECT bulkhead.unprotect_all()").await, NOTHING);
     // A partition that was detached has no parent that could be called for it.
