@@ -111,8 +111,12 @@ unsafe fn entry(tuple: pg_sys::HeapTuple, columns: pg_sys::TupleDesc) -> Option<
 
 /// Adds the relation and all that inherit from it: a child attached behind the event trigger's back is one too.
 fn descend(entry: Entry, entries: &mut Vec<Entry>) {
-    let family = family(entry.relation, pg_sys::NoLock as i32);
     entries.push(entry);
+    // SAFETY: a syscache look-up. A table that this transaction has dropped has no family to look up.
+    if unsafe { pg_sys::get_rel_relkind(entry.relation) } == 0 {
+        return;
+    }
+    let family = family(entry.relation, pg_sys::NoLock as i32);
     let below = family.into_iter().filter(|relation| *relation != entry.relation);
     entries.extend(below.map(|relation| Entry { relation, own: false, ..entry }));
 }

@@ -5,8 +5,7 @@ use pgrx::prelude::*;
 use super::facts::{Facts, Policy};
 use super::key::Key;
 use crate::error::{self, Result};
-use crate::pg::security;
-use crate::pg::spi;
+use crate::pg::{scan, security, spi};
 
 /// A table of the tree that protect() works on; the root comes first.
 pub struct Shape {
@@ -36,7 +35,7 @@ pub fn admit(relation: pg_sys::Oid) -> Result<()> {
     )?
     .ok_or_else(|| error::argument(format!("there is no relation with oid {}", relation.to_u32()), "Name a table."))?;
     let name = security::relation_name(relation);
-    refuse_unprintable(relation)?;
+    refuse_foreign_name(relation)?;
     // The system's own tables belong to the bootstrap superuser, so this comes before the question of the owner.
     if relation.to_u32() < pg_sys::FirstNormalObjectId {
         return Err(error::argument(format!("{name} is a system table"), "Only user tables can be protected."));
@@ -67,30 +66,35 @@ pub fn admit(relation: pg_sys::Oid) -> Result<()> {
 }
 
 /// SQL that is made here is UTF-8. In a database of another encoding only ASCII means the same in both, so a table with
-/// another name, schema or column name is refused rather than missed.
-fn refuse_unprintable(relation: pg_sys::Oid) -> Result<()> {
+/// another name is refused rather than missed.
+fn refuse_foreign_name(relation: pg_sys::Oid) -> Result<()> {
+    if security::database_is_utf8() {
+        return Ok(());
+    }
     let foreign = spi::row(
-        "SELECT getdatabaseencoding() <> 'UTF8' AND EXISTS (
-           SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid
-            WHERE c.oid = $1 AND a.attnum > 0
-              AND encode(textsend(n.nspname::text || c.relname::text || a.attname::text), 'hex') ~ '^(..)*[89a-f]')",
+        "SELECT encode(textsend(n.nspname::text || c.relname::text), 'hex') ~ '^(..)*[89a-f]'
+           FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
         &[relation.into()],
         |row| row.get::<bool>(1),
     )?;
-    if foreign != Some(true) {
-        return Ok(());
+    if foreign == Some(true) {
+        return Err(foreign_name(&format!("the table with oid {}", relation.to_u32())));
     }
-    Err(error::argument(
-        format!(
-            "the table with oid {} has a name that is not ASCII, in a database that is not UTF8",
-            relation.to_u32()
-        ),
-        "Rename the schema, table or column in ASCII, or move the database to encoding UTF8.",
-    ))
+    Ok(())
+}
+
+fn foreign_name(what: &str) -> pgrx::pg_sys::panic::ErrorReport {
+    error::argument(
+        format!("{what} has a name that is not ASCII, in a database that is not UTF8"),
+        "Rename it in ASCII, or move the database to encoding UTF8.",
+    )
 }
 
 /// The tenant column, or why it cannot be one: 22023 for an unknown column or an unfit type.
 pub fn column(relation: pg_sys::Oid, name: &str) -> Result<Column> {
+    if !name.is_ascii() && !security::database_is_utf8() {
+        return Err(foreign_name("the tenant column"));
+    }
     let found = spi::row(
         "SELECT a.attnum, quote_ident(a.attname), format_type(a.atttypid, a.atttypmod), a.atttypid,
                 coalesce(l.collisdeterministic, true)
@@ -133,6 +137,7 @@ fn no_column(relation: pg_sys::Oid, table: &str, name: &str) -> Result<pgrx::pg_
         "SELECT quote_ident(a.attname) FROM pg_attribute a
           WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
             AND a.atttypid IN ('uuid'::regtype, 'text'::regtype, 'varchar'::regtype, 'int8'::regtype, 'int4'::regtype)
+            AND (getdatabaseencoding() = 'UTF8' OR encode(textsend(a.attname::text), 'hex') !~ '^(..)*[89a-f]')
           ORDER BY a.attname NOT LIKE '%\\_id', a.attnum LIMIT 12",
         &[relation.into()],
         |row| row.get::<String>(1),
@@ -154,6 +159,9 @@ pub fn parent(relation: pg_sys::Oid) -> Result<Option<pg_sys::Oid>> {
 
 /// The table and everything that inherits from it, the root first.
 pub fn tree(root: pg_sys::Oid, column: &str) -> Result<Vec<Shape>> {
+    for relation in scan::family(root, pg_sys::NoLock as i32) {
+        refuse_foreign_name(relation)?;
+    }
     let tables = spi::rows(
         "WITH RECURSIVE tree(oid) AS (
            SELECT $1::oid UNION SELECT i.inhrelid FROM pg_inherits i JOIN tree t ON i.inhparent = t.oid)

@@ -1,6 +1,7 @@
 //! `context`: the tenant that a transaction acts for.
 
 mod accessors;
+mod attacks;
 mod fixture;
 mod locked;
 mod pooler;
@@ -11,8 +12,16 @@ mod switches;
 use libtest_mimic::Trial;
 
 pub fn tests() -> Vec<Trial> {
-    [accessors::tests(), locked::tests(), pooler::tests(), setting::tests(), status::tests(), switches::tests()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        accessors::tests(),
+        attacks::tests(),
+        locked::tests(),
+        pooler::tests(),
+        setting::tests(),
+        status::tests(),
+        switches::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -4,6 +4,7 @@ mod children;
 mod concurrent;
 mod dump;
 mod fixture;
+mod hardening;
 mod leaks;
 mod leaks_plans;
 mod modes;
@@ -26,6 +27,7 @@ pub fn tests() -> Vec<Trial> {
         children::tests(),
         concurrent::tests(),
         dump::tests(),
+        hardening::tests(),
         leaks::tests(),
         leaks_plans::tests(),
         modes::tests(),

@@ -6,7 +6,7 @@ use pg_test::{Client, Database};
 use super::fixture::{A, B, NOTHING, acting, assert_same, picture, registered};
 
 pub fn tests() -> Vec<Trial> {
-    crate::rls_tests!["children":
+    crate::tests![
         existing_partitions_are_protected,
         a_partition_created_later_is_protected,
         a_partition_attached_later_is_protected,

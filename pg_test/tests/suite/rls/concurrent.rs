@@ -7,7 +7,7 @@ use pg_test::interleave::Interleaving;
 use super::fixture::{A, B, NOTHING, OF_A, assert_same, bare_orders, orders, picture, registered, seen_by};
 
 pub fn tests() -> Vec<Trial> {
-    crate::rls_tests!["concurrent":
+    crate::tests![
         two_protects_are_one,
         two_protects_of_different_columns_come_one_after_the_other,
         protect_waits_for_a_reader,

@@ -11,14 +11,6 @@ pub const OF_B: [&str; 2] = ["4", "5"];
 pub const NOTHING: [&str; 0] = [];
 pub const NO_ROWS: [[&str; 0]; 0] = [];
 
-/// `tests!["theme": one, two]`: as the harness's own, named `rls::theme::one`, so that `cargo test rls::` runs them all.
-#[macro_export]
-macro_rules! rls_tests {
-    ($theme:literal: $($name:ident),* $(,)?) => {
-        vec![$($crate::harness::trial("rls", concat!($theme, "::", stringify!($name)), $crate::harness::LIMIT, $name)),*]
-    };
-}
-
 /// `orders(id, tenant_id uuid, item)`, not protected: 1, 2 and 3 are A's, 4 and 5 are B's. Returns its owner.
 pub async fn bare_orders(db: &Database) -> Client {
     let owner = db.connect("owner").await;

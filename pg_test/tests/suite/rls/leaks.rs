@@ -7,7 +7,7 @@ use pg_test::{Client, Database};
 use super::fixture::{A, B, NOTHING, OF_A, OF_B, act_for, orders, seen};
 
 pub fn tests() -> Vec<Trial> {
-    crate::rls_tests!["leaks":
+    crate::tests![
         path_1_a_tenant_that_was_never_set,
         path_2_a_tenant_that_ended_with_its_transaction,
         path_3_a_tenant_that_was_reset,

@@ -7,7 +7,7 @@ use pg_test::{Client, Database};
 use super::fixture::{A, B, OF_A, OF_B, act_for, acting, orders, seen_by};
 
 pub fn tests() -> Vec<Trial> {
-    crate::rls_tests!["leaks_plans":
+    crate::tests![
         path_33_a_generic_plan_across_tenants,
         path_33_a_typed_statement_across_tenants,
         path_33_a_plan_of_a_function_across_tenants,

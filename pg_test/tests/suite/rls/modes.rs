@@ -7,7 +7,7 @@ use super::fixture::{A, B, NOTHING, OF_A, OF_B, act_for, acting, bare_orders, fi
 use crate::harness::{SessionPreload, WithoutPreload};
 
 pub fn tests() -> Vec<Trial> {
-    crate::rls_tests!["modes":
+    crate::tests![
         with_session_preload_it_is_an_error,
         without_preload_it_finds_no_rows,
         without_preload_the_border_holds,

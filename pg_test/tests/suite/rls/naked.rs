@@ -6,7 +6,7 @@ use pg_test::{Client, Database};
 use super::fixture::{A, OF_A, act_for, acting, orders, seen};
 
 pub fn tests() -> Vec<Trial> {
-    crate::rls_tests!["naked":
+    crate::tests![
         the_error_says_what_to_do,
         after_its_transaction_a_local_tenant_is_gone_and_the_hint_says_so,
         reads_are_refused,
@@ -85,7 +85,7 @@ async fn the_error_says_what_to_do(db: Database) {
             .state("42501")
             .message(MESSAGE)
             .detail("The current transaction acts for no tenant.")
-            .hint("Set the tenant first: BEGIN; SET LOCAL bulkhead.tenant_context = '…'; or SELECT bulkhead.set_tenant('…') inside the transaction.");
+            .hint("Set the tenant first: BEGIN; SET LOCAL bulkhead.tenant_context = '...'; or SELECT bulkhead.set_tenant('...') inside the transaction.");
     }
 }
 

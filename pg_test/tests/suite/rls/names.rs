@@ -6,14 +6,14 @@ use pg_test::{Client, Database};
 use super::fixture::{NO_ROWS, NOTHING, acting, assert_same, picture, registered};
 
 pub fn tests() -> Vec<Trial> {
-    crate::rls_tests!["names":
+    crate::tests![
         hostile_names_are_protected,
         hostile_names_are_planned,
         hostile_names_are_shared,
         hostile_partitions_are_followed,
         hostile_names_are_shown_quoted_in_errors,
         a_search_path_with_impostors_changes_nothing,
-        names_beyond_ascii_work_in_another_encoding,
+        names_beyond_ascii_in_another_encoding_are_refused,
     ]
 }
 
@@ -208,7 +208,7 @@ async fn a_search_path_with_impostors_changes_nothing(db: Database) {
     assert_eq!(owner.one("SELECT count(*) FROM bulkhead.protected_tables").await, "0");
 }
 
-async fn names_beyond_ascii_work_in_another_encoding(db: Database) {
+async fn names_beyond_ascii_in_another_encoding_are_refused(db: Database) {
     let latin = format!("{}_latin1", db.name);
     let create = format!("CREATE DATABASE {latin} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
     db.cluster.admin("postgres", &create).unwrap();
@@ -219,17 +219,25 @@ async fn names_beyond_ascii_work_in_another_encoding(db: Database) {
     let owner = there.connect("owner").await;
     owner
         .run(
-            "CREATE TABLE \"größe\" (n int, \"mandant_ä\" text); INSERT INTO \"größe\" VALUES (1, 'müller'), (2, 'meier');
-             GRANT SELECT ON \"größe\" TO app;
-             SELECT bulkhead.protect('\"größe\"', 'mandant_ä')",
+            "CREATE TABLE \"größe\" (n int, tenant_id text); CREATE TABLE shops (n int, \"händler\" text);
+             CREATE TABLE jobs (n int, tenant_id text, \"größe\" int); CREATE POLICY \"größe\" ON jobs USING (tenant_id <> 'ö');
+             INSERT INTO jobs VALUES (1, 'müller'), (2, 'meier'), (3, 'm?ller'); GRANT ALL ON jobs TO app",
         )
         .await;
-    assert_eq!(registered(&owner).await, [["\"größe\"", "mandant_ä", "text", "f"]]);
+    for call in ["protect('\"größe\"')", "share('\"größe\"')", "protect('shops', 'händler')"] {
+        let refused = owner.refused(&format!("SELECT bulkhead.{call}")).await;
+        refused.state("22023").message_contains("not ASCII").hint_contains("UTF8");
+    }
+    // Such names elsewhere in the table, and such tenants, are no hindrance.
+    owner
+        .run("SELECT bulkhead.protect('jobs'); ALTER TABLE jobs ADD \"länge\" int; CREATE TABLE \"länge\" (id int)")
+        .await;
     let app = there.connect("app").await;
-    let naked = app.refused("TABLE \"größe\"").await;
-    naked.state("42501").message("no tenant context for protected table public.\"größe\"");
+    app.refused("TABLE jobs").await.state("42501").message("no tenant context for protected table public.jobs");
     app.run("SET bulkhead.tenant_context = 'müller'").await;
-    assert_eq!(app.column("SELECT n FROM \"größe\"").await, ["1"]);
+    assert_eq!(app.column("SELECT n FROM jobs").await, ["1"]);
+    app.refused("INSERT INTO jobs VALUES (4, 'meier')").await.state("42501");
+    app.run("SELECT * FROM bulkhead.status()").await;
     drop((owner, app));
     there.drop().unwrap();
 }

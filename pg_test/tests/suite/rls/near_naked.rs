@@ -7,7 +7,7 @@ use super::fixture::{A, acting};
 use super::naked::{MESSAGE, place};
 
 pub fn tests() -> Vec<Trial> {
-    crate::rls_tests!["near_naked":
+    crate::tests![
         an_id_of_another_type_is_refused,
         a_tenant_without_rows_is_not_refused,
         unprotected_tables_are_never_refused,

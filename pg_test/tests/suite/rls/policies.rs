@@ -6,7 +6,7 @@ use pg_test::Database;
 use super::fixture::{A, B, NOTHING, OF_A, OF_B, acting, assert_same, bare_orders, orders, picture, seen, seen_by};
 
 pub fn tests() -> Vec<Trial> {
-    crate::rls_tests!["policies":
+    crate::tests![
         permissive_policies_in_force_are_kept_and_not_widened,
         a_policy_for_one_command_is_kept_and_not_widened,
         restrictive_policies_in_force_are_kept,

@@ -9,7 +9,7 @@ use super::fixture::{
 };
 
 pub fn tests() -> Vec<Trial> {
-    crate::rls_tests!["protect":
+    crate::tests![
         one_call_isolates_a_table,
         it_says_what_it_did,
         its_statements_alone_would_do_the_same,
@@ -50,7 +50,7 @@ async fn it_says_what_it_did(db: Database) {
         [
             "CREATE INDEX ON public.orders (tenant_id)".to_owned(),
             "ALTER TABLE public.orders ALTER COLUMN tenant_id SET NOT NULL".to_owned(),
-            "ALTER TABLE public.orders ALTER COLUMN tenant_id SET DEFAULT bulkhead.tenant_id()".to_owned(),
+            "ALTER TABLE ONLY public.orders ALTER COLUMN tenant_id SET DEFAULT bulkhead.tenant_id()".to_owned(),
             format!("CREATE POLICY bulkhead_floor ON public.orders AS RESTRICTIVE FOR ALL TO PUBLIC {border}"),
             format!("CREATE POLICY bulkhead_tenant ON public.orders AS PERMISSIVE FOR ALL TO PUBLIC {border}"),
             "ALTER TABLE public.orders ENABLE ROW LEVEL SECURITY".to_owned(),

@@ -6,7 +6,7 @@ use pg_test::Database;
 use super::fixture::{B, NO_ROWS, NOTHING, acting, assert_same, bare_orders, orders, picture, registered, seen_by};
 
 pub fn tests() -> Vec<Trial> {
-    crate::rls_tests!["refusals":
+    crate::tests![
         only_the_owner_protects,
         a_member_of_the_owning_role_protects,
         an_unknown_column_names_the_candidates,

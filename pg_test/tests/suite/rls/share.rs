@@ -8,7 +8,7 @@ use super::fixture::{
 };
 
 pub fn tests() -> Vec<Trial> {
-    crate::rls_tests!["share":
+    crate::tests![
         every_tenant_and_none_reads,
         nobody_but_the_owner_writes,
         a_write_grant_by_policy_does_not_help,

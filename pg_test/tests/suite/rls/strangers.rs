@@ -3,19 +3,26 @@
 use libtest_mimic::Trial;
 use pg_test::{Client, Database};
 
-use super::fixture::{A, B, NO_ROWS, NOTHING, OF_A, acting, bare_orders, orders, registered, seen, seen_by};
+use super::fixture::{
+    A, B, NO_ROWS, NOTHING, OF_A, acting, assert_same, bare_orders, orders, picture, registered, seen, seen_by,
+};
 
 pub fn tests() -> Vec<Trial> {
-    crate::rls_tests!["strangers":
+    crate::tests![
         a_foreign_partition_is_refused,
         a_foreign_table_above_the_border_is_refused,
         a_temporary_child_is_refused,
         a_large_child_without_an_index_is_refused,
         a_child_of_two_protected_parents_is_protected_by_both,
+        a_tree_of_two_protected_parents_unprotects_to_nothing,
+        an_unprotected_parent_is_refused,
         an_unprotected_parent_shows_no_foreign_rows,
         an_unprotected_second_parent_shows_no_foreign_rows,
         an_unprotected_partitioned_parent_shows_no_foreign_rows,
+        unprotect_of_a_parent_exposes_no_protected_child,
+        share_of_a_parent_exposes_no_protected_child,
         a_protected_parent_of_the_unprotected_parent_is_no_excuse,
+        ddl_of_strangers_goes_on,
     ]
 }
 
@@ -122,6 +129,52 @@ async fn a_child_of_two_protected_parents_is_protected_by_both(db: Database) {
     }
 }
 
+async fn a_tree_of_two_protected_parents_unprotects_to_nothing(db: Database) {
+    let owner = bare_orders(&db).await;
+    owner
+        .run("CREATE TABLE parcels (tenant_id uuid, weight int); CREATE TABLE sent () INHERITS (orders, parcels)")
+        .await;
+    let before = [picture(&owner, "orders").await, picture(&owner, "parcels").await];
+    let protect = "SELECT bulkhead.protect('orders'); SELECT bulkhead.protect('parcels')";
+    for back in [
+        "SELECT bulkhead.unprotect_all()",
+        "SELECT bulkhead.unprotect('orders'); SELECT bulkhead.unprotect('parcels')",
+        "SELECT bulkhead.unprotect('parcels'); SELECT bulkhead.unprotect('orders')",
+    ] {
+        owner.run(protect).await;
+        assert_eq!(registered(&owner).await.len(), 3);
+        owner.run(back).await;
+        assert_eq!(registered(&owner).await, NO_ROWS, "{back}");
+        for (table, before) in ["orders", "parcels"].iter().zip(&before) {
+            assert_same(&picture(&owner, table).await, before, back);
+        }
+    }
+}
+
+async fn an_unprotected_parent_is_refused(db: Database) {
+    let owner = orders(&db).await;
+    owner
+        .run(
+            "CREATE TABLE above (tenant_id uuid);
+             CREATE TABLE parted (id int NOT NULL, tenant_id uuid, item text) PARTITION BY RANGE (id)",
+        )
+        .await;
+    for (ddl, child, parent) in [
+        ("ALTER TABLE orders INHERIT above", "orders", "above"),
+        ("ALTER TABLE parted ATTACH PARTITION orders DEFAULT", "orders", "parted"),
+        ("CREATE TABLE child () INHERITS (orders, above)", "child", "above"),
+    ] {
+        let refused = owner.refused(ddl).await;
+        refused
+            .state("55000")
+            .message(&format!("protected table public.{child} cannot become a child of public.{parent}"))
+            .hint("Protect the parent first.");
+        assert_eq!(owner.column("SELECT inhrelid::regclass FROM pg_inherits").await, NOTHING);
+    }
+    owner.run("SELECT bulkhead.protect('above'); ALTER TABLE orders INHERIT above").await;
+    assert_eq!(seen_by(&db, A, "above", "tenant_id").await, [A, A, A]);
+}
+
 /// What `app` reads through `table` are rows of A only, or it is refused; the same without a tenant.
 async fn assert_no_foreign_row(db: &Database, table: &str) {
     let app = acting(db, "app", A).await;
@@ -174,4 +227,62 @@ async fn a_protected_parent_of_the_unprotected_parent_is_no_excuse(db: Database)
     let app = acting(&db, "app", A).await;
     assert_eq!(seen(&app).await, OF_A);
     assert_eq!(app.column("SELECT DISTINCT tenant_id FROM above").await, [A]);
+}
+
+/// `above`, protected, over `orders`, which was protected by itself before.
+async fn protected_by_itself(db: &Database) -> Client {
+    let owner = orders(db).await;
+    owner
+        .run("CREATE TABLE above (tenant_id uuid); SELECT bulkhead.protect('above'); ALTER TABLE orders INHERIT above")
+        .await;
+    owner
+}
+
+/// Either the child is no longer registered, and open as the owner said; or its rows are not read through its parent.
+async fn assert_open_or_shut(db: &Database, owner: &Client) {
+    let registered =
+        "SELECT count(*) FROM bulkhead.protected_tables WHERE relation = 'orders'::regclass AND NOT shared";
+    if owner.one(registered).await == "1" {
+        assert_no_foreign_row(db, "above").await;
+        assert_eq!(seen_by(db, A, "orders", "id").await, OF_A);
+    } else {
+        assert_eq!(seen(&db.connect("app").await).await.len(), 5);
+    }
+}
+
+async fn unprotect_of_a_parent_exposes_no_protected_child(db: Database) {
+    let owner = protected_by_itself(&db).await;
+    owner.try_run("SELECT bulkhead.unprotect('above')").await.ok();
+    assert_open_or_shut(&db, &owner).await;
+}
+
+async fn share_of_a_parent_exposes_no_protected_child(db: Database) {
+    let owner = protected_by_itself(&db).await;
+    owner.try_run("SELECT bulkhead.share('above')").await.ok();
+    assert_open_or_shut(&db, &owner).await;
+}
+
+async fn ddl_of_strangers_goes_on(db: Database) {
+    orders(&db).await;
+    let stranger = format!("stranger_{}", db.name);
+    db.admin(&format!("CREATE ROLE {stranger} LOGIN; GRANT CREATE, TEMPORARY ON DATABASE {} TO {stranger}", db.name))
+        .unwrap();
+    for role in ["app", &stranger] {
+        let client = db.connect(role).await;
+        client
+            .run(
+                "CREATE TEMP TABLE mine (id int, tenant_id uuid) PARTITION BY RANGE (id);
+                 CREATE TEMP TABLE more PARTITION OF mine DEFAULT; ALTER TABLE mine RENAME tenant_id TO other;
+                 CREATE POLICY p ON mine USING (true); CREATE INDEX ON mine (id); INSERT INTO mine VALUES (1);
+                 CREATE TEMP TABLE copy AS TABLE mine; DROP TABLE mine",
+            )
+            .await;
+        client.run("DISCARD TEMP").await;
+    }
+    let client = db.connect(&stranger).await;
+    client
+        .run("CREATE SCHEMA own; CREATE TABLE own.t (id int); ALTER TABLE own.t ADD x int; DROP SCHEMA own CASCADE")
+        .await;
+    drop(client);
+    db.admin(&format!("DROP OWNED BY {stranger}; DROP ROLE {stranger}")).unwrap();
 }

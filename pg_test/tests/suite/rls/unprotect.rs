@@ -8,11 +8,12 @@ use super::fixture::{
 };
 
 pub fn tests() -> Vec<Trial> {
-    crate::rls_tests!["unprotect":
+    crate::tests![
         every_earlier_state_comes_back,
         it_says_what_it_did,
         a_child_keeps_what_was_its_own,
         a_partition_keeps_what_was_its_own,
+        a_partitions_own_index_is_never_dropped,
         a_partitioned_tree_comes_back,
         what_came_after_protect_stays,
         the_index_goes_after_a_rename,
@@ -88,9 +89,9 @@ async fn it_says_what_it_did(db: Database) {
             "ALTER TABLE public.orders DISABLE ROW LEVEL SECURITY",
             "DROP POLICY bulkhead_floor ON public.orders",
             "DROP POLICY bulkhead_tenant ON public.orders",
-            "ALTER TABLE public.orders ALTER COLUMN tenant_id DROP DEFAULT",
-            "ALTER TABLE public.orders ALTER COLUMN tenant_id DROP NOT NULL",
-            "DROP INDEX IF EXISTS public.orders_tenant_id_idx",
+            "ALTER TABLE ONLY public.orders ALTER COLUMN tenant_id DROP DEFAULT",
+            "ALTER TABLE ONLY public.orders ALTER COLUMN tenant_id DROP NOT NULL",
+            "DROP INDEX public.orders_tenant_id_idx",
         ]
     );
     assert_eq!(seen(&db.connect("app").await).await.len(), 5);
@@ -117,10 +118,26 @@ async fn a_partition_keeps_what_was_its_own(db: Database) {
             "CREATE TABLE p (id int, tenant_id uuid) PARTITION BY RANGE (id);
              CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10); ALTER TABLE p1 ALTER tenant_id SET NOT NULL;
              CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (10) TO (20); ALTER TABLE p2 ALTER tenant_id SET DEFAULT gen_random_uuid();
-             CREATE TABLE p3 PARTITION OF p DEFAULT; CREATE INDEX own ON p3 (tenant_id); ALTER TABLE p3 FORCE ROW LEVEL SECURITY",
+             CREATE TABLE p3 PARTITION OF p DEFAULT; ALTER TABLE p3 FORCE ROW LEVEL SECURITY",
         )
         .await;
     there_and_back(&owner, "p", "tenant_id").await;
+}
+
+async fn a_partitions_own_index_is_never_dropped(db: Database) {
+    let owner = db.connect("owner").await;
+    owner
+        .run(
+            "CREATE TABLE p (id int, tenant_id uuid) PARTITION BY RANGE (id);
+             CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10);
+             CREATE TABLE p2 PARTITION OF p DEFAULT; CREATE INDEX own ON p2 (tenant_id)",
+        )
+        .await;
+    owner.run("SELECT bulkhead.protect('p'); SELECT bulkhead.unprotect('p')").await;
+    // The parent's index, once made, takes the partition's over and lets go of it no more: so it stays as well.
+    let own = "SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'p2'::regclass AND indisvalid";
+    assert_eq!(owner.column(own).await, ["own"]);
+    assert!(picture(&owner, "p").await.iter().all(|fact| !fact.contains("bulkhead")));
 }
 
 async fn a_partitioned_tree_comes_back(db: Database) {

@@ -1,0 +1,203 @@
+//! Ways past protect() that worked once: each kept as it was found.
+
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use pg_test::Database;
+
+use super::fixture::{A, B, acting};
+
+pub fn tests() -> Vec<Trial> {
+    crate::tests![
+        a_child_made_with_its_schema_is_protected,
+        a_child_made_behind_the_triggers_back_is_refused_until_adopted,
+        an_old_snapshot_protects_nothing,
+        a_copied_database_keeps_its_borders_through_a_rename,
+        a_trigger_inside_a_cascade_sees_no_other_tenant,
+        protect_runs_nothing_of_the_owners_as_superuser,
+        other_peoples_ddl_stays_cheap
+    ]
+}
+
+/// `event`, partitioned by number, protected.
+async fn event(db: &Database) -> pg_test::Client {
+    let owner = db.connect("owner").await;
+    owner
+        .run("CREATE TABLE event (n int, tenant_id uuid) PARTITION BY RANGE (n); SELECT bulkhead.protect('event')")
+        .await;
+    owner
+}
+
+async fn a_child_made_with_its_schema_is_protected(db: Database) {
+    let owner = event(&db).await;
+    owner.run("CREATE SCHEMA s CREATE TABLE first PARTITION OF public.event FOR VALUES FROM (0) TO (9)").await;
+    owner.run("GRANT USAGE ON SCHEMA s TO app; GRANT ALL ON s.first TO app").await;
+    db.connect("postgres").await.run(&format!("INSERT INTO event VALUES (1, '{A}'), (2, '{B}')")).await;
+    let app = acting(&db, "app", A).await;
+    assert_eq!(app.column("SELECT n FROM s.first").await, ["1"]);
+    db.connect("app").await.refused("TABLE s.first").await.state("42501");
+}
+
+async fn a_child_made_behind_the_triggers_back_is_refused_until_adopted(db: Database) {
+    let owner = event(&db).await;
+    let admin = db.connect("postgres").await;
+    admin.run("ALTER EVENT TRIGGER bulkhead_follow_ddl DISABLE").await;
+    owner.run("CREATE TABLE late PARTITION OF event FOR VALUES FROM (0) TO (9)").await;
+    admin
+        .run(&format!(
+            "ALTER EVENT TRIGGER bulkhead_follow_ddl ENABLE ALWAYS; INSERT INTO late VALUES (1, '{A}'), (2, '{B}')"
+        ))
+        .await;
+    let app = acting(&db, "app", A).await;
+    app.refused("TABLE late")
+        .await
+        .state("55000")
+        .message("public.late is below a protected table, but has no protection of its own");
+    assert_eq!(app.column("SELECT n FROM event").await, ["1"]);
+    owner.run("SELECT bulkhead.protect('event')").await;
+    assert_eq!(app.column("SELECT n FROM late").await, ["1"]);
+}
+
+async fn an_old_snapshot_protects_nothing(db: Database) {
+    let owner = event(&db).await;
+    let other = db.connect("owner").await;
+    for level in ["REPEATABLE READ", "SERIALIZABLE"] {
+        other.run(&format!("BEGIN ISOLATION LEVEL {level}; SELECT 1")).await;
+        for call in ["protect('event')", "unprotect('event')", "share('event')"] {
+            other.run("SAVEPOINT s").await;
+            other.refused(&format!("SELECT bulkhead.{call}")).await.state("25001").hint_contains("READ COMMITTED");
+            other.run("ROLLBACK TO s").await;
+        }
+        other.run("ROLLBACK").await;
+    }
+    // A parent that was protected after the snapshot: its new partition would be missed.
+    owner.run("CREATE TABLE plain (n int, tenant_id uuid) PARTITION BY RANGE (n)").await;
+    other.run("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await;
+    owner.run("SELECT bulkhead.protect('plain')").await;
+    other.refused("CREATE TABLE plain_1 PARTITION OF plain FOR VALUES FROM (0) TO (9)").await.state("25001");
+    other.run("ROLLBACK").await;
+}
+
+async fn a_copied_database_keeps_its_borders_through_a_rename(db: Database) {
+    let owner = db.connect("owner").await;
+    owner
+        .run(&format!("CREATE TABLE t (n int, tenant_id uuid); INSERT INTO t VALUES (1, '{A}'), (2, '{B}'); SELECT bulkhead.protect('t')"))
+        .await;
+    drop(owner);
+    let copy = format!("{}_copy", db.name);
+    let sql = format!("CREATE DATABASE {copy} TEMPLATE {}", db.name);
+    // The template's last session may still be on its way out.
+    let mut made = db.cluster.admin("postgres", &sql);
+    for _ in 0..50 {
+        if made.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        made = db.cluster.admin("postgres", &sql);
+    }
+    made.unwrap();
+    let there = Database { cluster: db.cluster.clone(), name: copy };
+    there.connect("owner").await.run("ALTER TABLE t RENAME COLUMN tenant_id TO org_id").await;
+    let app = there.connect("app").await;
+    app.refused("TABLE t").await.state("42501");
+    app.run(&format!("BEGIN; SET LOCAL bulkhead.tenant_context = '{A}'")).await;
+    assert_eq!(app.column("SELECT n FROM t").await, ["1"]);
+    app.refused(&format!("SET LOCAL bulkhead.tenant_context = '{B}'")).await.state("42501");
+    app.run("ROLLBACK").await;
+    let column = "SELECT tenant_column FROM bulkhead.protected_tables";
+    assert_eq!(app.one(column).await, "org_id");
+    drop(app);
+    there.drop().unwrap();
+}
+
+async fn a_trigger_inside_a_cascade_sees_no_other_tenant(db: Database) {
+    let owner = db.connect("owner").await;
+    owner
+        .run(&format!(
+            "CREATE TABLE stock (sku text, n int, tenant_id uuid); INSERT INTO stock VALUES ('s', 0, '{A}'), ('s', 0, '{B}');
+             CREATE TABLE orders (id int PRIMARY KEY, tenant_id uuid); INSERT INTO orders VALUES (1, '{A}'), (2, '{A}');
+             CREATE TABLE items (order_id int REFERENCES orders ON DELETE CASCADE, tenant_id uuid); INSERT INTO items VALUES (1, '{A}'), (2, '{A}');
+             SELECT bulkhead.protect('stock'), bulkhead.protect('orders'), bulkhead.protect('items');
+             CREATE FUNCTION back() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+               BEGIN PERFORM 1 / 0; EXCEPTION WHEN division_by_zero THEN NULL; END;
+               UPDATE stock SET n = n + 1; RETURN OLD; END $$;
+             CREATE TRIGGER back BEFORE DELETE ON items FOR EACH ROW EXECUTE FUNCTION back()"
+        ))
+        .await;
+    let app = acting(&db, "app", A).await;
+    app.refused("DELETE FROM orders WHERE id = 1")
+        .await
+        .state("42501")
+        .message("a trigger inside a foreign key action cannot use protected table public.stock")
+        .hint_contains("AFTER trigger");
+    owner.run("DROP TRIGGER back ON items; CREATE TRIGGER back AFTER DELETE ON items FOR EACH ROW EXECUTE FUNCTION back()").await;
+    app.run("DELETE FROM orders WHERE id = 1").await;
+    assert_eq!(
+        db.connect("postgres").await.rows("SELECT tenant_id, n FROM stock ORDER BY 1").await,
+        [[A, "1"], [B, "0"]]
+    );
+    assert_eq!(app.column("SELECT order_id FROM items").await, ["2"]);
+}
+
+async fn protect_runs_nothing_of_the_owners_as_superuser(db: Database) {
+    let owner = db.connect("owner").await;
+    owner
+        .run(
+            "CREATE TABLE ran (as_role text, super boolean);
+             CREATE TABLE vt (tenant_id text);
+             CREATE FUNCTION evil() RETURNS text LANGUAGE plpgsql AS $$ BEGIN
+               INSERT INTO public.ran SELECT current_user, rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user; RETURN 'z'; END $$",
+        )
+        .await;
+    // The name comes to mean a view while protect() waits for the lock.
+    owner.run("BEGIN; ALTER TABLE vt RENAME TO vt_old; CREATE VIEW vt AS SELECT public.evil() AS tenant_id").await;
+    let admin = db.connect("postgres").await;
+    let relation = owner.one("SELECT 'vt_old'::regclass::oid").await;
+    let protect = format!("SELECT bulkhead.protect({relation}::oid)");
+    let waiting = tokio::spawn(async move { admin.try_run(&protect).await.map_err(|error| format!("{error:?}")) });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    owner
+        .run("COMMIT; BEGIN; ALTER TABLE vt_old RENAME TO vt_older; CREATE VIEW vt_old AS SELECT public.evil() AS tenant_id; COMMIT")
+        .await;
+    let _ = waiting.await.unwrap();
+    let admin = db.connect("postgres").await;
+    assert_eq!(admin.column("SELECT as_role FROM ran WHERE super").await, [""; 0]);
+    let views = "SELECT count(*) FROM pg_class WHERE relkind = 'v' AND relrowsecurity";
+    assert_eq!(admin.one(views).await, "0");
+}
+
+async fn other_peoples_ddl_stays_cheap(db: Database) {
+    let owner = db.connect("owner").await;
+    owner
+        .run(
+            "DO $$ BEGIN FOR i IN 1..150 LOOP EXECUTE format('CREATE TABLE t%s (tenant_id uuid)', i);
+               PERFORM bulkhead.protect(format('t%s', i)::regclass); END LOOP; END $$",
+        )
+        .await;
+    // Nothing of what the event trigger looks up grows with the registry: no scan of it for a table that is none of ours.
+    let scans = "SELECT seq_scan + idx_scan FROM pg_stat_user_tables WHERE relname = 'protection'";
+    // A session hands its counts in when it ends.
+    drop(owner);
+    let admin = db.connect("postgres").await;
+    let settled = async || {
+        let mut last = String::new();
+        loop {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            let now = admin.one(scans).await;
+            if now == last {
+                return now;
+            }
+            last = now;
+        }
+    };
+    let before = settled().await;
+    let other = db.connect("owner").await;
+    other
+        .run("DO $$ BEGIN FOR i IN 1..50 LOOP EXECUTE format('CREATE TEMP TABLE x%s (a int)', i); END LOOP; END $$")
+        .await;
+    drop(other);
+    let (before, after) = (before.parse::<i64>().unwrap(), settled().await.parse::<i64>().unwrap());
+    assert!(before > 100, "only {before} scans were counted for 150 calls of protect()");
+    // A new session reads the registry once.
+    assert!(after - before <= 3, "{} scans of the registry for 50 temporary tables", after - before);
+}
