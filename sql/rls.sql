@@ -27,6 +27,15 @@ COMMENT ON COLUMN bulkhead.protection.protected_by IS 'by which role';
 REVOKE ALL ON bulkhead.protection FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('bulkhead.protection', '');
 
+-- Whoever writes it, pg_restore included, every session hears of it.
+CREATE FUNCTION bulkhead.announce_protection() RETURNS trigger
+  LANGUAGE c AS 'MODULE_PATHNAME', 'announce_protection_wrapper';
+COMMENT ON FUNCTION bulkhead.announce_protection() IS
+  'Trigger on bulkhead.protection: makes every session read it anew.';
+CREATE TRIGGER announce AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON bulkhead.protection
+  FOR EACH STATEMENT EXECUTE FUNCTION bulkhead.announce_protection();
+ALTER TABLE bulkhead.protection ENABLE ALWAYS TRIGGER announce;
+
 CREATE VIEW bulkhead.protected_tables AS
   SELECT p.relation,
          CASE WHEN p.shared THEN NULL ELSE COALESCE(a.attname, p.tenant_column) END AS tenant_column,
@@ -85,3 +94,6 @@ COMMENT ON FUNCTION bulkhead.follow_drop() IS
 CREATE EVENT TRIGGER bulkhead_follow_drop ON sql_drop
   EXECUTE FUNCTION bulkhead.follow_drop();
 ALTER EVENT TRIGGER bulkhead_follow_drop ENABLE ALWAYS;
+
+-- They run as triggers, which asks for no right; nobody has to call them.
+REVOKE EXECUTE ON FUNCTION bulkhead.announce_protection(), bulkhead.follow_ddl(), bulkhead.follow_drop() FROM PUBLIC;

@@ -124,6 +124,11 @@ impl Lock {
         *self = Lock { phase: Phase::Touched, fixed: *tenant, start: *tenant };
     }
 
+    /// Nothing was set or touched yet.
+    pub fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
     /// Whether the transaction may act for `current`. Not so when a rollback or RESET brought back a tenant other
     /// than the one that the transaction is fixed to.
     pub fn visible(&self, current: &Tenant) -> bool {

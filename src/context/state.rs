@@ -60,12 +60,16 @@ pub fn is_hidden() -> bool {
 }
 
 /// Whether SET to `new` by SQL is allowed now; the server assigns it next.
-pub fn admit(new: &Tenant) -> Result<(), Refusal> {
+pub fn admit(new: &Tenant, in_worker: bool) -> Result<(), Refusal> {
     if STATE.loading.get() {
         return Ok(());
     }
     let mut lock = STATE.lock.borrow_mut();
     let value = STATE.value.borrow();
+    // A leader without a tenant hands nothing over, so its worker has heard of nothing yet.
+    if in_worker && lock.is_open() {
+        lock.begin_worker(&value);
+    }
     if settings::context_mode() == ContextMode::Locked {
         lock.may_set(&value, new, STATE.alone.get())?;
     }

@@ -127,7 +127,9 @@ unsafe extern "C-unwind" fn check_tenant_context(
     // SAFETY: reads a flag of the server's.
     let by_sql = [pg_sys::GucSource::PGC_S_INTERACTIVE, pg_sys::GucSource::PGC_S_SESSION].contains(&source)
         && !unsafe { pg_sys::InitializingParallelWorker };
-    if by_sql && let Err(refusal) = state::admit(&tenant) {
+    // SAFETY: reads a variable of the server's.
+    let in_worker = unsafe { pg_sys::ParallelWorkerNumber } >= 0;
+    if by_sql && let Err(refusal) = state::admit(&tenant, in_worker) {
         return refuse_switch(refusal);
     }
     // SAFETY: `guc_allocate` returns memory of that size or NULL; the server owns it from here on.

@@ -11,7 +11,7 @@ use super::steps::{self, Border, Earlier, Step, Undo};
 use crate::error::{self, Result};
 use crate::pg::cell::PerBackend;
 use crate::pg::security::Rls;
-use crate::pg::{registry, security, spi};
+use crate::pg::{security, spi};
 
 /// On a table with more rows than this, building the index would hold up writers for too long.
 const ROWS_TO_INDEX: i64 = 100_000;
@@ -112,7 +112,6 @@ fn apply(root: pg_sys::Oid, column: &Column, inherited: bool) -> Result<Vec<Stri
         for shape in &before {
             if registered(shape)?.is_none_or(|row| row.column != column.name) {
                 register(shape, column, inherited, None, root)?;
-                registry::announce_change();
             }
         }
         return Ok(done);
@@ -131,7 +130,6 @@ fn apply(root: pg_sys::Oid, column: &Column, inherited: bool) -> Result<Vec<Stri
         }
         register(shape, column, inherited, index.filter(|_| !takes_over), root)?;
     }
-    registry::announce_change();
     Ok(done)
 }
 
@@ -207,7 +205,8 @@ pub fn run(shape: &Shape, steps: &[Step], done: &mut Vec<String>) -> Result<Opti
 
 fn register(shape: &Shape, column: &Column, inherited: bool, index: Option<u32>, root: pg_sys::Oid) -> Result<()> {
     let mut earlier = Earlier { index, ..Earlier::of(&shape.facts) };
-    // A child that comes later has NOT NULL because its parent has: it was not its own.
+    // A child that comes later has our default and NOT NULL because its parent has: they were not its own.
+    earlier.default &= !(inherited && shape.facts.default_is_ours);
     if inherited && let Some(parent) = shape::parent(root)? {
         earlier.not_null &= ledger::find(parent)?.is_none_or(|parent| parent.earlier.not_null);
     }
@@ -255,6 +254,5 @@ pub fn unprotect(relation: pg_sys::Oid) -> Result<Vec<String>> {
         run(shape, &steps, &mut done)?;
     }
     ledger::forget(&tree.iter().map(|shape| shape.oid).collect::<Vec<_>>())?;
-    registry::announce_change();
     Ok(done)
 }

@@ -49,6 +49,5 @@ pub fn drop(relations: &[pg_sys::Oid]) -> Result<()> {
         return Ok(());
     }
     ledger::forget(relations)?;
-    registry::announce_change();
     Ok(())
 }

@@ -1,11 +1,11 @@
-//! Rows of bulkhead.protection: written as the extension, whoever calls.
+//! Rows of bulkhead.protection: written as the extension, whoever calls. A trigger of the table tells every session.
 
 use pgrx::prelude::*;
 
 use super::steps::Earlier;
 use crate::error::{self, Result};
 use crate::pg::spi;
-use crate::pg::{registry, scan, security};
+use crate::pg::{scan, security};
 
 /// A registered table.
 #[derive(Clone)]
@@ -50,7 +50,7 @@ pub fn roots() -> Result<Vec<pg_sys::Oid>> {
     })
 }
 
-/// Registers a table, or renews its row; what was there before it was first registered stays recorded. The caller announces it.
+/// Registers a table, or renews its row; what was there before it was first registered stays recorded.
 pub fn record(relation: pg_sys::Oid, attnum: i16, row: &Registered) -> Result<()> {
     let earlier = serde_json::to_string(&row.earlier).map_err(|error| error::internal(error.to_string()))?;
     let role = security::current_role();
@@ -81,7 +81,7 @@ pub fn record(relation: pg_sys::Oid, attnum: i16, row: &Registered) -> Result<()
     })
 }
 
-/// The caller announces it.
+///
 pub fn forget(relations: &[pg_sys::Oid]) -> Result<()> {
     security::as_extension(|| {
         spi::run(
@@ -95,7 +95,7 @@ pub fn forget(relations: &[pg_sys::Oid]) -> Result<()> {
 /// their floor policy is there, which knows its column whatever its name and number are now.
 pub fn follow() -> Result<()> {
     let home = scan::home();
-    let changed = security::as_extension(|| {
+    security::as_extension(|| {
         spi::rows(
             "WITH here AS (
                UPDATE bulkhead.protection p SET tenant_column = a.attname FROM pg_catalog.pg_attribute a
@@ -118,11 +118,8 @@ pub fn follow() -> Result<()> {
             &[home.as_str().into()],
             |_| Ok(()),
         )
-    })?;
-    if !changed.is_empty() {
-        registry::announce_change();
-    }
-    Ok(())
+    })
+    .map(drop)
 }
 
 /// A table below a registered one.

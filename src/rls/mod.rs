@@ -81,6 +81,12 @@ fn share(relation: Option<pg_sys::Oid>) -> Result<Lines> {
     Ok(SetOfIterator::new(share::share(given(relation)?)?))
 }
 
+/// Trigger on the registry: every session reads it anew.
+#[pg_extern(sql = false)]
+fn announce_protection() {
+    registry::announce_change();
+}
+
 /// Event trigger at the end of DDL: partitions and children of protected tables become protected, renames are followed.
 #[pg_extern(sql = false)]
 fn follow_ddl() -> Result<()> {

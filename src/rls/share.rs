@@ -8,7 +8,6 @@ use super::shape::{self, Shape};
 use super::shared;
 use super::steps::Earlier;
 use crate::error::Result;
-use crate::pg::registry;
 
 pub fn share(relation: pg_sys::Oid) -> Result<Vec<String>> {
     let _busy = Busy::begin();
@@ -52,6 +51,5 @@ fn declare(root: pg_sys::Oid, inherited: bool) -> Result<Vec<String>> {
             ledger::record(shape.oid, 0, &Registered { column: String::new(), shared: true, inherited, earlier })?;
         }
     }
-    registry::announce_change();
     Ok(done)
 }

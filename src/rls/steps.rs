@@ -24,13 +24,7 @@ pub struct Earlier {
 
 impl Earlier {
     pub fn of(facts: &Facts) -> Earlier {
-        Earlier {
-            rls: facts.rls,
-            forced: facts.forced,
-            not_null: facts.not_null,
-            default: facts.default && !facts.default_is_ours,
-            index: None,
-        }
+        Earlier { rls: facts.rls, forced: facts.forced, not_null: facts.not_null, default: facts.default, index: None }
     }
 }
 

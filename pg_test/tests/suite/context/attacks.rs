@@ -60,10 +60,8 @@ async fn a_parallel_worker_switches_no_tenant(db: Database) {
 
 async fn a_worker_does_not_see_a_hidden_tenant(db: Database) {
     let app = reader(&db).await;
-    app.run(&format!(
-        "SET bulkhead.tenant_context = '{A}'; BEGIN; SAVEPOINT s; SET LOCAL bulkhead.tenant_context = '{B}'"
-    ))
-    .await;
+    app.run(&format!("SET bulkhead.tenant_context = '{A}'")).await;
+    app.run(&format!("BEGIN; SAVEPOINT s; SET LOCAL bulkhead.tenant_context = '{B}'")).await;
     assert_eq!(seen(&app).await, ["6", "7", "8"]);
     app.run("ROLLBACK TO s").await;
     app.refused("SELECT reads()").await.state("42501").detail_contains("another tenant than the one");
@@ -105,11 +103,11 @@ async fn a_type_checked_while_parsing_cannot_switch(db: Database) {
         .run(
             "CREATE DOMAIN cleared AS text CHECK (set_config('bulkhead.tenant_context', NULL, false) = '');
              CREATE DOMAIN switched AS text CHECK (set_config('bulkhead.tenant_context', VALUE, false) IS NOT NULL);
-             CREATE TYPE both AS (c cleared, s switched)",
+             CREATE TYPE pair AS (c cleared, s switched)",
         )
         .await;
     app.run(&format!("SET bulkhead.tenant_context = '{A}'")).await;
-    app.refused(&format!("SELECT * FROM note WHERE '(x,{B})'::both IS NOT NULL")).await.state("42501");
+    app.refused(&format!("SELECT * FROM note WHERE '(x,{B})'::pair IS NOT NULL")).await.state("42501");
     assert_eq!(seen(&app).await, OF_A);
 }
 
@@ -151,18 +149,11 @@ async fn reset_to_a_default_tenant_inside_a_query_shows_nothing(db: Database) {
 
 async fn asking_whether_a_value_would_do_is_no_switch(db: Database) {
     let app = app(&db).await;
-    let owner = db.connect("owner").await;
-    owner
-        .run(&format!(
-            "BEGIN; CREATE FUNCTION other() RETURNS int LANGUAGE sql SET bulkhead.tenant_context = '{B}' AS 'SELECT 1';
-             SET LOCAL bulkhead.tenant_context = '{A}'"
-        ))
-        .await;
-    assert_eq!(seen(&owner).await, OF_A);
-    app.run(&format!(
-        "BEGIN; SET LOCAL bulkhead.tenant_context = '{A}'; ALTER ROLE app SET bulkhead.tenant_context = '{B}'"
-    ))
-    .await;
+    let alter = format!("ALTER ROLE app SET bulkhead.tenant_context = '{B}'");
+    app.run(&format!("BEGIN; SET LOCAL bulkhead.tenant_context = '{A}'; {alter}")).await;
+    assert_eq!(seen(&app).await, OF_A);
+    app.run("ROLLBACK").await;
+    app.run(&format!("BEGIN; {alter}; SET LOCAL bulkhead.tenant_context = '{A}'")).await;
     assert_eq!(seen(&app).await, OF_A);
     app.run("ROLLBACK").await;
 }
@@ -170,7 +161,8 @@ async fn asking_whether_a_value_would_do_is_no_switch(db: Database) {
 async fn a_library_that_loads_late_keeps_the_last_tenant(db: WithoutPreload) {
     notes(&db).await;
     let app = db.connect("app").await;
-    app.run(&format!("SET bulkhead.tenant_context = '{B}'; BEGIN; SET LOCAL bulkhead.tenant_context = '{A}'")).await;
+    app.run(&format!("SET bulkhead.tenant_context = '{B}'")).await;
+    app.run(&format!("BEGIN; SET LOCAL bulkhead.tenant_context = '{A}'")).await;
     assert_eq!(seen(&app).await, OF_A);
     app.refused(&format!("SET LOCAL bulkhead.tenant_context = '{B}'")).await.state("42501");
     app.run("ROLLBACK").await;

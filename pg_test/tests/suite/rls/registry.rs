@@ -165,10 +165,13 @@ async fn a_dropped_border_shows_nothing(db: Database) {
 
 async fn a_table_that_lost_its_border_can_be_unprotected(db: Database) {
     let owner = orders(&db).await;
+    let app = db.connect("app").await;
+    app.refused("TABLE orders").await.state("42501");
     owner.run("ALTER TABLE orders DROP tenant_id CASCADE").await;
     assert_border_is_lost(&db).await;
+    app.refused("TABLE orders").await.state("55000").message_contains("has lost its tenant column");
     owner.run("SELECT bulkhead.unprotect('orders')").await;
-    assert_eq!(seen(&db.connect("app").await).await.len(), 5);
+    assert_eq!(seen(&app).await.len(), 5);
     assert_eq!(registered(&owner).await, NO_ROWS);
 }
 
