@@ -81,7 +81,6 @@ pub fn record(relation: pg_sys::Oid, attnum: i16, row: &Registered) -> Result<()
     })
 }
 
-///
 pub fn forget(relations: &[pg_sys::Oid]) -> Result<()> {
     security::as_extension(|| {
         spi::run(

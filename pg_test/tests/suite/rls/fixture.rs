@@ -1,4 +1,4 @@
-//! What these tests stand on: a table with rows of two tenants, sessions that act for one, and a picture of the catalogs.
+//! What these tests stand on: a table with rows of two tenants, sessions that act for one, a picture of the catalogs.
 
 use pg_test::{Client, Database};
 

@@ -1,4 +1,4 @@
-//! Ways a tenant's rows get out through plans: made for one tenant or role and used for another, or leaky by themselves.
+//! Ways a tenant's rows get out through plans: made for one tenant or role and used for another, or leaky themselves.
 //! The numbers are those of the project's list of leak paths.
 
 use libtest_mimic::Trial;
