@@ -86,7 +86,7 @@ async fn nothing_else_replaces_it(db: Database) {
         format!("SELECT (SELECT {set})"),
         format!("SELECT {set} UNION ALL SELECT 'x'"),
         format!("VALUES ({set})"),
-        format!("SELECT set_config('bulkhead.tenant_context', pick(), false) FROM pg_class LIMIT 1"),
+        "SELECT set_config('bulkhead.tenant_context', pick(), false) FROM pg_class LIMIT 1".to_owned(),
         "SELECT set_config('bulkhead.tenant_context', (SELECT max(body) FROM note), false)".to_owned(),
         format!("SELECT become('{B}') FROM pg_am LIMIT 1"),
         format!("SELECT become_later('{B}')"),
