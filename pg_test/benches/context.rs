@@ -316,13 +316,13 @@ async fn million(database: &Database, table: &mut Table, options: &Options, repo
         let growth = |memory: &Memory| megabytes(memory.private) - megabytes(first.1.private);
         let points: Vec<(f64, f64)> = seen.iter().map(|(count, memory)| (*count as f64, growth(memory))).collect();
         let most = points.iter().map(|point| point.1).fold(f64::NEG_INFINITY, f64::max);
-        report.notes.push(format!(
-            "Memory contexts of the server process, {}: {} bytes after the warm-up, {} at the end.",
-            switching.name,
-            grouped(first.1.contexts as f64),
-            grouped(last.1.contexts as f64),
-        ));
         if switching.ours {
+            report.notes.push(format!(
+                "Memory contexts of the server process, {}: {} bytes after the warm-up, {} at the end.",
+                switching.name,
+                grouped(first.1.contexts as f64),
+                grouped(last.1.contexts as f64),
+            ));
             report.lines.push(Line {
                 what: format!("private memory after {} switches: {}", grouped(switches as f64), switching.name),
                 ours: Figure(megabytes(last.1.private), "MB"),

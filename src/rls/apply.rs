@@ -108,12 +108,11 @@ fn apply(root: pg_sys::Oid, column: &Column, inherited: bool) -> Result<Vec<Stri
     let before = shape::tree(root, &column.name)?;
     let mut done = Vec::new();
     let registered = |shape: &Shape| Ok(ledger::find(shape.oid)?.filter(|row| !row.shared));
-    if work(&before, border).iter().all(|(_, steps)| steps.is_empty()) {
-        for shape in &before {
-            if registered(shape)?.is_none_or(|row| row.column != column.name) {
-                register(shape, column, inherited, None, root)?;
-            }
-        }
+    let mut settled = work(&before, border).iter().all(|(_, steps)| steps.is_empty());
+    for shape in &before {
+        settled &= registered(shape)?.is_some_and(|row| row.column == column.name);
+    }
+    if settled {
         return Ok(done);
     }
     // The strongest lock first, so that two calls cannot wait for each other, and then another look.
