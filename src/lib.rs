@@ -4,7 +4,7 @@
 //! - `context`: the tenant that the current transaction acts for
 //! - `rls`: protect() a table in one call
 //!
-//! `pg` is the bridge to the server and the only room with `unsafe`; `error` chooses SQLSTATE, detail and hint.
+//! `pg` is the bridge to the server and the only room that steps outside safe Rust; `error` chooses SQLSTATE, detail and hint.
 
 use pgrx::prelude::*;
 
