@@ -86,19 +86,7 @@ impl Line {
         Estimate::of(&self.results)
     }
 
-    fn is_met(&self) -> Option<bool> {
-        Some(self.target?.is_met(self.estimate().median))
-    }
-
-    fn verdict(&self) -> &'static str {
-        match self.is_met() {
-            None => "",
-            Some(true) => "met",
-            Some(false) => "MISSED",
-        }
-    }
-
-    fn cells(&self) -> [String; 6] {
+    fn cells(&self, met: Option<bool>) -> [String; 6] {
         let Estimate { median, low, high } = self.estimate();
         let interval = if self.results.len() > 1 { format!(" ({low:.3} to {high:.3})") } else { String::new() };
         [
@@ -107,11 +95,11 @@ impl Line {
             self.rival_figure.to_string(),
             format!("{median:.3} {}{interval}", self.unit),
             self.target.map_or("none".to_string(), Target::words),
-            self.verdict().to_string(),
+            met.map_or("", |met| if met { "met" } else { "MISSED" }).to_string(),
         ]
     }
 
-    fn json(&self) -> Value {
+    fn json(&self, met: Option<bool>) -> Value {
         let Estimate { median, low, high } = self.estimate();
         let figure = |Figure(value, unit): Figure| json!({ "value": value, "unit": unit });
         let target = self.target.map(|target| match target {
@@ -124,7 +112,7 @@ impl Line {
             "rival": { "name": self.rival, "value": self.rival_figure.0, "unit": self.rival_figure.1 },
             "result": { "median": median, "low": low, "high": high, "unit": self.unit, "rounds": self.results },
             "target": target,
-            "met": self.is_met(),
+            "met": met,
         })
     }
 }
@@ -164,7 +152,7 @@ impl Report {
     }
 
     fn table(&self) -> String {
-        let rows: Vec<[String; 6]> = self.lines.iter().map(Line::cells).collect();
+        let rows: Vec<[String; 6]> = self.lines.iter().map(|line| line.cells(self.is_met(line))).collect();
         let mut widths = HEADINGS.map(|heading| heading.chars().count());
         for row in &rows {
             for (width, cell) in widths.iter_mut().zip(row) {
@@ -192,9 +180,18 @@ impl Report {
         text + &self.verdict()
     }
 
+    /// A quick run is not judged.
+    fn is_met(&self, line: &Line) -> Option<bool> {
+        let target = line.target.filter(|_| !self.conditions.quick)?;
+        Some(target.is_met(line.estimate().median))
+    }
+
     fn verdict(&self) -> String {
+        if self.conditions.quick {
+            return "A quick run is not judged by the targets.".to_string();
+        }
         let judged: Vec<(&Line, bool)> =
-            self.lines.iter().filter_map(|line| line.is_met().map(|met| (line, met))).collect();
+            self.lines.iter().filter_map(|line| self.is_met(line).map(|met| (line, met))).collect();
         let missed: Vec<&Line> = judged.iter().filter(|(_, met)| !met).map(|(line, _)| *line).collect();
         if missed.is_empty() {
             return format!("All {} targets are met.", judged.len());
@@ -219,7 +216,7 @@ impl Report {
             "cores": cores,
             "load_before": load,
             "settings": settings,
-            "lines": self.lines.iter().map(Line::json).collect::<Vec<_>>(),
+            "lines": self.lines.iter().map(|line| line.json(self.is_met(line))).collect::<Vec<_>>(),
             "notes": self.notes,
         })
     }
@@ -258,5 +255,7 @@ mod tests {
         let table = report.table();
         assert!(table.contains("12.0 ms   a literal   10.0 ms   1.200 × (1.200 to 1.200)   at most 1.15   MISSED"));
         assert!(table.ends_with("MISSED: 1 of 1 targets.\n  a scan, against a literal: 1.200 ×, not at most 1.15"));
+        report.conditions.quick = true;
+        assert!(!report.table().contains("MISSED"));
     }
 }

@@ -7,6 +7,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::{FAINT, FONT, GRID, INK, LIMIT, OURS, RIVAL, text, tick_label, ticks};
+use crate::bench::stats::Estimate;
 
 /// A whole chart.
 pub struct Bars {
@@ -15,7 +16,7 @@ pub struct Bars {
     /// What the axis counts.
     pub axis: String,
     /// Where the axis begins: 0, so that lengths can be compared, or a value near what is measured, so that small differences
-    /// can be seen; then there are no bars, only dots and the median.
+    /// can be seen; then there are no bars, only dots, the median and its interval.
     pub from: f64,
     pub groups: Vec<Group>,
 }
@@ -113,6 +114,9 @@ impl Bars {
         if self.from == 0.0 {
             area.draw(&Rectangle::new([(LEFT, y + 4), (end, y + ROW - 4)], colour.mix(0.55).filled()))?;
         } else {
+            let Estimate { low, high, .. } = Estimate::of(&bar.rounds);
+            let interval = [(self.x(low), y + 5), (self.x(high), y + ROW - 5)];
+            area.draw(&Rectangle::new(interval, colour.mix(0.2).filled()))?;
             area.draw(&PathElement::new([(end, y + 3), (end, y + ROW - 3)], colour.stroke_width(3)))?;
         }
         let mut rightmost = end;

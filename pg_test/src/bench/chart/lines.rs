@@ -48,7 +48,7 @@ impl Lines {
         let high = points().map(|point| point.1).fold(self.limit.0, f64::max);
         let room = (high - low) * 0.1;
 
-        let plot = area.margin(76, 12, 12, 24);
+        let plot = area.margin(76, 12, 12, 44);
         let mut chart = ChartBuilder::on(&plot)
             .x_label_area_size(48)
             .y_label_area_size(64)
