@@ -36,20 +36,6 @@ CREATE TRIGGER announce AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON bulkhead
   FOR EACH STATEMENT EXECUTE FUNCTION bulkhead.announce_protection();
 ALTER TABLE bulkhead.protection ENABLE ALWAYS TRIGGER announce;
 
-CREATE VIEW bulkhead.protected_tables AS
-  SELECT p.relation,
-         CASE WHEN p.shared THEN NULL ELSE COALESCE(a.attname, p.tenant_column) END AS tenant_column,
-         pg_catalog.format_type(a.atttypid, a.atttypmod) AS tenant_type,
-         false AS sealed,
-         p.shared
-    FROM bulkhead.protection p
-    JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) p.relation
-    LEFT JOIN pg_catalog.pg_attribute a
-      ON a.attrelid OPERATOR(pg_catalog.=) p.relation AND a.attname OPERATOR(pg_catalog.=) p.tenant_column;
-COMMENT ON VIEW bulkhead.protected_tables IS
-  'Every registered table, its tenant column and type; sealed: filtered for superuser and BYPASSRLS roles too (no table is, in this version).';
-GRANT SELECT ON bulkhead.protected_tables TO PUBLIC;
-
 -- These run DDL as the caller, so they pin the search_path: no operator or function of the caller's may stand in. JIT
 -- would cost more than the catalog queries that it compiles.
 CREATE FUNCTION bulkhead.protect(relation regclass, tenant_column name DEFAULT 'tenant_id') RETURNS SETOF text

@@ -40,9 +40,12 @@ pub fn transaction(message: impl Into<String>, detail: impl Into<String>, hint: 
 /// How to give a transaction its tenant; the last line of many hints.
 const SET_TENANT: &str = "Set the tenant first: BEGIN; SET LOCAL bulkhead.tenant_context = '...'; or SELECT bulkhead.set_tenant('...') inside the transaction.";
 
+/// For roles that row level security does not bind: what they do is often meant for all tenants.
+const BYPASS: &str = "For work on all tenants: BEGIN; SELECT bulkhead.begin_bypass('why'); or PGOPTIONS=\"-c bulkhead.bypass=why\" for pg_dump.";
+
 /// There is no tenant where one is needed. `what` is the object that needs it; `lost`: there was one in an earlier
-/// transaction; `hidden`: there is one, but this transaction has acted for another.
-pub fn no_tenant(what: &str, lost: bool, hidden: bool) -> ErrorReport {
+/// transaction; `hidden`: there is one, but this transaction has acted for another; `exempt`: for a role that could bypass.
+pub fn no_tenant(what: &str, lost: bool, hidden: bool, exempt: bool) -> ErrorReport {
     let detail = if hidden {
         "A rollback or RESET brought back another tenant than the one this transaction has acted for."
     } else {
@@ -55,5 +58,6 @@ pub fn no_tenant(what: &str, lost: bool, hidden: bool) -> ErrorReport {
     } else {
         SET_TENANT.to_owned()
     };
+    let hint = if exempt { format!("{hint} {BYPASS}") } else { hint };
     denied(format!("no tenant context for {what}"), detail, hint)
 }

@@ -3,6 +3,7 @@
 //! The rooms, each with its SQL in sql/<room>.sql, its tests in pg_test/tests/suite/<room>.rs and its page in docs/<room>.md:
 //! - `context`: the tenant that the current transaction acts for
 //! - `rls`: protect() a table in one call
+//! - `seal`: protected tables stay filtered for every role
 //!
 //! `pg` is the bridge to the server and the only room that steps outside safe Rust; `error` chooses SQLSTATE, detail and hint.
 
@@ -12,6 +13,7 @@ mod context;
 mod error;
 mod pg;
 mod rls;
+mod seal;
 
 ::pgrx::pg_module_magic!(name, version);
 

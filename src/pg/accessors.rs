@@ -93,7 +93,7 @@ fn text(tenant: &Tenant, scratch: &mut Scratch) -> Answer {
 fn required(tenant: &Tenant, scratch: &mut Scratch) -> Answer {
     if tenant.is_none() {
         let (lost, hidden) = (state::ended_with_its_transaction(), state::is_hidden());
-        error::no_tenant("bulkhead.require_tenant()", lost, hidden).report(PgLogLevel::ERROR);
+        error::no_tenant("bulkhead.require_tenant()", lost, hidden, false).report(PgLogLevel::ERROR);
     }
     text(tenant, scratch)
 }

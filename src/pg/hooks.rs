@@ -6,17 +6,22 @@
 //! with a destructor may be alive across such a call. What we ourselves decide sits in guarded functions (`before_…`).
 
 use std::cell::Cell;
-use std::ffi::{c_char, c_int};
+use std::ffi::{c_char, c_int, c_void};
 
 use pgrx::prelude::*;
 
 use super::cell::PerBackend;
-use super::{plan, referential};
+use super::nesting::{self, Nesting};
+use super::planning::{self, Planning};
+use super::{cursors, ddl, plan, utility};
 use crate::context::state;
 use crate::context::tenant::Tenant;
 use crate::rls::naked;
+use crate::seal::verdict;
 
 static NEXT_PLANNER: PerBackend<Cell<pg_sys::planner_hook_type>> = PerBackend::new(Cell::new(None));
+static NEXT_RELATION_INFO: PerBackend<Cell<pg_sys::get_relation_info_hook_type>> = PerBackend::new(Cell::new(None));
+static NEXT_OBJECT_ACCESS: PerBackend<Cell<pg_sys::object_access_hook_type>> = PerBackend::new(Cell::new(None));
 static NEXT_START: PerBackend<Cell<pg_sys::ExecutorStart_hook_type>> = PerBackend::new(Cell::new(None));
 static NEXT_RUN: PerBackend<Cell<pg_sys::ExecutorRun_hook_type>> = PerBackend::new(Cell::new(None));
 static NEXT_UTILITY: PerBackend<Cell<pg_sys::ProcessUtility_hook_type>> = PerBackend::new(Cell::new(None));
@@ -60,6 +65,8 @@ pub fn install() {
     // its predecessor.
     unsafe {
         NEXT_PLANNER.set((&raw mut pg_sys::planner_hook).replace(Some(planner)));
+        NEXT_RELATION_INFO.set((&raw mut pg_sys::get_relation_info_hook).replace(Some(relation_info)));
+        NEXT_OBJECT_ACCESS.set((&raw mut pg_sys::object_access_hook).replace(Some(object_access)));
         NEXT_START.set((&raw mut pg_sys::ExecutorStart_hook).replace(Some(executor_start)));
         NEXT_RUN.set((&raw mut pg_sys::ExecutorRun_hook).replace(Some(executor_run)));
         NEXT_UTILITY.set((&raw mut pg_sys::ProcessUtility_hook).replace(Some(process_utility)));
@@ -76,26 +83,103 @@ unsafe extern "C-unwind" fn planner(
 ) -> *mut pg_sys::PlannedStmt {
     let before = state::generation();
     let tenant = state::tenant();
-    // SAFETY: passes on what it was given.
-    let planned = unsafe {
-        match NEXT_PLANNER.get() {
+    let mut options = options;
+    // SAFETY: passes on what it was given; `planning` is plain values.
+    unsafe {
+        let planning = before_planning(parse, &mut options, params);
+        let planned = match NEXT_PLANNER.get() {
             Some(next) => next(parse, query, options, params),
             None => server::standard_planner(parse, query, options, params),
+        };
+        after_planning(&planning, planned);
+        if state::generation() != before {
+            check_planning(&tenant);
         }
-    };
-    if state::generation() != before {
-        // SAFETY: guarded; the pointer is valid for the call.
-        unsafe { after_planning(&tenant) };
+        planned
     }
-    planned
+}
+
+/// # Safety
+/// `parse` and `options` are valid.
+#[pg_guard]
+unsafe extern "C-unwind" fn before_planning(
+    parse: *mut pg_sys::Query,
+    options: *mut c_int,
+    params: pg_sys::ParamListInfo,
+) -> Planning {
+    ddl::learn();
+    // SAFETY: the caller's promise; the planner may change what it is given.
+    unsafe { planning::begin(parse, &mut *options, params) }
+}
+
+/// # Safety
+/// `planned` is the plan made since `before_planning` returned `planning`.
+#[pg_guard]
+unsafe extern "C-unwind" fn after_planning(planning: *const Planning, planned: *mut pg_sys::PlannedStmt) {
+    // SAFETY: the caller's promise.
+    unsafe { planning::end(&*planning, planned) };
 }
 
 /// # Safety
 /// `before` is valid.
 #[pg_guard]
-unsafe extern "C-unwind" fn after_planning(before: *const Tenant) {
+unsafe extern "C-unwind" fn check_planning(before: *const Tenant) {
     // SAFETY: the caller's promise.
     naked::check_planning(unsafe { &*before });
+}
+
+/// # Safety
+/// Called by the server with valid pointers.
+unsafe extern "C-unwind" fn relation_info(
+    root: *mut pg_sys::PlannerInfo,
+    relation: pg_sys::Oid,
+    is_parent: bool,
+    rel: *mut pg_sys::RelOptInfo,
+) {
+    // SAFETY: passes on what it was given.
+    unsafe {
+        check_relation(root, relation, rel);
+        if let Some(next) = NEXT_RELATION_INFO.get() {
+            next(root, relation, is_parent, rel);
+        }
+    }
+}
+
+/// # Safety
+/// `root` and `rel` are valid.
+#[pg_guard]
+unsafe extern "C-unwind" fn check_relation(
+    root: *mut pg_sys::PlannerInfo,
+    relation: pg_sys::Oid,
+    rel: *mut pg_sys::RelOptInfo,
+) {
+    // SAFETY: the caller's promise.
+    unsafe { planning::check_relation(root, relation, rel) };
+}
+
+/// # Safety
+/// Called by the server.
+unsafe extern "C-unwind" fn object_access(
+    access: pg_sys::ObjectAccessType::Type,
+    class: pg_sys::Oid,
+    object: pg_sys::Oid,
+    sub_id: c_int,
+    argument: *mut c_void,
+) {
+    // SAFETY: passes on what it was given.
+    unsafe {
+        if access == pg_sys::ObjectAccessType::OAT_TRUNCATE && class == pg_sys::RelationRelationId {
+            before_truncate(object);
+        }
+        if let Some(next) = NEXT_OBJECT_ACCESS.get() {
+            next(access, class, object, sub_id, argument);
+        }
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn before_truncate(relation: pg_sys::Oid) {
+    utility::check_truncate(relation);
 }
 
 /// # Safety
@@ -120,11 +204,38 @@ unsafe extern "C-unwind" fn before_start(query: *mut pg_sys::QueryDesc) {
     if statement.parallelModeNeeded {
         naked::check_parallel();
     }
+    // SAFETY: as above.
+    unsafe {
+        if planning::is_tagged(statement) {
+            naked::check_lifted_plan(verdict::starting());
+        }
+        if !plan::may_be_lone_switch(query) {
+            cursors::close_foreign();
+        }
+    }
     if naked::is_idle() {
         return;
     }
+    let verdict = verdict::starting();
     for relation in plan::relations(statement) {
-        naked::check(&relation);
+        naked::check(&relation, verdict);
+    }
+}
+
+/// # Safety
+/// `query` is valid, and its plan was made past the seal.
+#[pg_guard]
+unsafe extern "C-unwind" fn before_lifted_run(query: *mut pg_sys::QueryDesc) {
+    naked::check_lifted_plan(verdict::starting());
+    // SAFETY: the caller's promise. The server fills a tuple store from a plain SELECT only for a cursor that is to outlive
+    // its transaction.
+    let held = unsafe {
+        (*(*query).dest).mydest == pg_sys::CommandDest::DestTuplestore
+            && (*query).operation == pg_sys::CmdType::CMD_SELECT
+            && !(*(*query).plannedstmt).hasModifyingCTE
+    };
+    if held {
+        naked::refuse_held();
     }
 }
 
@@ -148,17 +259,20 @@ macro_rules! executor_run_hook {
         ) {
             // SAFETY: passes on what it was given.
             unsafe {
+                if planning::is_tagged((*query).plannedstmt) {
+                    before_lifted_run(query);
+                }
                 let alone = plan::may_be_lone_switch(query) && before_lone_run(query);
                 if alone {
                     state::set_alone(true);
                 }
-                let referential = referential::begin();
+                let referential = nesting::begin_referential();
                 match NEXT_RUN.get() {
                     Some(next) => next(query, direction, count $(, $last)?),
                     None => server::standard_ExecutorRun(query, direction, count $(, $last)?),
                 }
                 if referential {
-                    referential::end();
+                    nesting::end_referential();
                 }
                 if alone {
                     state::set_alone(false);
@@ -192,6 +306,8 @@ unsafe extern "C-unwind" fn process_utility(
         if alone {
             state::set_alone(true);
         }
+        let nesting = nesting::now();
+        let statement = before_utility(statement);
         match NEXT_UTILITY.get() {
             Some(next) => next(statement, query, read_only_tree, context, params, environment, dest, completion),
             None => server::standard_ProcessUtility(
@@ -205,8 +321,25 @@ unsafe extern "C-unwind" fn process_utility(
                 completion,
             ),
         }
+        after_utility(statement, nesting);
         if alone {
             state::set_alone(false);
         }
     }
+}
+
+/// # Safety
+/// `statement` is valid.
+#[pg_guard]
+unsafe extern "C-unwind" fn before_utility(statement: *mut pg_sys::PlannedStmt) -> *mut pg_sys::PlannedStmt {
+    // SAFETY: the caller's promise.
+    unsafe { utility::before(statement) }
+}
+
+/// # Safety
+/// `statement` was run.
+#[pg_guard]
+unsafe extern "C-unwind" fn after_utility(statement: *mut pg_sys::PlannedStmt, before: Nesting) {
+    // SAFETY: the caller's promise.
+    unsafe { utility::after(statement, before) };
 }

@@ -29,6 +29,12 @@ pub fn preloaded() -> bool {
     loaded() != Loaded::OnFirstUse
 }
 
+/// Not in single-user mode, where a DBA repairs what nothing else can reach, nor while the postmaster loads.
+pub fn under_postmaster() -> bool {
+    // SAFETY: reads a variable of the server's.
+    unsafe { pg_sys::IsUnderPostmaster }
+}
+
 /// Turns Rust backtraces off in this library, whatever RUST_BACKTRACE says: pgrx would put them, with the paths of the
 /// machine that built it, into the DETAIL of errors that clients see.
 pub fn silence_backtraces() {

@@ -3,11 +3,17 @@
 
 pub mod accessors;
 pub mod cell;
+pub mod client;
+pub mod copy;
+pub mod cursors;
+pub mod ddl;
+pub mod filter;
 pub mod hooks;
 pub mod library;
 pub mod list;
+pub mod nesting;
 pub mod plan;
-pub mod referential;
+pub mod planning;
 pub mod registry;
 pub mod scan;
 pub mod security;
@@ -15,3 +21,4 @@ pub mod settings;
 pub mod spi;
 pub mod switch;
 pub mod transaction;
+pub mod utility;

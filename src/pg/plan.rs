@@ -38,6 +38,12 @@ pub fn relations(statement: &pg_sys::PlannedStmt) -> impl Iterator<Item = Touche
     }
 }
 
+/// Every cached plan of this backend is made again before its next use.
+pub fn forget_cached() {
+    // SAFETY: marks the plans of a list; raises nothing.
+    unsafe { pg_sys::ResetPlanCache() };
+}
+
 /// Whether the receiver sends rows or the completion straight to the client: only a top-level statement has such a one.
 ///
 /// # Safety

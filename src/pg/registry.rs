@@ -10,7 +10,7 @@ use std::cell::{Cell, RefCell};
 use pgrx::prelude::*;
 
 use super::cell::PerBackend;
-use super::scan;
+use super::scan::{self, Protection};
 use crate::rls::key::Key;
 
 /// What the hooks know of a relation.
@@ -18,6 +18,8 @@ use crate::rls::key::Key;
 pub struct Entry {
     pub relation: pg_sys::Oid,
     pub border: Border,
+    /// The tenant column's number in this relation; 0 when there is none.
+    pub column: i16,
     /// It has a row of its own, and is not only below one that has.
     pub own: bool,
 }
@@ -37,6 +39,8 @@ struct Registry {
     /// The table the list was read from; 0 where the extension is not installed.
     table: Cell<u32>,
     entries: RefCell<Vec<Entry>>,
+    /// The accessors' oids, in the order of `Key`.
+    accessors: Cell<[u32; 3]>,
     /// The list was read in this transaction, and may show what a rollback undoes.
     provisional: Cell<bool>,
 }
@@ -45,6 +49,7 @@ static REGISTRY: PerBackend<Registry> = PerBackend::new(Registry {
     valid: Cell::new(false),
     table: Cell::new(0),
     entries: RefCell::new(Vec::new()),
+    accessors: Cell::new([0; 3]),
     provisional: Cell::new(false),
 });
 
@@ -72,6 +77,11 @@ pub fn find(relation: pg_sys::Oid) -> Option<Entry> {
     refresh();
     let entries = REGISTRY.entries.borrow();
     entries.binary_search_by_key(&relation.to_u32(), |entry| entry.relation.to_u32()).ok().map(|at| entries[at])
+}
+
+/// The function that a tenant column of this type is compared with.
+pub fn accessor(key: Key) -> pg_sys::Oid {
+    pg_sys::Oid::from(REGISTRY.accessors.get()[key as usize])
 }
 
 /// Relations below a registered one that have no row of their own: the event trigger has not seen them yet.
@@ -115,7 +125,7 @@ fn refresh() {
         REGISTRY.provisional.set(true);
         let read = std::panic::catch_unwind(scan::read_protection);
         match read {
-            Ok((table, mut entries)) => {
+            Ok(Protection { table, accessors, mut entries }) => {
                 // A child may be listed twice, by its own row and through its parent: a border counts before none.
                 entries
                     .sort_by_key(|entry| (entry.relation.to_u32(), matches!(entry.border, Border::Shared), !entry.own));
@@ -125,6 +135,7 @@ fn refresh() {
                     same
                 });
                 REGISTRY.table.set(table.to_u32());
+                REGISTRY.accessors.set(accessors.map(pg_sys::Oid::to_u32));
                 REGISTRY.entries.replace(entries);
             }
             Err(error) => {

@@ -1,5 +1,7 @@
 //! Reads `bulkhead.protection` inside a hook, where SPI must not be used.
 
+use std::ffi::{CStr, c_char};
+
 use pgrx::prelude::*;
 
 use super::list;
@@ -24,12 +26,21 @@ impl Drop for OpenTable {
     }
 }
 
-/// The table's oid (0 where the extension is not installed), and an entry for each registered relation and descendant.
-pub fn read_protection() -> (pg_sys::Oid, Vec<Entry>) {
+pub struct Protection {
+    /// bulkhead.protection; 0 where the extension is not installed.
+    pub table: pg_sys::Oid,
+    /// The accessors, in the order of `Key`.
+    pub accessors: [pg_sys::Oid; 3],
+    /// An entry for each registered relation and descendant.
+    pub entries: Vec<Entry>,
+}
+
+pub fn read_protection() -> Protection {
     let table = protection_table();
     if table == pg_sys::InvalidOid {
-        return (table, Vec::new());
+        return Protection { table, accessors: [table; 3], entries: Vec::new() };
     }
+    let accessors = [c"tenant_id", c"tenant_id_text", c"tenant_id_bigint"].map(|name| function(name, &[]));
     let mut entries = Vec::new();
     // SAFETY: the relation is open for the whole scan; the scan is ended before it is closed; each tuple is read before the
     // next is fetched. A raised ERROR unwinds through pgrx's guard, and the server releases the scan with the transaction.
@@ -54,7 +65,7 @@ pub fn read_protection() -> (pg_sys::Oid, Vec<Entry>) {
         }
         pg_sys::systable_endscan(scan);
     }
-    (table, entries)
+    Protection { table, accessors, entries }
 }
 
 /// The registry of the installed extension; 0 without one. A schema of that name alone is somebody else's.
@@ -72,10 +83,33 @@ pub fn protection_table() -> pg_sys::Oid {
     }
 }
 
+/// The oid of a function of the extension; raises when it is not there.
+pub fn function(name: &CStr, arguments: &[pg_sys::Oid]) -> pg_sys::Oid {
+    // SAFETY: a catalog look-up with palloc'd nodes and constant names; the server does not keep the arguments.
+    unsafe {
+        let schema = pg_sys::makeString(c"bulkhead".as_ptr().cast_mut()).cast();
+        let path = pg_sys::lappend(std::ptr::null_mut(), schema);
+        let path = pg_sys::lappend(path, pg_sys::makeString(name.as_ptr().cast_mut()).cast());
+        pg_sys::LookupFuncName(path, arguments.len() as i32, arguments.as_ptr(), false)
+    }
+}
+
 /// Where a registry row is at home: a row restored into another database may carry a column number of its old one.
 pub fn home() -> String {
     // SAFETY: reads the control file's copy in shared memory and a plain variable.
     unsafe { format!("{}/{}", pg_sys::GetSystemIdentifier(), pg_sys::MyDatabaseId.to_u32()) }
+}
+
+fn has_floor(relation: pg_sys::Oid) -> bool {
+    // pgrx has no binding for it.
+    unsafe extern "C-unwind" {
+        fn get_relation_policy_oid(relation: pg_sys::Oid, name: *const c_char, missing_ok: bool) -> pg_sys::Oid;
+    }
+    // SAFETY: a catalog look-up with a constant name, inside pgrx's guard.
+    unsafe {
+        pg_sys::ffi::pg_guard_ffi_boundary(|| get_relation_policy_oid(relation, c"bulkhead_floor".as_ptr(), true))
+            != pg_sys::InvalidOid
+    }
 }
 
 /// # Safety
@@ -92,12 +126,15 @@ unsafe fn entry(tuple: pg_sys::HeapTuple, columns: pg_sys::TupleDesc) -> Option<
         let relation = pg_sys::Oid::from_datum(datum, is_null)?;
         let (datum, is_null) = get(SHARED);
         if bool::from_datum(datum, is_null)? {
-            return Some(Entry { relation, border: Border::Shared, own: true });
+            return Some(Entry { relation, border: Border::Shared, column: 0, own: true });
         }
         let (datum, is_null) = get(HOME);
         let column = if String::from_datum(datum, is_null)? == home() {
             let (datum, is_null) = get(TENANT_ATTNUM);
             i16::from_datum(datum, is_null)?
+        } else if !security::has_row_security(relation) && !has_floor(relation) {
+            // pg_restore brings this row before the table's rows; the policies come after them.
+            return None;
         } else {
             let (datum, _) = get(TENANT_COLUMN);
             pg_sys::get_attnum(relation, datum.cast_mut_ptr())
@@ -105,7 +142,12 @@ unsafe fn entry(tuple: pg_sys::HeapTuple, columns: pg_sys::TupleDesc) -> Option<
         let column_type = pg_sys::get_atttype(relation, column);
         let known = column_type != pg_sys::InvalidOid;
         let key = known.then(|| Key::of(security::base_type(column_type))).flatten();
-        Some(Entry { relation, border: key.map_or(Border::Lost, Border::Column), own: true })
+        Some(Entry {
+            relation,
+            border: key.map_or(Border::Lost, Border::Column),
+            column: if known { column } else { 0 },
+            own: true,
+        })
     }
 }
 
@@ -118,7 +160,14 @@ fn descend(entry: Entry, entries: &mut Vec<Entry>) {
     }
     let family = family(entry.relation, pg_sys::NoLock as i32);
     let below = family.into_iter().filter(|relation| *relation != entry.relation);
-    entries.extend(below.map(|relation| Entry { relation, own: false, ..entry }));
+    entries.extend(below.map(|relation| {
+        // SAFETY: look-ups in the system caches; the name is palloc'd, and NULL only for a column that is gone.
+        let column = unsafe {
+            let name = pg_sys::get_attname(entry.relation, entry.column, true);
+            if name.is_null() { 0 } else { pg_sys::get_attnum(relation, name) }
+        };
+        Entry { relation, column, own: false, ..entry }
+    }));
 }
 
 /// A relation and all that inherit from it, each locked in this mode.
@@ -137,4 +186,55 @@ pub fn family(relation: pg_sys::Oid, lock_mode: pg_sys::LOCKMODE) -> Vec<pg_sys:
             pg_sys::ffi::pg_guard_ffi_boundary(|| find_all_inheritors(relation, lock_mode, std::ptr::null_mut()));
         list::cells(family).iter().map(|cell| cell.oid_value).collect()
     }
+}
+
+/// Appends a row to bulkhead.bypass_log: the time, then these texts. Without SPI and whatever the current role is, because a hook
+/// writes it.
+pub fn append_bypass(texts: [&str; 6]) {
+    // SAFETY: the relation is open for the call; the values are as many as its columns, of their types, and live until the
+    // tuple is formed.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"bulkhead".as_ptr(), true);
+        let table = pg_sys::get_relname_relid(c"bypass_log".as_ptr(), schema);
+        if table == pg_sys::InvalidOid {
+            return;
+        }
+        let open = OpenTable(pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32));
+        let mut values = vec![pg_sys::Datum::from(pg_sys::GetCurrentTimestamp())];
+        values.extend(texts.iter().map(|text| {
+            pg_sys::Datum::from(pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), text.len() as i32))
+        }));
+        let mut nulls = vec![false; values.len()];
+        let tuple = pg_sys::heap_form_tuple((*open.0).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
+        pg_sys::simple_heap_insert(open.0, tuple);
+        pg_sys::heap_freetuple(tuple);
+    }
+}
+
+fn open(relation: pg_sys::Oid) -> OpenTable {
+    // SAFETY: the caller holds the relation's lock already; opening it raises when it is gone.
+    OpenTable(unsafe { pg_sys::relation_open(relation, pg_sys::AccessShareLock as i32) })
+}
+
+/// Numbers of the columns that are neither dropped nor generated.
+pub fn stored_columns(relation: pg_sys::Oid) -> Vec<i16> {
+    let open = open(relation);
+    // SAFETY: the descriptor is valid while the relation is open.
+    let columns = unsafe { pgrx::tupdesc::PgTupleDesc::from_pg_unchecked((*open.0).rd_att) };
+    columns
+        .iter()
+        .filter(|column| !column.attisdropped && column.attgenerated == 0)
+        .map(|column| column.attnum)
+        .collect()
+}
+
+pub fn is_generated(relation: pg_sys::Oid, column: i16) -> bool {
+    !stored_columns(relation).contains(&column)
+}
+
+/// A trigger that fires before each row that is inserted.
+pub fn has_before_insert_trigger(relation: pg_sys::Oid) -> bool {
+    let open = open(relation);
+    // SAFETY: NULL or valid while the relation is open.
+    unsafe { (*open.0).trigdesc.as_ref() }.is_some_and(|triggers| triggers.trig_insert_before_row)
 }

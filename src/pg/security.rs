@@ -35,7 +35,7 @@ pub fn rls(relation: pg_sys::Oid, role: pg_sys::Oid) -> Rls {
     // SAFETY: catalog look-ups with plain oids; with noError it raises nothing for lack of rights.
     match unsafe { pg_sys::check_enable_rls(relation, role, true) } as u32 {
         pg_sys::CheckEnableRlsResult::RLS_ENABLED => Rls::Binds,
-        pg_sys::CheckEnableRlsResult::RLS_NONE_ENV if super::referential::unforced() => Rls::Suspended,
+        pg_sys::CheckEnableRlsResult::RLS_NONE_ENV if super::nesting::unforced() => Rls::Suspended,
         _ => Rls::Exempt,
     }
 }
@@ -44,6 +44,24 @@ pub fn rls(relation: pg_sys::Oid, role: pg_sys::Oid) -> Rls {
 pub fn bypasses_rls(role: pg_sys::Oid) -> bool {
     // SAFETY: a syscache look-up.
     unsafe { pg_sys::has_bypassrls_privilege(role) }
+}
+
+/// Whether the current role may call the function.
+pub fn may_execute(function: pg_sys::Oid) -> bool {
+    // SAFETY: a catalog look-up with plain oids.
+    let answer = unsafe {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        let answer = pg_sys::pg_proc_aclcheck(function, current_role(), pg_sys::ACL_EXECUTE as pg_sys::AclMode);
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        let answer = pg_sys::object_aclcheck(
+            pg_sys::ProcedureRelationId,
+            function,
+            current_role(),
+            pg_sys::ACL_EXECUTE as pg_sys::AclMode,
+        );
+        answer
+    };
+    answer == pg_sys::AclResult::ACLCHECK_OK
 }
 
 pub fn database_is_utf8() -> bool {
@@ -114,17 +132,33 @@ pub fn has_transaction_snapshot() -> bool {
 }
 
 fn relation_owner(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
-    // SAFETY: a syscache look-up that is released after the one field was copied.
+    class_field(relation, pg_sys::Anum_pg_class_relowner)
+}
+
+/// Row level security is enabled, forced or not.
+pub fn has_row_security(relation: pg_sys::Oid) -> bool {
+    class_field(relation, pg_sys::Anum_pg_class_relrowsecurity) == Some(true)
+}
+
+/// A partitioned table, which holds no rows of its own.
+pub fn is_partitioned(relation: pg_sys::Oid) -> bool {
+    // SAFETY: a syscache look-up.
+    unsafe { pg_sys::get_rel_relkind(relation) as u8 == pg_sys::RELKIND_PARTITIONED_TABLE }
+}
+
+/// A column of the relation's row in pg_class; none when the relation is gone.
+fn class_field<T: FromDatum>(relation: pg_sys::Oid, column: u32) -> Option<T> {
+    // SAFETY: a syscache look-up that is released after the one field, passed by value, was copied.
     unsafe {
-        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as i32, relation.into());
+        let cache = pg_sys::SysCacheIdentifier::RELOID as i32;
+        let tuple = pg_sys::SearchSysCache1(cache, relation.into());
         if tuple.is_null() {
             return None;
         }
         let mut is_null = false;
-        let cache = pg_sys::SysCacheIdentifier::RELOID as i32;
-        let owner = pg_sys::SysCacheGetAttr(cache, tuple, pg_sys::Anum_pg_class_relowner as i16, &mut is_null);
+        let field = pg_sys::SysCacheGetAttr(cache, tuple, column as i16, &mut is_null);
         pg_sys::ReleaseSysCache(tuple);
-        pg_sys::Oid::from_datum(owner, is_null)
+        T::from_datum(field, is_null)
     }
 }
 
@@ -138,5 +172,24 @@ pub fn relation_name(relation: pg_sys::Oid) -> String {
             return relation.to_u32().to_string();
         }
         std::ffi::CStr::from_ptr(pg_sys::quote_qualified_identifier(schema, name)).to_string_lossy().into_owned()
+    }
+}
+
+/// The language SQL; pg_language.dat fixes its oid.
+const SQL: u32 = 14;
+
+/// Whether a function is written in SQL.
+pub fn is_sql_function(function: pg_sys::Oid) -> bool {
+    // SAFETY: a syscache look-up that is released after the one field, passed by value, was copied.
+    unsafe {
+        let cache = pg_sys::SysCacheIdentifier::PROCOID as i32;
+        let tuple = pg_sys::SearchSysCache1(cache, function.into());
+        if tuple.is_null() {
+            return false;
+        }
+        let mut is_null = false;
+        let language = pg_sys::SysCacheGetAttr(cache, tuple, pg_sys::Anum_pg_proc_prolang as i16, &mut is_null);
+        pg_sys::ReleaseSysCache(tuple);
+        pg_sys::Oid::from_datum(language, is_null).is_some_and(|language| language.to_u32() == SQL)
     }
 }

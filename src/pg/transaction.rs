@@ -1,11 +1,22 @@
 //! Callbacks at the end of transactions and subtransactions.
 
+use std::cell::Cell;
 use std::ffi::c_void;
 
 use pgrx::prelude::*;
 
-use super::{referential, registry};
+use super::cell::PerBackend;
+use super::{nesting, registry};
 use crate::context::state;
+use crate::seal::bypass;
+
+/// Transactions of this backend that have ended, and one.
+static NUMBER: PerBackend<Cell<u64>> = PerBackend::new(Cell::new(1));
+
+/// A number that no other transaction of this backend has; never 0.
+pub fn number() -> u64 {
+    NUMBER.get()
+}
 
 /// Registers the callbacks; once, from `_PG_init`.
 pub fn register() {
@@ -27,10 +38,12 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _arg: *mut c_
         | XACT_EVENT_PREPARE
         | XACT_EVENT_PARALLEL_COMMIT
         | XACT_EVENT_PARALLEL_ABORT => {
+            NUMBER.set(NUMBER.get() + 1);
             state::end_transaction();
+            bypass::end_transaction();
             if event == XACT_EVENT_ABORT {
                 registry::rolled_back();
-                referential::rolled_back_all();
+                nesting::rolled_back_all();
             }
             registry::transaction_ended();
         }
@@ -49,13 +62,13 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
 ) {
     use pg_sys::SubXactEvent::*;
     match event {
-        SUBXACT_EVENT_START_SUB => referential::begin_subtransaction(),
-        SUBXACT_EVENT_COMMIT_SUB => referential::end_subtransaction(false),
+        SUBXACT_EVENT_START_SUB => nesting::begin_subtransaction(),
+        SUBXACT_EVENT_COMMIT_SUB => nesting::end_subtransaction(false),
         SUBXACT_EVENT_ABORT_SUB => {
             // A switch that failed inside a savepoint left its mark behind.
             state::set_alone(false);
             registry::rolled_back();
-            referential::end_subtransaction(true);
+            nesting::end_subtransaction(true);
         }
         _ => {}
     }

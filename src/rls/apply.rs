@@ -12,6 +12,7 @@ use crate::error::{self, Result};
 use crate::pg::cell::PerBackend;
 use crate::pg::security::Rls;
 use crate::pg::{security, spi};
+use crate::seal::bypass;
 
 /// On a table with more rows than this, building the index would hold up writers for too long.
 const ROWS_TO_INDEX: i64 = 100_000;
@@ -56,7 +57,6 @@ pub fn lock(relation: pg_sys::Oid) -> Result<()> {
 }
 
 pub fn protect(relation: pg_sys::Oid, column: &str) -> Result<Vec<String>> {
-    let _busy = Busy::begin();
     refuse_old_snapshot()?;
     shape::admit(relation)?;
     let column = shape::column(relation, column)?;
@@ -65,9 +65,10 @@ pub fn protect(relation: pg_sys::Oid, column: &str) -> Result<Vec<String>> {
     match ledger::find(relation)? {
         Some(registered) if below && registered.column == column.name => return Ok(done),
         Some(_) | None if below => return Err(below_a_parent(relation)),
-        Some(registered) if registered.shared || registered.column != column.name => done = unprotect(relation)?,
+        Some(registered) if registered.shared || registered.column != column.name => done = take_off(relation)?,
         Some(_) | None => {}
     }
+    let _busy = Busy::begin();
     done.extend(apply(relation, &column, false)?);
     Ok(done)
 }
@@ -215,9 +216,17 @@ fn register(shape: &Shape, column: &Column, inherited: bool, index: Option<u32>,
 }
 
 pub fn unprotect(relation: pg_sys::Oid) -> Result<Vec<String>> {
-    let _busy = Busy::begin();
     refuse_old_snapshot()?;
     shape::admit(relation)?;
+    take_off(relation)
+}
+
+/// Out of the registry, back to what protect() or share() found. The caller has admitted the table.
+pub fn take_off(relation: pg_sys::Oid) -> Result<Vec<String>> {
+    if ledger::find(relation)?.is_some_and(|registered| !registered.shared) {
+        bypass::require(&format!("changing the protection of {}", security::relation_name(relation)))?;
+    }
+    let _busy = Busy::begin();
     let name = security::relation_name(relation);
     let root = ledger::find(relation)?.ok_or_else(|| {
         error::state(

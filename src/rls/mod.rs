@@ -27,6 +27,8 @@ use crate::pg::{registry, spi};
 
 ::pgrx::extension_sql_file!("../../sql/rls.sql", name = "rls", requires = ["context"]);
 
+pub use apply::is_busy;
+
 type Lines = SetOfIterator<'static, String>;
 
 /// An argument that must not be NULL: a call that silently did nothing would leave a table open.

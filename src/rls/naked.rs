@@ -6,10 +6,12 @@ use crate::context::state;
 use crate::context::tenant::Tenant;
 use crate::error;
 use crate::pg::plan::Touched;
-use crate::pg::registry::Border;
+use crate::pg::registry::{Border, Entry};
 use crate::pg::security::Rls;
 use crate::pg::settings::{ContextMode, MissingContext, context_mode, missing_context};
-use crate::pg::{library, referential, registry, security};
+use crate::pg::{library, nesting, registry, security};
+use crate::rls::key::Key;
+use crate::seal::verdict::Verdict;
 
 /// Nothing to check: no table is registered, or protect() itself is at work, under its exclusive lock.
 pub fn is_idle() -> bool {
@@ -17,33 +19,53 @@ pub fn is_idle() -> bool {
 }
 
 /// Called for each relation of each statement, before the statement yields its first row. Raises 42501 for a protected
-/// relation that row level security filters for `touched.as_role` when there is no tenant that it could hold.
-pub fn check(touched: &Touched) {
+/// relation when there is no tenant that it could hold: under the seal for every role, and otherwise where row level security filters
+/// it for `touched.as_role`.
+pub fn check(touched: &Touched, verdict: Verdict) {
     let Some(entry) = registry::find(touched.relation) else { return };
+    let sealed = matches!(verdict, Verdict::Sealed { .. });
     let key = match entry.border {
         Border::Shared => return,
         Border::Column(key) => key,
-        Border::Lost => return check_lost(touched),
+        Border::Lost => return check_lost(touched, sealed),
     };
+    let (none, fits) = state::with_tenant(|tenant| (tenant.is_none(), key.fits(tenant)));
+    if sealed {
+        if fits || missing_context() == MissingContext::Empty {
+            return state::touch();
+        }
+        return report_missing(touched, key, none);
+    }
     if !entry.own && !security::bypasses_rls(touched.as_role) {
         return report_stray(touched);
     }
-    let (none, fits) = state::with_tenant(|tenant| (tenant.is_none(), key.fits(tenant)));
-    let rls =
-        if fits && !referential::unforced() { Rls::Binds } else { security::rls(touched.relation, touched.as_role) };
+    let rls = if fits && !nesting::unforced() { Rls::Binds } else { security::rls(touched.relation, touched.as_role) };
     match rls {
-        Rls::Suspended if referential::inside() => return report_trigger(touched),
+        Rls::Suspended if nesting::inside_referential() => report_trigger(touched.relation),
         // What row level security does not bind runs without a tenant too: migrations, and referential integrity.
-        Rls::Suspended | Rls::Exempt if none => return,
-        Rls::Suspended | Rls::Exempt => return state::touch(),
-        Rls::Binds if fits || !library::preloaded() || missing_context() == MissingContext::Empty => {
-            return state::touch();
-        }
-        Rls::Binds => {}
+        Rls::Suspended | Rls::Exempt if none => {}
+        Rls::Suspended | Rls::Exempt => state::touch(),
+        Rls::Binds if fits || !library::preloaded() || missing_context() == MissingContext::Empty => state::touch(),
+        Rls::Binds => report_missing(touched, key, none),
     }
+}
+
+/// COPY of a protected table under the seal. Rows that come in need a tenant, whatever `bulkhead.missing_context` says.
+pub fn check_copy(touched: &Touched, is_from: bool) {
+    check(touched, Verdict::Sealed { bypass_waits: false });
+    if is_from
+        && let Some(Entry { border: Border::Column(key), .. }) = registry::find(touched.relation)
+        && !state::with_tenant(|tenant| key.fits(tenant))
+    {
+        report_missing(touched, key, state::with_tenant(Tenant::is_none));
+    }
+}
+
+fn report_missing(touched: &Touched, key: Key, none: bool) {
     let table = format!("protected table {}", security::relation_name(touched.relation));
     let report = if none {
-        error::no_tenant(&table, state::ended_with_its_transaction(), state::is_hidden())
+        let exempt = security::bypasses_rls(security::current_role());
+        error::no_tenant(&table, state::ended_with_its_transaction(), state::is_hidden(), exempt)
     } else {
         error::denied(
             format!("the tenant context cannot be a tenant of {table}"),
@@ -54,9 +76,33 @@ pub fn check(touched: &Touched) {
     report.report(PgLogLevel::ERROR);
 }
 
+/// A plan that was made past the seal must not run when what lifted it is over.
+pub fn check_lifted_plan(verdict: Verdict) {
+    if matches!(verdict, Verdict::Lifted | Verdict::Off) {
+        return;
+    }
+    crate::pg::plan::forget_cached();
+    error::state(
+        "this plan was made under a bypass that is not in force any more",
+        "A bypass ends with its transaction, and acts only for the role that began it; so do the cursors opened under it.",
+        "Run the statement again; it is then planned anew.",
+    )
+    .report(PgLogLevel::ERROR);
+}
+
+/// A cursor that outlives its transaction would take rows of all tenants with it.
+pub fn refuse_held() {
+    error::state(
+        "a cursor of a bypass cannot outlive its transaction",
+        "Its rows were read past the seal, and the bypass ends with the transaction.",
+        "Read it to its end before COMMIT, or declare it WITHOUT HOLD.",
+    )
+    .report(PgLogLevel::ERROR);
+}
+
 /// The tenant column was dropped, with CASCADE and its policies.
-fn check_lost(touched: &Touched) {
-    if security::rls(touched.relation, touched.as_role) == Rls::Binds {
+fn check_lost(touched: &Touched, sealed: bool) {
+    if sealed || security::rls(touched.relation, touched.as_role) == Rls::Binds {
         let table = security::relation_name(touched.relation);
         error::state(
             format!("protected table {table} has lost its tenant column"),
@@ -80,8 +126,8 @@ fn report_stray(touched: &Touched) {
 
 /// A BEFORE trigger that fires inside a foreign key's action runs with forced row level security off, so it would see and
 /// write every tenant.
-fn report_trigger(touched: &Touched) {
-    let table = security::relation_name(touched.relation);
+pub fn report_trigger(relation: pg_sys::Oid) {
+    let table = security::relation_name(relation);
     error::denied(
         format!("a trigger inside a foreign key action cannot use protected table {table}"),
         "PostgreSQL suspends the owner's row level security there, so the trigger would see every tenant's rows.",
@@ -94,7 +140,7 @@ fn report_trigger(touched: &Touched) {
 /// the transaction is taken to have touched; and a worker would not know of a tenant that is hidden.
 pub fn check_parallel() {
     if state::is_hidden() {
-        error::no_tenant("a parallel query", false, true).report(PgLogLevel::ERROR);
+        error::no_tenant("a parallel query", false, true, false).report(PgLogLevel::ERROR);
     }
     if !state::with_tenant(|tenant| tenant.is_none()) {
         state::touch();

@@ -10,7 +10,6 @@ use super::steps::Earlier;
 use crate::error::Result;
 
 pub fn share(relation: pg_sys::Oid) -> Result<Vec<String>> {
-    let _busy = Busy::begin();
     apply::refuse_old_snapshot()?;
     shape::admit(relation)?;
     if shape::parent(relation)?.is_some() {
@@ -18,8 +17,9 @@ pub fn share(relation: pg_sys::Oid) -> Result<Vec<String>> {
     }
     let mut done = Vec::new();
     if ledger::find(relation)?.is_some_and(|registered| !registered.shared) {
-        done = apply::unprotect(relation)?;
+        done = apply::take_off(relation)?;
     }
+    let _busy = Busy::begin();
     done.extend(declare(relation, false)?);
     Ok(done)
 }

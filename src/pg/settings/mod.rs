@@ -4,9 +4,10 @@
 //! What the check hook parsed reaches the assign hook in `extra`, which the server stacks with the value: a
 //! rollback to a savepoint assigns the earlier parse again, without another check.
 
-use std::ffi::{CString, c_char, c_void};
-
+mod bypass;
 mod context;
+
+use std::ffi::{CStr, CString, c_char, c_void};
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::prelude::*;
@@ -33,10 +34,40 @@ pub enum MissingContext {
 
 static TENANT_CONTEXT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static CONTEXT_MODE: GucSetting<ContextMode> = GucSetting::<ContextMode>::new(ContextMode::Locked);
+static SEAL: GucSetting<bool> = GucSetting::<bool>::new(true);
+static BYPASS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static MISSING_CONTEXT: GucSetting<MissingContext> = GucSetting::<MissingContext>::new(MissingContext::Error);
 
 pub fn context_mode() -> ContextMode {
     CONTEXT_MODE.get()
+}
+
+/// `bulkhead.seal`; whether it is in force here is for `seal::verdict` to say.
+pub fn seal() -> bool {
+    SEAL.get()
+}
+
+/// The reason in `bulkhead.bypass`; whether it counts is for `seal::bypass` to say.
+pub fn bypass() -> String {
+    BYPASS.get().map_or_else(String::new, |reason| reason.to_string_lossy().into_owned())
+}
+
+/// SET LOCAL by the current role; raises what the setting's check raises.
+pub fn set_local(name: &CStr, value: &str) {
+    let value = CString::new(value.replace('\0', "")).unwrap_or_default();
+    // SAFETY: both strings outlive the call, which copies them.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            if pg_sys::superuser() { pg_sys::GucContext::PGC_SUSET } else { pg_sys::GucContext::PGC_USERSET },
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_LOCAL,
+            true,
+            0,
+            false,
+        );
+    }
 }
 
 pub fn missing_context() -> MissingContext {
@@ -81,6 +112,30 @@ pub fn define() {
             Some(context::check),
             Some(context::assign),
             None,
+        );
+        GucRegistry::define_bool_guc_with_hooks(
+            c"bulkhead.seal",
+            c"Filters protected tables for every role, superuser and BYPASSRLS roles too.",
+            // Reload-time, so that only who may change the server's configuration turns it off, and on: it is what a DBA
+            // reaches for when the seal itself is in the way of a repair.
+            c"Needs shared_preload_libraries. off: row level security alone.",
+            &SEAL,
+            GucContext::Sighup,
+            GucFlags::default(),
+            None,
+            Some(bypass::assign_seal),
+            None,
+        );
+        GucRegistry::define_string_guc_with_hooks(
+            c"bulkhead.bypass",
+            c"The reason for which the seal is lifted until the transaction ends.",
+            c"SET LOCAL inside a transaction block, or a start-up option; needs EXECUTE on bulkhead.begin_bypass.",
+            &BYPASS,
+            GucContext::Userset,
+            GucFlags::default(),
+            Some(bypass::check),
+            Some(bypass::assign),
+            Some(bypass::show),
         );
         // A misspelt bulkhead.… must not become a silent placeholder.
         #[cfg(feature = "pg14")]

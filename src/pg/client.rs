@@ -1,0 +1,78 @@
+//! Who is at the other end of the connection, what was asked, and words to the server log.
+
+use std::ffi::{CStr, c_char};
+
+use pgrx::prelude::*;
+
+use super::security;
+
+pub struct Who {
+    pub role: String,
+    pub session_role: String,
+    pub address: String,
+    pub application: String,
+}
+
+pub fn who() -> Who {
+    // SAFETY: looks names up, and reads variables of the server's; what they return is NULL or a C string.
+    unsafe {
+        Who {
+            role: text(pg_sys::GetUserNameFromId(pg_sys::GetUserId(), true)),
+            session_role: text(pg_sys::GetUserNameFromId(pg_sys::GetSessionUserId(), true)),
+            address: address(),
+            application: text(pg_sys::application_name),
+        }
+    }
+}
+
+/// The text that the client sent last.
+pub fn statement() -> String {
+    // SAFETY: NULL, or a C string that lives as long as the statement.
+    unsafe { text(pg_sys::debug_query_string) }
+}
+
+fn address() -> String {
+    // SAFETY: the function reads the connection and returns an inet or NULL, which inet_out prints.
+    unsafe {
+        pgrx::fcinfo::direct_function_call_as_datum(pg_sys::inet_client_addr, &[]).map_or_else(
+            || "local".to_owned(),
+            |address| {
+                pgrx::fcinfo::direct_function_call::<&CStr>(pg_sys::inet_out, &[Some(address)])
+                    .map_or_else(String::new, |printed| printed.to_string_lossy().into_owned())
+            },
+        )
+    }
+}
+
+/// What is written is UTF-8; in a database of another encoding only ASCII means the same in both.
+///
+/// # Safety
+/// `string` is NULL or a C string.
+unsafe fn text(string: *const c_char) -> String {
+    if string.is_null() {
+        return String::new();
+    }
+    // SAFETY: the caller's promise.
+    let text = unsafe { CStr::from_ptr(string) }.to_string_lossy();
+    if security::database_is_utf8() {
+        text.into_owned()
+    } else {
+        text.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect()
+    }
+}
+
+/// A line of the server log, and nothing for the client.
+pub fn log(message: String) {
+    ereport!(PgLogLevel::LOG_SERVER_ONLY, PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message);
+}
+
+/// Rows can be written now.
+pub fn may_write() -> bool {
+    // SAFETY: read the server's transaction state.
+    unsafe {
+        !pg_sys::XactReadOnly
+            && !pg_sys::RecoveryInProgress()
+            && !pg_sys::IsInParallelMode()
+            && !pg_sys::IsAbortedTransactionBlockState()
+    }
+}

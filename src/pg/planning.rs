@@ -1,0 +1,170 @@
+//! How statements are planned: under the seal, or past it for one of the reasons of `seal::verdict`.
+//!
+//! The planner hook adds the border to what it is given; functions inlined later, children and other extensions may bring relations past it, so
+//! the hook for each relation that is about to be read refuses a protected one without its border. A plan made past the seal
+//! for a while (a bypass) carries a tag, and does not run when that while is over.
+
+use pgrx::prelude::*;
+
+use super::filter::{self, Inlined};
+use super::{list, nesting, registry};
+use crate::rls::naked;
+use crate::seal::verdict::{self, Verdict};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Mode {
+    /// The seal is not in force here.
+    Off,
+    Sealed,
+    /// Past the seal.
+    Lifted,
+}
+
+/// What `begin` hands to `end`: plain values, because an error may jump over it.
+#[repr(C)]
+pub struct Planning {
+    before: nesting::Nesting,
+    inlined: Inlined,
+    /// The plan may run only while what lifted the seal lasts.
+    tagged: bool,
+    depends_on_role: bool,
+}
+
+/// Never the number of a system cache, so the server never looks at the item.
+const TAG: i32 = -77;
+
+/// # Safety
+/// `query` is valid and may be changed; `options` is valid.
+pub unsafe fn begin(query: *mut pg_sys::Query, options: &mut i32, params: pg_sys::ParamListInfo) -> Planning {
+    let inlined = Inlined { invalidation: std::ptr::null_mut(), depends_on_role: false };
+    let mut planning = Planning { before: nesting::now(), inlined, tagged: false, depends_on_role: false };
+    // SAFETY: the caller's promise.
+    let verdict = verdict::planning(&unsafe { Statement::new(query) });
+    let mode = match verdict {
+        Verdict::Off => Mode::Off,
+        Verdict::Sealed { .. } => Mode::Sealed,
+        _ => Mode::Lifted,
+    };
+    nesting::enter(|now| now.mode = mode);
+    // SAFETY: as above.
+    unsafe {
+        match verdict {
+            Verdict::Off => {}
+            Verdict::Sealed { bypass_waits } => {
+                let met = filter::seal(query, params, &mut planning.inlined);
+                if met != pg_sys::InvalidOid && nesting::may_be_nested_referential() {
+                    naked::report_trigger(met);
+                }
+                let met = met != pg_sys::InvalidOid;
+                // The same cached plan must not serve the role that holds the bypass.
+                planning.depends_on_role = met && bypass_waits;
+            }
+            Verdict::Referential => {
+                nesting::begin_referential();
+            }
+            Verdict::Validation => unfilter(query),
+            Verdict::Lifted => {
+                planning.tagged = true;
+                planning.depends_on_role = true;
+            }
+        }
+    }
+    if mode == Mode::Lifted {
+        // A worker could not tell that the seal is lifted.
+        *options &= !(pg_sys::CURSOR_OPT_PARALLEL_OK as i32);
+    }
+    planning
+}
+
+/// # Safety
+/// `plan` is the plan that was made since `begin`.
+pub unsafe fn end(planning: &Planning, plan: *mut pg_sys::PlannedStmt) {
+    nesting::leave(planning.before);
+    // SAFETY: the caller's promise; the list and its items are allocated where the plan is.
+    unsafe {
+        (*plan).invalItems = pg_sys::list_concat((*plan).invalItems, planning.inlined.invalidation);
+        (*plan).dependsOnRole |= planning.depends_on_role || planning.inlined.depends_on_role;
+        if planning.tagged && names_protected(plan) {
+            let item = filter::node::<pg_sys::PlanInvalItem>(pg_sys::NodeTag::T_PlanInvalItem);
+            (*item).cacheId = TAG;
+            (*plan).invalItems = pg_sys::lcons(item.cast(), (*plan).invalItems);
+        }
+    }
+}
+
+/// # Safety
+/// `plan` is valid.
+unsafe fn names_protected(plan: *const pg_sys::PlannedStmt) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { list::cells((*plan).relationOids) }.iter().any(|cell| {
+        // SAFETY: a list of oids.
+        registry::find(unsafe { cell.oid_value }).is_some()
+    })
+}
+
+/// Whether a plan was made past the seal.
+///
+/// # Safety
+/// `plan` is valid.
+pub unsafe fn is_tagged(plan: *const pg_sys::PlannedStmt) -> bool {
+    // SAFETY: the caller's promise; the items are of this type.
+    unsafe {
+        list::cells((*plan).invalItems)
+            .first()
+            .is_some_and(|first| (*first.ptr_value.cast::<pg_sys::PlanInvalItem>()).cacheId == TAG)
+    }
+}
+
+/// What `verdict` asks of a statement.
+pub struct Statement(*const pg_sys::Query);
+
+impl Statement {
+    /// # Safety
+    /// `query` outlives the result.
+    unsafe fn new(query: *const pg_sys::Query) -> Statement {
+        Statement(query)
+    }
+
+    /// A SELECT of two tables under the aliases `fk` and `pk`, as the checks of a new foreign key are.
+    pub fn joins_key_to_key(&self) -> bool {
+        // SAFETY: `new` promises that the query is valid; range table entries have a name each.
+        unsafe {
+            let named = |cell: &pg_sys::ListCell, name: &std::ffi::CStr| {
+                let entry = cell.ptr_value.cast::<pg_sys::RangeTblEntry>();
+                (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION
+                    && !(*entry).alias.is_null()
+                    && std::ffi::CStr::from_ptr((*(*entry).alias).aliasname) == name
+            };
+            let cells = list::cells((*self.0).rtable);
+            (*self.0).commandType == pg_sys::CmdType::CMD_SELECT
+                && cells.iter().any(|cell| named(cell, c"fk"))
+                && cells.iter().any(|cell| named(cell, c"pk"))
+        }
+    }
+}
+
+/// Takes off what row level security has added: a foreign key is valid for all rows or not at all.
+///
+/// # Safety
+/// `query` is valid and may be changed.
+unsafe fn unfilter(query: *mut pg_sys::Query) {
+    // SAFETY: the caller's promise.
+    for cell in unsafe { list::cells((*query).rtable) } {
+        // SAFETY: entries of a range table.
+        unsafe { (*cell.ptr_value.cast::<pg_sys::RangeTblEntry>()).securityQuals = std::ptr::null_mut() };
+    }
+}
+
+/// Called for each relation that the planner is about to look up. Raises 42501 for a protected one without its border.
+///
+/// # Safety
+/// `root` and `rel` are valid.
+pub unsafe fn check_relation(root: *const pg_sys::PlannerInfo, relation: pg_sys::Oid, rel: *const pg_sys::RelOptInfo) {
+    // SAFETY: the caller's promise. What plans CLUSTER and CREATE INDEX makes a query without a join tree.
+    let has_query = unsafe { !(*root).parse.is_null() && !(*(*root).parse).jointree.is_null() };
+    // SAFETY: as above.
+    if has_query && verdict::must_have_border(relation) && !unsafe { filter::is_sealed(root, (*rel).relid) } {
+        verdict::refuse_without_border(relation);
+    }
+}

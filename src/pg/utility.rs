@@ -1,0 +1,71 @@
+//! Utility commands, as the seal and the lock see them: what has to be noted, rewritten or refused before one runs.
+
+use pgrx::prelude::*;
+
+use super::nesting::{self, Nesting};
+use super::{copy, cursors, ddl, registry};
+use crate::seal::{bypass, verdict};
+
+/// Called before a utility command; what is to be run in its place. What it notes, `nesting::leave` takes back.
+///
+/// # Safety
+/// `statement` is valid.
+pub unsafe fn before(statement: *mut pg_sys::PlannedStmt) -> *mut pg_sys::PlannedStmt {
+    use pg_sys::NodeTag::*;
+    // SAFETY: the caller's promise; nodes have the type that their tag says.
+    unsafe {
+        let node = (*statement).utilityStmt;
+        match (*node).type_ {
+            T_CopyStmt if is_idle() => {}
+            T_CopyStmt if pg_sys::am_walsender => {
+                nesting::enter(|now| now.replicating = true);
+            }
+            T_CopyStmt => match copy::rewrite(statement) {
+                Ok(statement) => return statement,
+                Err(report) => report.report(PgLogLevel::ERROR),
+            },
+            T_AlterTableStmt if !is_idle() => match ddl::begin() {
+                Ok(altering) => {
+                    nesting::enter(|now| now.altering = altering);
+                }
+                Err(report) => report.report(PgLogLevel::ERROR),
+            },
+            T_FetchStmt | T_DoStmt | T_CallStmt => cursors::close_foreign(),
+            _ => {}
+        }
+        statement
+    }
+}
+
+/// Called after a utility command that succeeded.
+///
+/// # Safety
+/// `statement` is the valid statement that was run.
+pub unsafe fn after(statement: *mut pg_sys::PlannedStmt, before: Nesting) {
+    nesting::leave(before);
+    // SAFETY: as above.
+    unsafe {
+        if (*(*statement).utilityStmt).type_ == pg_sys::NodeTag::T_DeclareCursorStmt {
+            cursors::declared((*statement).utilityStmt.cast());
+        }
+    }
+}
+
+fn is_idle() -> bool {
+    !verdict::in_force() || registry::is_empty()
+}
+
+/// Called for each table that TRUNCATE is about to empty, those that it cascades to included.
+pub fn check_truncate(relation: pg_sys::Oid) {
+    // SAFETY: reads a variable of the server's. A subscription's worker does what its publisher was allowed to.
+    if is_idle() || unsafe { pg_sys::IsLogicalWorker() } {
+        return;
+    }
+    let sealed = matches!(verdict::starting(), verdict::Verdict::Sealed { .. });
+    if sealed && registry::find(relation).is_some_and(|entry| !matches!(entry.border, registry::Border::Shared)) {
+        let what = format!("TRUNCATE of protected table {}", super::security::relation_name(relation));
+        if let Err(report) = bypass::require(&what) {
+            report.report(PgLogLevel::ERROR);
+        }
+    }
+}

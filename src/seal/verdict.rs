@@ -1,0 +1,93 @@
+//! Whether the seal filters a statement, and if not, why not.
+
+use pgrx::prelude::*;
+
+use super::bypass;
+use crate::error;
+use crate::pg::planning::{Mode, Statement};
+use crate::pg::registry::Border;
+use crate::pg::{ddl, library, nesting, registry, security, settings};
+use crate::rls;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// The seal is not in force here, or nothing is protected.
+    Off,
+    /// Filtered by the tenant. `bypass_waits`: a bypass is there, for another role than the current one.
+    Sealed { bypass_waits: bool },
+    /// A foreign key's own query: it must see every row.
+    Referential,
+    /// The check of all rows when a foreign key is added or validated, or a partition detached.
+    Validation,
+    /// For a while: a bypass, protect() at work, or COPY by a process that replicates.
+    Lifted,
+}
+
+/// Whether this session seals: the library was there before its first statement, and `bulkhead.seal` is on.
+pub fn in_force() -> bool {
+    library::preloaded() && settings::seal() && library::under_postmaster()
+}
+
+/// Whether every session does.
+pub fn everywhere() -> bool {
+    library::loaded() == library::Loaded::Shared && settings::seal() && library::under_postmaster()
+}
+
+/// For a statement that is about to be planned.
+pub fn planning(statement: &Statement) -> Verdict {
+    if !in_force() || registry::is_empty() {
+        return Verdict::Off;
+    }
+    if rls::is_busy() {
+        return Verdict::Lifted;
+    }
+    if nesting::is_referential() {
+        return Verdict::Referential;
+    }
+    if ddl::validates() && statement.joins_key_to_key() {
+        return Verdict::Validation;
+    }
+    for_a_while()
+}
+
+/// For a statement that is about to start, or COPY.
+pub fn starting() -> Verdict {
+    if !in_force() || registry::is_empty() {
+        return Verdict::Off;
+    }
+    if rls::is_busy() {
+        return Verdict::Lifted;
+    }
+    if nesting::is_referential() {
+        return Verdict::Referential;
+    }
+    // The executor has no query to look at any more; these ones read only what the planner has let through.
+    if ddl::validates() {
+        return Verdict::Validation;
+    }
+    for_a_while()
+}
+
+fn for_a_while() -> Verdict {
+    if nesting::now().replicating || bypass::is_active() {
+        return Verdict::Lifted;
+    }
+    Verdict::Sealed { bypass_waits: bypass::is_set() }
+}
+
+/// A protected relation is about to be looked up by the planner.
+pub fn must_have_border(relation: pg_sys::Oid) -> bool {
+    nesting::now().mode == Mode::Sealed
+        && in_force()
+        && registry::find(relation).is_some_and(|entry| !matches!(entry.border, Border::Shared))
+}
+
+pub fn refuse_without_border(relation: pg_sys::Oid) {
+    let table = security::relation_name(relation);
+    error::denied(
+        format!("protected table {table} was reached without its tenant's filter"),
+        "Something brought the table into the plan that the seal does not see: a parent that is not protected, or another extension.",
+        "Query the protected table itself. SELECT * FROM bulkhead.protected_tables lists what is protected.",
+    )
+    .report(PgLogLevel::ERROR);
+}
