@@ -12,6 +12,7 @@ use std::process::Output;
 use anyhow::Result;
 
 use super::Cluster;
+use crate::client::Client;
 
 const TEMPLATE: &str = "bulkhead_template";
 
@@ -83,6 +84,16 @@ impl Cluster {
 }
 
 impl Database {
+    /// A session of a role that may bypass the seal, and does: for setting up and looking behind the scenes.
+    pub async fn past_the_seal(&self, user: &str) -> Client {
+        let role = user.replace('"', "\"\"");
+        let grant = format!("GRANT EXECUTE ON FUNCTION bulkhead.begin_bypass(text) TO \"{role}\"");
+        self.admin(&grant).unwrap_or_else(|error| panic!("{error:#}"));
+        let mut config = self.config(user);
+        config.options(super::PAST_THE_SEAL);
+        Client::connect(&config).await.unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
     /// Runs psql on a script.
     pub fn psql(&self, user: &str, script: &str) -> Result<Output> {
         self.cluster.psql(user, &self.name, script)
