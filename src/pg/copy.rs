@@ -39,6 +39,13 @@ pub unsafe fn rewrite(statement: *mut pg_sys::PlannedStmt) -> Result<*mut pg_sys
         if !matches!(verdict, Verdict::Sealed { .. }) {
             return Ok(statement);
         }
+        if matches!(found.border, Border::Exposing) {
+            // Copying out takes the parent's own rows only; copying in is routed to the partitions.
+            if (*command).is_from && security::is_partitioned(relation) {
+                naked::report_exposing(relation);
+            }
+            return Ok(statement);
+        }
         let role = security::current_role();
         // Core copies nothing into a table whose policies bind the role; nor does a partitioned table have rows to copy out.
         let core_refuses = if (*command).is_from {

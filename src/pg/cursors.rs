@@ -33,9 +33,8 @@ pub unsafe fn declared(declaration: *const pg_sys::DeclareCursorStmt) {
         }
         let Some(portal) = pg_sys::GetPortalByName((*declaration).portalname).as_ref() else { return };
         let Some(query) = portal.queryDesc.as_ref() else { return };
-        let protected = list::cells((*query.plannedstmt).relationOids)
-            .iter()
-            .any(|cell| registry::find(cell.oid_value).is_some_and(|e| !matches!(e.border, registry::Border::Shared)));
+        let protected =
+            list::cells((*query.plannedstmt).relationOids).iter().any(|cell| registry::is_protected(cell.oid_value));
         if protected {
             let name = CStr::from_ptr((*declaration).portalname).to_owned();
             let mut held = HELD.borrow_mut();
@@ -43,6 +42,16 @@ pub unsafe fn declared(declaration: *const pg_sys::DeclareCursorStmt) {
             held.push(Held { name, created: portal.creation_time, tenant: state::tenant() });
         }
     }
+}
+
+/// Whether a run fills the store of a cursor that is about to outlive its transaction.
+///
+/// # Safety
+/// `query` is valid and about to run.
+pub unsafe fn is_being_held(query: *const pg_sys::QueryDesc) -> bool {
+    // SAFETY: NULL, or the portal that is running.
+    unsafe { pg_sys::ActivePortal.as_ref() }
+        .is_some_and(|portal| portal.queryDesc.cast_const() == query && !portal.holdStore.is_null())
 }
 
 /// Closes those that were filled for another tenant than the current one. Raises 55000 for one that is being read.

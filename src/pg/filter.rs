@@ -11,6 +11,7 @@ use pgrx::prelude::*;
 use super::registry::{self, Border, Entry};
 use super::{list, security};
 use crate::rls::key::Key;
+use crate::rls::naked;
 
 /// What inlining functions has noted, for the plan to keep.
 #[repr(C)]
@@ -54,6 +55,7 @@ impl Walk {
                 let number = at as i32 + 1;
                 match (*entry).rtekind {
                     pg_sys::RTEKind::RTE_RELATION => {
+                        refuse_exposing(query, entry, number);
                         if let Some(found) = protected(entry) {
                             self.met = found.relation;
                             if number != target || (*query).commandType != pg_sys::CmdType::CMD_INSERT {
@@ -152,7 +154,22 @@ unsafe fn protected(entry: *const pg_sys::RangeTblEntry) -> Option<Entry> {
         if (*entry).relkind as u8 == pg_sys::RELKIND_COMPOSITE_TYPE {
             return None;
         }
-        registry::find((*entry).relid).filter(|found| !matches!(found.border, Border::Shared))
+        registry::find((*entry).relid).filter(|found| matches!(found.border, Border::Column(_) | Border::Lost))
+    }
+}
+
+/// Refuses what reads or writes a protected relation through a parent that has no border to hand down.
+///
+/// # Safety
+/// `entry` stands at `number` of the range table of `query`.
+unsafe fn refuse_exposing(query: *const pg_sys::Query, entry: *const pg_sys::RangeTblEntry, number: i32) {
+    // SAFETY: the caller's promise.
+    let (relation, goes_below) = unsafe {
+        let inserts = number == (*query).resultRelation && security::is_partitioned((*entry).relid);
+        ((*entry).relid, (*entry).inh || inserts)
+    };
+    if goes_below && registry::find(relation).is_some_and(|found| matches!(found.border, Border::Exposing)) {
+        naked::report_exposing(relation);
     }
 }
 

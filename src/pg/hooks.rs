@@ -227,14 +227,8 @@ unsafe extern "C-unwind" fn before_start(query: *mut pg_sys::QueryDesc) {
 #[pg_guard]
 unsafe extern "C-unwind" fn before_lifted_run(query: *mut pg_sys::QueryDesc) {
     naked::check_lifted_plan(verdict::starting());
-    // SAFETY: the caller's promise. The server fills a tuple store from a plain SELECT only for a cursor that is to outlive
-    // its transaction.
-    let held = unsafe {
-        (*(*query).dest).mydest == pg_sys::CommandDest::DestTuplestore
-            && (*query).operation == pg_sys::CmdType::CMD_SELECT
-            && !(*(*query).plannedstmt).hasModifyingCTE
-    };
-    if held {
+    // SAFETY: the caller's promise.
+    if unsafe { cursors::is_being_held(query) } {
         naked::refuse_held();
     }
 }

@@ -99,7 +99,7 @@ unsafe fn names_protected(plan: *const pg_sys::PlannedStmt) -> bool {
     // SAFETY: the caller's promise.
     unsafe { list::cells((*plan).relationOids) }.iter().any(|cell| {
         // SAFETY: a list of oids.
-        registry::find(unsafe { cell.oid_value }).is_some()
+        registry::is_protected(unsafe { cell.oid_value })
     })
 }
 

@@ -30,6 +30,8 @@ pub enum Border {
     Column(Key),
     /// No tenant column: all tenants read the table.
     Shared,
+    /// Not protected itself, but a relation below it is.
+    Exposing,
     /// The tenant column is gone, so nobody's rows can be told apart.
     Lost,
 }
@@ -84,10 +86,21 @@ pub fn accessor(key: Key) -> pg_sys::Oid {
     pg_sys::Oid::from(REGISTRY.accessors.get()[key as usize])
 }
 
+/// Holds tenants' rows.
+pub fn is_protected(relation: pg_sys::Oid) -> bool {
+    find(relation).is_some_and(|entry| matches!(entry.border, Border::Column(_) | Border::Lost))
+}
+
 /// Relations below a registered one that have no row of their own: the event trigger has not seen them yet.
 pub fn strays() -> Vec<pg_sys::Oid> {
     refresh();
-    REGISTRY.entries.borrow().iter().filter(|entry| !entry.own).map(|entry| entry.relation).collect()
+    REGISTRY
+        .entries
+        .borrow()
+        .iter()
+        .filter(|entry| !entry.own && !matches!(entry.border, Border::Exposing))
+        .map(|entry| entry.relation)
+        .collect()
 }
 
 /// Tells every backend, this one included, that the list has changed: at commit, and here at the next command.
@@ -127,8 +140,13 @@ fn refresh() {
         match read {
             Ok(Protection { table, accessors, mut entries }) => {
                 // A child may be listed twice, by its own row and through its parent: a border counts before none.
-                entries
-                    .sort_by_key(|entry| (entry.relation.to_u32(), matches!(entry.border, Border::Shared), !entry.own));
+                // A parent is exposing only when it has no border of its own.
+                let rank = |entry: &Entry| match entry.border {
+                    Border::Column(_) | Border::Lost => 0,
+                    Border::Shared => 1,
+                    Border::Exposing => 2,
+                };
+                entries.sort_by_key(|entry| (entry.relation.to_u32(), rank(entry), !entry.own));
                 entries.dedup_by(|later, kept| {
                     let same = later.relation == kept.relation;
                     kept.own |= same && later.own;

@@ -16,6 +16,12 @@ const TENANT_COLUMN: i32 = 3;
 const SHARED: i32 = 4;
 const HOME: i32 = 5;
 
+// pg_inherits, which pgrx has no constants for: oids and column numbers that pg_inherits.h fixes.
+const PG_INHERITS: u32 = 2611;
+const PG_INHERITS_RELID_SEQNO_INDEX: u32 = 2680;
+const INHRELID: i16 = 1;
+const INHPARENT: i32 = 2;
+
 /// Closes a relation on every path.
 struct OpenTable(pg_sys::Relation);
 
@@ -60,6 +66,9 @@ pub fn read_protection() -> Protection {
                 break;
             }
             if let Some(entry) = entry(tuple, (*open.0).rd_att) {
+                if !matches!(entry.border, Border::Shared) {
+                    ascend(entry, &mut entries);
+                }
                 descend(entry, &mut entries);
             }
         }
@@ -168,6 +177,44 @@ fn descend(entry: Entry, entries: &mut Vec<Entry>) {
         };
         Entry { relation, column, own: false, ..entry }
     }));
+}
+
+/// Adds all that the relation inherits from: through them its rows can be reached.
+fn ascend(entry: Entry, entries: &mut Vec<Entry>) {
+    let mut above = vec![entry.relation];
+    while let Some(child) = above.pop() {
+        for parent in parents(child) {
+            entries.push(Entry { relation: parent, border: Border::Exposing, column: 0, own: false });
+            above.push(parent);
+        }
+    }
+}
+
+/// What a relation inherits from directly.
+fn parents(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    let mut parents = Vec::new();
+    // SAFETY: an index scan of pg_inherits by its first column, ended before the relation is closed; each tuple is read
+    // before the next is fetched.
+    unsafe {
+        let open = OpenTable(pg_sys::table_open(pg_sys::Oid::from(PG_INHERITS), pg_sys::AccessShareLock as i32));
+        let mut key = pg_sys::ScanKeyData::default();
+        let column = INHRELID;
+        let equal = pg_sys::BTEqualStrategyNumber as u16;
+        pg_sys::ScanKeyInit(&mut key, column, equal, pg_sys::Oid::from(pg_sys::F_OIDEQ).into(), relation.into());
+        let index = pg_sys::Oid::from(PG_INHERITS_RELID_SEQNO_INDEX);
+        let scan = pg_sys::systable_beginscan(open.0, index, true, std::ptr::null_mut(), 1, &mut key);
+        loop {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            let mut is_null = false;
+            let parent = pg_sys::heap_getattr(tuple, INHPARENT, (*open.0).rd_att, &mut is_null);
+            parents.extend(pg_sys::Oid::from_datum(parent, is_null));
+        }
+        pg_sys::systable_endscan(scan);
+    }
+    parents
 }
 
 /// A relation and all that inherit from it, each locked in this mode.

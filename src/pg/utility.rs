@@ -62,9 +62,9 @@ pub fn check_truncate(relation: pg_sys::Oid) {
         return;
     }
     let sealed = matches!(verdict::starting(), verdict::Verdict::Sealed { .. });
-    if sealed && registry::find(relation).is_some_and(|entry| !matches!(entry.border, registry::Border::Shared)) {
+    if sealed && registry::is_protected(relation) {
         let what = format!("TRUNCATE of protected table {}", super::security::relation_name(relation));
-        if let Err(report) = bypass::require(&what) {
+        if let Err(report) = bypass::require(&what, "It deletes the rows of all tenants.") {
             report.report(PgLogLevel::ERROR);
         }
     }

@@ -224,7 +224,10 @@ pub fn unprotect(relation: pg_sys::Oid) -> Result<Vec<String>> {
 /// Out of the registry, back to what protect() or share() found. The caller has admitted the table.
 pub fn take_off(relation: pg_sys::Oid) -> Result<Vec<String>> {
     if ledger::find(relation)?.is_some_and(|registered| !registered.shared) {
-        bypass::require(&format!("changing the protection of {}", security::relation_name(relation)))?;
+        bypass::require(
+            &format!("changing the protection of {}", security::relation_name(relation)),
+            "The seal is on, and this would take the table out of it.",
+        )?;
     }
     let _busy = Busy::begin();
     let name = security::relation_name(relation);

@@ -25,7 +25,7 @@ pub fn check(touched: &Touched, verdict: Verdict) {
     let Some(entry) = registry::find(touched.relation) else { return };
     let sealed = matches!(verdict, Verdict::Sealed { .. });
     let key = match entry.border {
-        Border::Shared => return,
+        Border::Shared | Border::Exposing => return,
         Border::Column(key) => key,
         Border::Lost => return check_lost(touched, sealed),
     };
@@ -74,6 +74,17 @@ fn report_missing(touched: &Touched, key: Key, none: bool) {
         )
     };
     report.report(PgLogLevel::ERROR);
+}
+
+/// A parent without a border, above a protected table: the event trigger that refuses it did not run.
+pub fn report_exposing(relation: pg_sys::Oid) {
+    let table = security::relation_name(relation);
+    error::denied(
+        format!("{table} is a parent of a protected table, but is not protected"),
+        "A query on the parent would reach the protected rows without their tenant's filter.",
+        format!("SELECT bulkhead.protect('{table}'), or query it with ONLY."),
+    )
+    .report(PgLogLevel::ERROR);
 }
 
 /// A plan that was made past the seal must not run when what lifted it is over.

@@ -105,14 +105,16 @@ pub fn begin(reason: &str) -> Result<()> {
 }
 
 /// What disarms a protected table needs a bypass: one injected call must not do it to an application that owns its tables.
-pub fn require(what: &str) -> Result<()> {
+///
+/// `why`: what the statement would do to the seal.
+pub fn require(what: &str, why: &str) -> Result<()> {
     if !super::verdict::in_force() || is_active() {
         return Ok(());
     }
     Err(error::state(
         format!("{what} needs a bypass"),
-        "The seal is on, and this would take a protected table out of it.",
-        "BEGIN; SELECT bulkhead.begin_bypass('why'); then this call; then COMMIT. EXECUTE on begin_bypass has to be granted.",
+        why,
+        "BEGIN; SELECT bulkhead.begin_bypass('why'); then this statement; then COMMIT. EXECUTE on begin_bypass has to be granted.",
     ))
 }
 

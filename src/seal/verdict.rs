@@ -5,7 +5,6 @@ use pgrx::prelude::*;
 use super::bypass;
 use crate::error;
 use crate::pg::planning::{Mode, Statement};
-use crate::pg::registry::Border;
 use crate::pg::{ddl, library, nesting, registry, security, settings};
 use crate::rls;
 
@@ -77,9 +76,7 @@ fn for_a_while() -> Verdict {
 
 /// A protected relation is about to be looked up by the planner.
 pub fn must_have_border(relation: pg_sys::Oid) -> bool {
-    nesting::now().mode == Mode::Sealed
-        && in_force()
-        && registry::find(relation).is_some_and(|entry| !matches!(entry.border, Border::Shared))
+    nesting::now().mode == Mode::Sealed && in_force() && registry::is_protected(relation)
 }
 
 pub fn refuse_without_border(relation: pg_sys::Oid) {
