@@ -3,6 +3,7 @@
 //! The rooms, each with its SQL in sql/<room>.sql, its tests in pg_test/tests/suite/<room>.rs and its page in docs/<room>.md:
 //! - `context`: the tenant that the current transaction acts for
 //! - `rls`: protect() a table in one call
+//! - `observe`: which statements protect() would refuse, before it does
 //! - `seal`: protected tables stay filtered for every role
 //!
 //! `pg` is the bridge to the server and the only room that steps outside safe Rust; `error` chooses SQLSTATE, detail and hint.
@@ -11,6 +12,7 @@ use pgrx::prelude::*;
 
 mod context;
 mod error;
+mod observe;
 mod pg;
 mod rls;
 mod seal;
@@ -25,6 +27,7 @@ pub extern "C-unwind" fn _PG_init() {
     pg::library::silence_backtraces();
     pg::library::note();
     pg::settings::define();
+    pg::board::reserve();
     pg::transaction::register();
     pg::registry::register();
     pg::hooks::install();

@@ -25,6 +25,24 @@ pub fn who() -> Who {
     }
 }
 
+/// The connection's application_name.
+pub fn application() -> String {
+    // SAFETY: NULL, or a C string of the setting's.
+    unsafe { text(pg_sys::application_name) }
+}
+
+/// Microseconds, as the server counts them.
+pub fn now() -> i64 {
+    // SAFETY: reads the clock.
+    unsafe { pg_sys::GetCurrentTimestamp() }
+}
+
+/// The query id that the server reports for the running statement; 0 unless compute_query_id is on.
+pub fn query_id() -> i64 {
+    // SAFETY: reads this backend's entry of the activity view.
+    unsafe { pg_sys::pgstat_get_my_query_id() as i64 }
+}
+
 /// The text that the client sent last.
 pub fn statement() -> String {
     // SAFETY: NULL, or a C string that lives as long as the statement.

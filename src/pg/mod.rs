@@ -2,6 +2,7 @@
 //! features see of it are safe functions.
 
 pub mod accessors;
+pub mod board;
 pub mod cell;
 pub mod client;
 pub mod copy;

@@ -30,6 +30,8 @@ pub enum Border {
     Column(Key),
     /// No tenant column: all tenants read the table.
     Shared,
+    /// Not protected, but its statements without a tenant are counted.
+    Observed(Key),
     /// Not protected itself, but a relation below it is.
     Exposing,
     /// The tenant column is gone, so nobody's rows can be told apart.
@@ -94,13 +96,10 @@ pub fn is_protected(relation: pg_sys::Oid) -> bool {
 /// Relations below a registered one that have no row of their own: the event trigger has not seen them yet.
 pub fn strays() -> Vec<pg_sys::Oid> {
     refresh();
-    REGISTRY
-        .entries
-        .borrow()
-        .iter()
-        .filter(|entry| !entry.own && !matches!(entry.border, Border::Exposing))
-        .map(|entry| entry.relation)
-        .collect()
+    let entries = REGISTRY.entries.borrow();
+    let stray =
+        |entry: &&Entry| !entry.own && matches!(entry.border, Border::Column(_) | Border::Shared | Border::Lost);
+    entries.iter().filter(stray).map(|entry| entry.relation).collect()
 }
 
 /// Tells every backend, this one included, that the list has changed: at commit, and here at the next command.
@@ -108,7 +107,7 @@ pub fn announce_change() {
     refresh();
     let table = REGISTRY.table.get();
     if table != 0 {
-        // SAFETY: queues an invalidation message for an existing relation.
+        // SAFETY: queues an invalidation message for an existing relation; bulkhead.observation is announced under the same name.
         unsafe { pg_sys::CacheInvalidateRelcacheByRelid(pg_sys::Oid::from(table)) };
     }
     REGISTRY.valid.set(false);
@@ -144,7 +143,8 @@ fn refresh() {
                 let rank = |entry: &Entry| match entry.border {
                     Border::Column(_) | Border::Lost => 0,
                     Border::Shared => 1,
-                    Border::Exposing => 2,
+                    Border::Observed(_) => 2,
+                    Border::Exposing => 3,
                 };
                 entries.sort_by_key(|entry| (entry.relation.to_u32(), rank(entry), !entry.own));
                 entries.dedup_by(|later, kept| {

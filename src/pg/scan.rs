@@ -74,7 +74,42 @@ pub fn read_protection() -> Protection {
         }
         pg_sys::systable_endscan(scan);
     }
+    read_observation(&mut entries);
     Protection { table, accessors, entries }
+}
+
+/// Adds the observed tables and what is below them.
+fn read_observation(entries: &mut Vec<Entry>) {
+    // SAFETY: as `read_protection`; the columns have the types that sql/observe.sql gives them.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"bulkhead".as_ptr(), true);
+        let table = pg_sys::get_relname_relid(c"observation".as_ptr(), schema);
+        if table == pg_sys::InvalidOid {
+            return;
+        }
+        let open = OpenTable(pg_sys::table_open(table, pg_sys::AccessShareLock as i32));
+        let none = std::ptr::null_mut();
+        let scan = pg_sys::systable_beginscan(open.0, pg_sys::InvalidOid, false, none, 0, std::ptr::null_mut());
+        loop {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            let mut is_null = false;
+            let datum = pg_sys::heap_getattr(tuple, RELATION, (*open.0).rd_att, &mut is_null);
+            let Some(relation) = pg_sys::Oid::from_datum(datum, is_null) else { continue };
+            let name = pg_sys::heap_getattr(tuple, TENANT_COLUMN, (*open.0).rd_att, &mut is_null);
+            let column = pg_sys::get_attnum(relation, name.cast_mut_ptr());
+            let column_type = pg_sys::get_atttype(relation, column);
+            // A column that was renamed or dropped since is nothing to go by.
+            if column_type != pg_sys::InvalidOid
+                && let Some(key) = Key::of(security::base_type(column_type))
+            {
+                descend(Entry { relation, border: Border::Observed(key), column, own: true }, entries);
+            }
+        }
+        pg_sys::systable_endscan(scan);
+    }
 }
 
 /// The registry of the installed extension; 0 without one. A schema of that name alone is somebody else's.
@@ -200,7 +235,7 @@ fn parents(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
         let mut key = pg_sys::ScanKeyData::default();
         let column = INHRELID;
         let equal = pg_sys::BTEqualStrategyNumber as u16;
-        pg_sys::ScanKeyInit(&mut key, column, equal, pg_sys::Oid::from(pg_sys::F_OIDEQ).into(), relation.into());
+        pg_sys::ScanKeyInit(&mut key, column, equal, pg_sys::Oid::from(pg_sys::F_OIDEQ), relation.into());
         let index = pg_sys::Oid::from(PG_INHERITS_RELID_SEQNO_INDEX);
         let scan = pg_sys::systable_beginscan(open.0, index, true, std::ptr::null_mut(), 1, &mut key);
         loop {

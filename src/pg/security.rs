@@ -40,6 +40,21 @@ pub fn rls(relation: pg_sys::Oid, role: pg_sys::Oid) -> Rls {
     }
 }
 
+/// Whether the current role may see what others did to a relation: its owner, or a member of pg_read_all_stats.
+pub fn may_look_at(relation: pg_sys::Oid) -> bool {
+    // SAFETY: catalog look-ups with plain oids; a relation that is gone has no owner any more.
+    unsafe {
+        pg_sys::get_rel_relkind(relation) != 0
+            && (owns(relation)
+                || pg_sys::has_privs_of_role(current_role(), pg_sys::Oid::from(pg_sys::ROLE_PG_READ_ALL_STATS)))
+    }
+}
+
+pub fn database() -> u32 {
+    // SAFETY: reads a variable of the server's.
+    unsafe { pg_sys::MyDatabaseId.to_u32() }
+}
+
 /// Superuser or BYPASSRLS.
 pub fn bypasses_rls(role: pg_sys::Oid) -> bool {
     // SAFETY: a syscache look-up.
@@ -113,6 +128,12 @@ pub fn as_extension<R>(work: impl FnOnce() -> R) -> R {
 /// Runs `work` as the table's owner, whoever calls: what a user's table may run gets no more rights than its owner has.
 pub fn as_owner<R>(relation: pg_sys::Oid, work: impl FnOnce() -> R) -> R {
     act_as(relation_owner(relation), work)
+}
+
+/// Every cached plan of the relation, in every session, is made again once this transaction has committed.
+pub fn forget_plans(relation: pg_sys::Oid) {
+    // SAFETY: queues an invalidation message for an existing relation.
+    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relation) };
 }
 
 /// Locks a relation and all that inherit from it against everybody, by oid: a name could come to mean another one

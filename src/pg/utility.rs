@@ -4,6 +4,7 @@ use pgrx::prelude::*;
 
 use super::nesting::{self, Nesting};
 use super::{copy, cursors, ddl, registry};
+use crate::observe;
 use crate::seal::{bypass, verdict};
 
 /// Called before a utility command; what is to be run in its place. What it notes, `nesting::leave` takes back.
@@ -62,6 +63,11 @@ pub fn check_truncate(relation: pg_sys::Oid) {
         return;
     }
     let sealed = matches!(verdict::starting(), verdict::Verdict::Sealed { .. });
+    if let Some(registry::Entry { border: registry::Border::Observed(_), .. }) = registry::find(relation)
+        && sealed
+    {
+        observe::note(relation);
+    }
     if sealed && registry::is_protected(relation) {
         let what = format!("TRUNCATE of protected table {}", super::security::relation_name(relation));
         if let Err(report) = bypass::require(&what, "It deletes the rows of all tenants.") {

@@ -9,6 +9,7 @@ use super::ledger::{self, Registered};
 use super::shape::{self, Column, Shape};
 use super::steps::{self, Border, Earlier, Step, Undo};
 use crate::error::{self, Result};
+use crate::observe;
 use crate::pg::cell::PerBackend;
 use crate::pg::security::Rls;
 use crate::pg::{security, spi};
@@ -212,7 +213,23 @@ fn register(shape: &Shape, column: &Column, inherited: bool, index: Option<u32>,
     }
     let inherited = inherited || shape.oid != root;
     let number = shape::column(shape.oid, &column.name)?.number;
+    observe::remove(&[shape.oid])?;
     ledger::record(shape.oid, number, &Registered { column: column.name.clone(), shared: false, inherited, earlier })
+}
+
+/// Registers a table to be observed; one that was protected is taken out first.
+pub fn observe(relation: pg_sys::Oid, column: &str) -> Result<()> {
+    refuse_old_snapshot()?;
+    shape::admit(relation)?;
+    let column = shape::column(relation, column)?;
+    if ledger::find(relation)?.is_some() {
+        take_off(relation)?;
+    }
+    // Its plans are made again, and every statement after that is seen.
+    lock(relation)?;
+    observe::record(relation, column.number, &column.name)?;
+    security::forget_plans(relation);
+    Ok(())
 }
 
 pub fn unprotect(relation: pg_sys::Oid) -> Result<Vec<String>> {

@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 use super::ledger::{self, Below};
 use super::{apply, share};
 use crate::error::{self, Result};
+use crate::observe;
 use crate::pg::{registry, scan, security};
 
 /// After DDL that touched `relations`, those with children marked so.
@@ -48,6 +49,7 @@ pub fn drop(relations: &[pg_sys::Oid]) -> Result<()> {
     if relations.is_empty() || scan::protection_table() == pg_sys::InvalidOid {
         return Ok(());
     }
+    observe::remove(relations)?;
     ledger::forget(relations)?;
     Ok(())
 }

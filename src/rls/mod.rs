@@ -27,12 +27,12 @@ use crate::pg::{registry, spi};
 
 ::pgrx::extension_sql_file!("../../sql/rls.sql", name = "rls", requires = ["context"]);
 
-pub use apply::is_busy;
+pub use apply::{is_busy, observe};
 
 type Lines = SetOfIterator<'static, String>;
 
 /// An argument that must not be NULL: a call that silently did nothing would leave a table open.
-fn given<T>(argument: Option<T>) -> Result<T> {
+pub fn given<T>(argument: Option<T>) -> Result<T> {
     argument.ok_or_else(|| {
         error::argument("the relation and the tenant column must not be NULL", "Name a table and its column.")
     })

@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 use crate::context::state;
 use crate::context::tenant::Tenant;
 use crate::error;
+use crate::observe;
 use crate::pg::plan::Touched;
 use crate::pg::registry::{Border, Entry};
 use crate::pg::security::Rls;
@@ -26,6 +27,12 @@ pub fn check(touched: &Touched, verdict: Verdict) {
     let sealed = matches!(verdict, Verdict::Sealed { .. });
     let key = match entry.border {
         Border::Shared | Border::Exposing => return,
+        Border::Observed(key) => {
+            if sealed && !state::with_tenant(|tenant| key.fits(tenant)) {
+                observe::note(touched.relation);
+            }
+            return;
+        }
         Border::Column(key) => key,
         Border::Lost => return check_lost(touched, sealed),
     };

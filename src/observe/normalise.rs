@@ -1,0 +1,171 @@
+//! A statement's text without its constants: what makes two runs of it the same statement. Pure Rust.
+
+/// On one line, each constant as `$?`, comments left out, at most `limit` bytes.
+pub fn normalise(statement: &str, limit: usize) -> String {
+    let mut shown = String::new();
+    let mut rest = statement;
+    while let Some(first) = rest.chars().next() {
+        if shown.len() >= limit {
+            break;
+        }
+        let after_word = shown.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$');
+        let taken = if first.is_whitespace() || rest.starts_with("--") || rest.starts_with("/*") {
+            if !shown.is_empty() && !shown.ends_with(' ') {
+                shown.push(' ');
+            }
+            blank(rest)
+        } else if first == '\'' {
+            // E'…', B'…', N'…': the letter was taken for a word.
+            let escapes = shown.ends_with(['e', 'E']);
+            shown.push_str("$?");
+            string(rest, escapes)
+        } else if let Some(length) = dollar(rest).filter(|_| !after_word) {
+            shown.push_str("$?");
+            length
+        } else if first.is_ascii_digit() && !after_word {
+            shown.push_str("$?");
+            number(rest)
+        } else if first == '"' {
+            let length = quoted(rest, '"');
+            shown.push_str(&rest[..length]);
+            length
+        } else {
+            shown.push(first);
+            first.len_utf8()
+        };
+        rest = &rest[taken..];
+    }
+    let end = (0..=shown.len().min(limit)).rev().find(|at| shown.is_char_boundary(*at)).unwrap_or(0);
+    shown.truncate(end);
+    shown.trim_end().trim_end_matches(';').trim_end().to_owned()
+}
+
+fn blank(rest: &str) -> usize {
+    if rest.starts_with("--") {
+        return rest.find('\n').unwrap_or(rest.len());
+    }
+    if rest.starts_with("/*") {
+        return comment(rest);
+    }
+    rest.find(|c: char| !c.is_whitespace()).unwrap_or(rest.len())
+}
+
+/// Comments nest.
+fn comment(rest: &str) -> usize {
+    let bytes = rest.as_bytes();
+    let (mut at, mut depth) = (0, 0);
+    while at < bytes.len() {
+        match &bytes[at..] {
+            [b'/', b'*', ..] => {
+                depth += 1;
+                at += 2;
+            }
+            [b'*', b'/', ..] => {
+                depth -= 1;
+                at += 2;
+                if depth == 0 {
+                    return at;
+                }
+            }
+            _ => at += 1,
+        }
+    }
+    bytes.len()
+}
+
+fn string(rest: &str, escapes: bool) -> usize {
+    if !escapes {
+        return quoted(rest, '\'');
+    }
+    let mut characters = rest.char_indices().skip(1).peekable();
+    while let Some((at, c)) = characters.next() {
+        match c {
+            '\\' => drop(characters.next()),
+            '\'' if characters.peek().is_some_and(|(_, next)| *next == '\'') => drop(characters.next()),
+            '\'' => return at + 1,
+            _ => {}
+        }
+    }
+    rest.len()
+}
+
+/// Length of what begins with a quote; a doubled one stands for itself.
+fn quoted(rest: &str, quote: char) -> usize {
+    let mut characters = rest.char_indices().skip(1).peekable();
+    while let Some((at, c)) = characters.next() {
+        if c != quote {
+            continue;
+        }
+        if characters.peek().is_some_and(|(_, next)| *next == quote) {
+            characters.next();
+        } else {
+            return at + 1;
+        }
+    }
+    rest.len()
+}
+
+/// Length of a dollar-quoted string, if this is one; `$1` is a parameter.
+fn dollar(rest: &str) -> Option<usize> {
+    let tag_end = rest.strip_prefix('$')?.find('$')? + 2;
+    let tag = &rest[..tag_end];
+    let name = &tag[1..tag_end - 1];
+    if name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(|c| c.is_alphanumeric() || c == '_') {
+        return None;
+    }
+    let body = &rest[tag_end..];
+    Some(body.find(tag).map_or(rest.len(), |end| tag_end + end + tag.len()))
+}
+
+fn number(rest: &str) -> usize {
+    let mut end = 0;
+    let mut previous = ' ';
+    for (at, c) in rest.char_indices() {
+        let sign = (c == '+' || c == '-') && (previous == 'e' || previous == 'E');
+        if !(c.is_ascii_alphanumeric() || c == '.' || c == '_' || sign) {
+            break;
+        }
+        previous = c;
+        end = at + c.len_utf8();
+    }
+    end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::normalise;
+
+    fn shown(statement: &str) -> String {
+        normalise(statement, 500)
+    }
+
+    #[test]
+    fn constants_go() {
+        assert_eq!(shown("SELECT * FROM t WHERE id = 42 AND v = 'it''s'"), "SELECT * FROM t WHERE id = $? AND v = $?");
+        assert_eq!(shown(r"SELECT E'a\'b', 1.5e-3, $$x'y$$, $a$ $$ $a$"), "SELECT E$?, $?, $?, $?");
+        assert_eq!(shown("VALUES (-7, .5, 0x1F, 1_000)"), "VALUES (-$?, .$?, $?, $?)");
+    }
+
+    #[test]
+    fn names_and_parameters_stay() {
+        assert_eq!(
+            shown("SELECT a1, \"B 2\" FROM t3 WHERE x = $1 AND y_2 = $2"),
+            "SELECT a1, \"B 2\" FROM t3 WHERE x = $1 AND y_2 = $2"
+        );
+    }
+
+    #[test]
+    fn space_and_comments_become_one_blank() {
+        assert_eq!(shown("SELECT /* a /* nested */ 1 */ 2 -- end\n\tFROM t ;\n"), "SELECT $? FROM t");
+    }
+
+    #[test]
+    fn what_does_not_end_is_cut_without_harm() {
+        for broken in
+            ["SELECT 'abc", "SELECT \"abc", "SELECT $x$ abc", "SELECT /* abc", "SELECT E'abc\\", "", "\u{e9}'\u{e9}"]
+        {
+            assert!(!shown(broken).contains("abc") || broken.contains('"'), "{broken}");
+        }
+        assert!(normalise(&"\u{e9}".repeat(1000), 501).len() <= 501);
+    }
+}
