@@ -52,7 +52,14 @@ mod tests {
         fn new(default: char) -> Session {
             let mut poison = Poison::new();
             let default_stamp = poison.stamp();
-            Session { poison, value: (default, default_stamp), saved: Vec::new(), default, default_stamp, last: Some(default) }
+            Session {
+                poison,
+                value: (default, default_stamp),
+                saved: Vec::new(),
+                default,
+                default_stamp,
+                last: Some(default),
+            }
         }
         fn set(&mut self, tenant: char) {
             self.value = (tenant, self.poison.stamp());

@@ -3,6 +3,7 @@
 
 pub mod accessors;
 pub mod cell;
+pub mod claims;
 pub mod hooks;
 pub mod library;
 pub mod list;

@@ -85,7 +85,9 @@ impl Fault {
                 "\"exp\" and \"nbf\" are numbers of seconds, \"iss\" is a string, \"aud\" a string or an array of strings."
             }
             Fault::Expired => "Get a new token from the issuer.",
-            Fault::NotYetValid => "Look at the clocks of the issuer and of this server; bulkhead.jwt_leeway allows for a difference.",
+            Fault::NotYetValid => {
+                "Look at the clocks of the issuer and of this server; bulkhead.jwt_leeway allows for a difference."
+            }
             Fault::WrongIssuer => "bulkhead.jwt_issuer says whose tokens count.",
             Fault::WrongAudience => "bulkhead.jwt_audience says for whom a token must be.",
             Fault::NoTenant(_) | Fault::TenantType(_) | Fault::TenantId(..) => {

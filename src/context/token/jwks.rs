@@ -54,7 +54,9 @@ pub fn parse(text: &str) -> Result<Vec<Key>, String> {
         };
         if let Some(key) = key(jwk, &kid).map_err(|fault| format!("{name}: {fault}"))? {
             if keys.iter().any(|other| other.kid == key.kid) {
-                return Err(format!("{name}: there is another of the same kid, and a token could not say which it means"));
+                return Err(format!(
+                    "{name}: there is another of the same kid, and a token could not say which it means"
+                ));
             }
             keys.push(key);
         }
@@ -65,7 +67,9 @@ pub fn parse(text: &str) -> Result<Vec<Key>, String> {
 fn kid(jwk: &Value) -> Result<Option<String>, &'static str> {
     match jwk.get("kid") {
         None => Ok(None),
-        Some(Value::String(kid)) if !kid.is_empty() && kid.len() <= 255 && kid.bytes().all(|b| (0x20..0x7f).contains(&b)) => {
+        Some(Value::String(kid))
+            if !kid.is_empty() && kid.len() <= 255 && kid.bytes().all(|b| (0x20..0x7f).contains(&b)) =>
+        {
             Ok(Some(kid.clone()))
         }
         Some(_) => Err("\"kid\" must be 1 to 255 printable ASCII characters"),
@@ -137,7 +141,8 @@ fn rsa(jwk: &Map<String, Value>) -> Result<DecodingKey, String> {
         return Err(format!("an RSA key needs {} to {} bits, this one has {bits}", RSA_BITS.start(), RSA_BITS.end()));
     }
     // As the library that verifies has it: odd, from 3, below 2^33.
-    if e.first().is_none_or(|first| *first == 0) || e.len() > 4 || e.last().is_none_or(|last| last % 2 == 0) || e == [1] {
+    if e.first().is_none_or(|first| *first == 0) || e.len() > 4 || e.last().is_none_or(|last| last % 2 == 0) || e == [1]
+    {
         return Err("\"e\" is no RSA exponent of at most 32 bits".into());
     }
     Ok(DecodingKey::from_rsa_raw_components(&n, &e))

@@ -9,6 +9,8 @@ mod json;
 pub mod jwks;
 pub mod path;
 
+use std::cell::OnceCell;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, crypto};
@@ -52,8 +54,9 @@ pub struct Verified {
     pub not_before: i64,
     pub roles: Vec<String>,
     pub permissions: Vec<String>,
-    /// The payload as JSON.
+    /// The payload as JSON, and as the server stores it once somebody has asked.
     pub claims: String,
+    pub jsonb: OnceCell<Box<[u8]>>,
 }
 
 impl Default for Verified {
@@ -67,6 +70,7 @@ impl Default for Verified {
             roles: Vec::new(),
             permissions: Vec::new(),
             claims: "{}".to_owned(),
+            jsonb: OnceCell::new(),
         }
     }
 }
@@ -174,6 +178,7 @@ fn judge(claims: Value, key: &Key, rules: &Rules) -> Result<Verified, Fault> {
         roles: path::names(rules.roles.find_for(&claims, &id)),
         permissions: path::names(rules.permissions.find_for(&claims, &id)),
         claims: text,
+        jsonb: OnceCell::new(),
     })
 }
 

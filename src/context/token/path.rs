@@ -6,7 +6,7 @@ use serde_json::Value;
 const TENANT: &str = "{tenant}";
 
 /// A path with dots between its steps, such as `app_metadata.org_id`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Path(String);
 
 impl Path {
