@@ -13,16 +13,8 @@ mod time;
 use libtest_mimic::Trial;
 
 pub fn tests() -> Vec<Trial> {
-    [
-        claims::tests(),
-        faults::tests(),
-        keys::tests(),
-        poison::tests(),
-        pool::tests(),
-        signed::tests(),
-        time::tests(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    [claims::tests(), faults::tests(), keys::tests(), poison::tests(), pool::tests(), signed::tests(), time::tests()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

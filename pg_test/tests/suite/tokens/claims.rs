@@ -20,7 +20,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-async fn become(client: &Client, issuer: &Issuer, tenant: &str, more: Value) {
+async fn act_as(client: &Client, issuer: &Issuer, tenant: &str, more: Value) {
     let mut claims = json!({"tenant_id": tenant, "exp": now() + 600});
     claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     set(client, &issuer.sign(&claims)).await;
@@ -30,18 +30,20 @@ async fn they_say_what_the_token_says(db: Database) {
     let issuer = issued(&db, Issuer::es("k1")).await;
     let app = db.connect("app").await;
     let more = json!({"sub": "u-1", "roles": ["admin", "billing"], "permissions": "read write", "plan": {"seats": 7}});
-    become(&app, &issuer, A, more).await;
+    act_as(&app, &issuer, A, more).await;
     for _ in 0..2 {
-        let row = app.rows("SELECT bulkhead.user_id(), bulkhead.claims()->'plan'->>'seats', bulkhead.claims()->>'tenant_id'").await;
+        let row = app
+            .rows("SELECT bulkhead.user_id(), bulkhead.claims()->'plan'->>'seats', bulkhead.claims()->>'tenant_id'")
+            .await;
         assert_eq!(row, [["u-1", "7", A]]);
     }
-    let all = "SELECT string_agg(r || bulkhead.has_role(r) || bulkhead.has_permission(r), ' ' ORDER BY r)
-                 FROM unnest(ARRAY['admin', 'billing', 'read', 'write', 'read write', '', 'Admin', 'adm']) r";
+    let all = "SELECT string_agg(r || bulkhead.has_role(r) || bulkhead.has_permission(r), ' ' ORDER BY n)
+                 FROM unnest(ARRAY['admin', 'billing', 'read', 'write', 'read write', '', 'Admin', 'adm']) WITH ORDINALITY u(r, n)";
     assert_eq!(
         app.one(all).await,
-        "falsefalse admfalsefalse admintruefalse Adminfalsefalse billingtruefalse readfalsetrue read writefalsefalse writefalsetrue"
+        "admintruefalse billingtruefalse readfalsetrue writefalsetrue read writefalsefalse falsefalse Adminfalsefalse admfalsefalse"
     );
-    become(&app, &issuer, A, json!({"sub": 42})).await;
+    act_as(&app, &issuer, A, json!({"sub": 42})).await;
     assert_eq!(app.one("SELECT bulkhead.user_id()").await, "42");
 }
 
@@ -50,7 +52,8 @@ async fn without_a_token_they_grant_nothing(db: Database) {
     let app = db.connect("app").await;
     for set in ["", A] {
         app.run(&format!("SET {SET} = '{set}'")).await;
-        let row = "SELECT bulkhead.claims(), bulkhead.user_id(), bulkhead.has_role('admin'), bulkhead.has_permission(''),
+        let row =
+            "SELECT bulkhead.claims(), bulkhead.user_id(), bulkhead.has_role('admin'), bulkhead.has_permission(''),
                           bulkhead.has_role(NULL), bulkhead.has_permission(NULL)";
         assert_eq!(app.rows(row).await, [["NULL", "NULL", "f", "f", "f", "f"]]);
     }
@@ -62,7 +65,8 @@ async fn roles_of_one_workspace_are_not_those_of_another(db: Database) {
     setting(&db, "bulkhead.permissions_claim", "scope").await;
     let issuer = issued(&db, Issuer::es("k1")).await;
     let app = db.connect("app").await;
-    let workspaces = json!({"ws.one": {"roles": ["owner"]}, "ws": {"one": {"roles": ["intruder"]}}, "two": {"roles": ["viewer"]}});
+    let workspaces =
+        json!({"ws.one": {"roles": ["owner"]}, "ws": {"one": {"roles": ["intruder"]}}, "two": {"roles": ["viewer"]}});
     let claims = |org: &str| json!({"exp": now() + 60, "app_metadata": {"org_id": org}, "workspaces": workspaces, "scope": "a:read b:write"});
     let roles = "SELECT concat_ws(',', bulkhead.has_role('owner'), bulkhead.has_role('viewer'), bulkhead.has_role('intruder'), bulkhead.has_permission('b:write'))";
     for (org, expected) in [("ws.one", "t,f,f,t"), ("two", "f,t,f,t"), ("three", "f,f,f,t"), ("{tenant}", "f,f,f,t")] {
@@ -75,10 +79,10 @@ async fn names_of_any_kind_are_harmless(db: Database) {
     let issuer = issued(&db, Issuer::es("k1")).await;
     let app = db.connect("app").await;
     for roles in [json!(1), json!({"admin": true}), json!(null), json!([["admin"], {"admin": 1}, 7, null])] {
-        become(&app, &issuer, A, json!({"roles": roles})).await;
+        act_as(&app, &issuer, A, json!({"roles": roles})).await;
         assert_eq!(app.one("SELECT bulkhead.has_role('admin')").await, "f", "{roles}");
     }
-    become(&app, &issuer, A, json!({"sub": {"id": 1}, "roles": ["a'b", "日本", ""]})).await;
+    act_as(&app, &issuer, A, json!({"sub": {"id": 1}, "roles": ["a'b", "日本", ""]})).await;
     let row = "SELECT bulkhead.user_id(), bulkhead.has_role('a''b'), bulkhead.has_role('日本'), bulkhead.has_role('')";
     assert_eq!(app.rows(row).await, [["NULL", "t", "t", "t"]]);
 }
@@ -104,7 +108,7 @@ async fn arguments_of_any_size_are_compared_whole(db: Database) {
     let issuer = issued(&db, Issuer::es("k1")).await;
     let app = db.connect("app").await;
     let (kept, long) = ("k".repeat(128), "l".repeat(5_000));
-    become(&app, &issuer, A, json!({"roles": [kept, long, "a"]})).await;
+    act_as(&app, &issuer, A, json!({"roles": [kept, long, "a"]})).await;
     app.run("CREATE TEMP TABLE name (id serial, n text)").await;
     app.run(&format!(
         "ALTER TABLE name ALTER n SET STORAGE EXTENDED;
@@ -133,16 +137,16 @@ async fn policies_use_them(db: Database) {
         .await;
     let app = db.connect("app").await;
     let insert = format!("INSERT INTO note VALUES (100, '{A}', 'new')");
-    become(&app, &issuer, A, json!({"roles": ["viewer"]})).await;
+    act_as(&app, &issuer, A, json!({"roles": ["viewer"]})).await;
     assert_eq!(seen(&app).await.len(), 5);
     app.refused(&insert).await.state("42501");
     assert_eq!(app.column("DELETE FROM note RETURNING id").await, [""; 0]);
-    become(&app, &issuer, A, json!({"roles": ["member"]})).await;
+    act_as(&app, &issuer, A, json!({"roles": ["member"]})).await;
     app.run(&insert).await;
     assert_eq!(app.column("DELETE FROM note WHERE id = 100 RETURNING id").await, [""; 0]);
-    become(&app, &issuer, B, json!({"roles": ["owner"]})).await;
+    act_as(&app, &issuer, B, json!({"roles": ["owner"]})).await;
     assert_eq!(app.column("DELETE FROM note WHERE id = 100 RETURNING id").await, [""; 0]);
-    become(&app, &issuer, A, json!({"roles": ["owner"]})).await;
+    act_as(&app, &issuer, A, json!({"roles": ["owner"]})).await;
     assert_eq!(app.column("DELETE FROM note WHERE id = 100 RETURNING id").await, ["100"]);
 }
 
@@ -155,17 +159,19 @@ async fn workers_see_the_same_claims(db: Database) {
              ALTER TABLE big SET (parallel_workers = 2)",
         )
         .await;
-    let load = format!("INSERT INTO big SELECT i, CASE WHEN i % 2 = 0 THEN '{A}' ELSE '{B}' END::uuid FROM generate_series(1, 40000) i; ANALYZE big");
+    let load = format!(
+        "INSERT INTO big SELECT i, CASE WHEN i % 2 = 0 THEN '{A}' ELSE '{B}' END::uuid FROM generate_series(1, 40000) i; ANALYZE big"
+    );
     db.connect("postgres").await.run(&load).await;
     let app = db.connect("app").await;
     app.run("SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET parallel_leader_participation = off").await;
     let query = "SELECT count(*), min(bulkhead.user_id()), max(bulkhead.claims()->>'sub') FROM big WHERE bulkhead.has_role('admin')";
     for _ in 0..3 {
-        become(&app, &issuer, A, json!({"sub": "u-1", "roles": ["admin"]})).await;
+        act_as(&app, &issuer, A, json!({"sub": "u-1", "roles": ["admin"]})).await;
         let plan = app.column(&format!("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {query}")).await.join("\n");
         assert!(plan.contains("Workers Launched: 2"), "{plan}");
         assert_eq!(app.rows(query).await, [["20000", "u-1", "u-1"]]);
-        become(&app, &issuer, A, json!({"roles": ["viewer"]})).await;
+        act_as(&app, &issuer, A, json!({"roles": ["viewer"]})).await;
         assert_eq!(app.one("SELECT count(*) FROM big WHERE bulkhead.has_role('admin')").await, "0");
     }
     // A token from start-up, which was not verified by a SET.

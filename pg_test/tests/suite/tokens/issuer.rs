@@ -1,6 +1,5 @@
 //! Somebody who signs tokens, with keys made at run time. It signs whatever header and payload it is told to.
 
-use aws_lc_rs::encoding::AsBigEndian as _;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{

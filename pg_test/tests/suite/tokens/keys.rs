@@ -50,7 +50,12 @@ async fn a_symmetric_key_is_not_for_the_catalog(db: Database) {
     let admin = db.connect("postgres").await;
     let secret = Issuer::hs("s");
     let value = jwks(&[&secret]);
-    for target in [format!("DATABASE {}", db.name), "ROLE app".into(), format!("ROLE app IN DATABASE {}", db.name), "ROLE ALL".into()] {
+    for target in [
+        format!("DATABASE {}", db.name),
+        "ROLE app".into(),
+        format!("ROLE app IN DATABASE {}", db.name),
+        "ROLE ALL".into(),
+    ] {
         admin
             .refused(&format!("ALTER {target} SET bulkhead.jwks = '{value}'"))
             .await
@@ -70,7 +75,8 @@ async fn only_superusers_set_and_nobody_reads_the_keys(db: Database) {
     let admin = db.connect("postgres").await;
     admin.run("DROP ROLE IF EXISTS token_monitor; CREATE ROLE token_monitor LOGIN IN ROLE pg_monitor").await;
     let app = db.connect("app").await;
-    for name in ["jwks", "jwt_issuer", "jwt_audience", "jwt_leeway", "tenant_claim", "roles_claim", "permissions_claim"] {
+    for name in ["jwks", "jwt_issuer", "jwt_audience", "jwt_leeway", "tenant_claim", "roles_claim", "permissions_claim"]
+    {
         app.refused(&format!("SET bulkhead.{name} = '1'")).await.state("42501").message_contains("permission denied");
         app.refused(&format!("ALTER ROLE app SET bulkhead.{name} = '1'")).await.state("42501");
         app.refused(&format!("SELECT set_config('bulkhead.{name}', '1', true)")).await.state("42501");
@@ -148,7 +154,10 @@ async fn keys_change_while_connected(_db: Database) {
     apply(&[&new]).await;
     reloaded(&app, async |client: &Client| client.one("SELECT bulkhead.tenant_id()").await == "NULL").await;
     app.refused("SELECT FROM note").await.state("42501").detail_contains("unknown kid");
-    assert_eq!(app.one("SELECT value FROM bulkhead.status() WHERE item = 'token'").await, "does not count: unknown kid");
+    assert_eq!(
+        app.one("SELECT value FROM bulkhead.status() WHERE item = 'token'").await,
+        "does not count: unknown kid"
+    );
     app.refused(&format!("SET {SET} = '{}'", old.token(A))).await.state("28000");
     assert_eq!(seen(&other).await, OF_A);
     // A set that is no good leaves the keys as they were.

@@ -10,10 +10,7 @@ use crate::harness::Skip;
 use crate::pooled::pooler;
 
 pub fn tests() -> Vec<Trial> {
-    crate::tests![
-        transactions_of_two_tenants_share_connections,
-        ten_thousand_tokens_take_no_memory
-    ]
+    crate::tests![transactions_of_two_tenants_share_connections, ten_thousand_tokens_take_no_memory]
 }
 
 async fn transactions_of_two_tenants_share_connections(db: Database) -> Result<(), Skip> {
@@ -56,7 +53,8 @@ async fn ten_thousand_tokens_take_no_memory(db: Database) {
     let batch = |from: usize| -> String {
         (from..from + 500)
             .map(|n| {
-                let token = issuer.sign(&json!({"tenant_id": format!("t{n}"), "exp": now() + 600, "roles": ["a", "b"], "n": n}));
+                let token = issuer
+                    .sign(&json!({"tenant_id": format!("t{n}"), "exp": now() + 600, "roles": ["a", "b"], "n": n}));
                 format!("BEGIN; SET LOCAL {SET} = '{token}'; SELECT bulkhead.has_role('a'), bulkhead.claims(); COMMIT;")
             })
             .collect()

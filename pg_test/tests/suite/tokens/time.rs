@@ -33,8 +33,15 @@ async fn a_token_that_expires_is_gone_with_the_next_transaction(db: Database) {
     // The transaction that began in time goes on.
     assert_eq!(seen(&app).await, OF_A);
     app.run("COMMIT").await;
-    app.refused("SELECT FROM note").await.state("42501").detail_contains("does not count: expired").hint_contains("Get a new token");
-    assert_eq!(app.rows("SELECT bulkhead.tenant_id(), bulkhead.claims(), bulkhead.has_role('admin')").await, [["NULL", "NULL", "f"]]);
+    app.refused("SELECT FROM note")
+        .await
+        .state("42501")
+        .detail_contains("does not count: expired")
+        .hint_contains("Get a new token");
+    assert_eq!(
+        app.rows("SELECT bulkhead.tenant_id(), bulkhead.claims(), bulkhead.has_role('admin')").await,
+        [["NULL", "NULL", "f"]]
+    );
     assert_eq!(app.one(&format!("SHOW {SET}")).await, "");
     assert!(status(&app, "token").await.starts_with("does not count: expired"));
     // Kept from before or not, it is refused now.
