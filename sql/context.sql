@@ -27,6 +27,27 @@ CREATE FUNCTION bulkhead.require_tenant() RETURNS text
 COMMENT ON FUNCTION bulkhead.require_tenant() IS
   'The current tenant as text; raises 42501 when there is none.';
 
+-- From the verified token, for policies: no table is read. Not STRICT: what is asked with NULL is not granted.
+CREATE FUNCTION bulkhead.claims() RETURNS jsonb
+  STABLE PARALLEL SAFE LEAKPROOF LANGUAGE c AS 'MODULE_PATHNAME', 'bulkhead_claims';
+COMMENT ON FUNCTION bulkhead.claims() IS
+  'The claims of the signed token in force; NULL when there is none. Never raises.';
+
+CREATE FUNCTION bulkhead.user_id() RETURNS text
+  STABLE PARALLEL SAFE LEAKPROOF LANGUAGE c AS 'MODULE_PATHNAME', 'bulkhead_user_id';
+COMMENT ON FUNCTION bulkhead.user_id() IS
+  'The subject (sub) of the signed token in force; NULL when there is none. Never raises.';
+
+CREATE FUNCTION bulkhead.has_role(role text) RETURNS boolean
+  STABLE PARALLEL SAFE LEAKPROOF LANGUAGE c AS 'MODULE_PATHNAME', 'bulkhead_has_role';
+COMMENT ON FUNCTION bulkhead.has_role(text) IS
+  'Whether the signed token in force names this role, at the path bulkhead.roles_claim; false without a token. Never raises.';
+
+CREATE FUNCTION bulkhead.has_permission(permission text) RETURNS boolean
+  STABLE PARALLEL SAFE LEAKPROOF LANGUAGE c AS 'MODULE_PATHNAME', 'bulkhead_has_permission';
+COMMENT ON FUNCTION bulkhead.has_permission(text) IS
+  'Whether the signed token in force names this permission, at the path bulkhead.permissions_claim; false without a token. Never raises.';
+
 CREATE FUNCTION bulkhead.status() RETURNS TABLE (item text, value text, detail text)
   VOLATILE PARALLEL RESTRICTED LANGUAGE c AS 'MODULE_PATHNAME', 'status_wrapper';
 COMMENT ON FUNCTION bulkhead.status() IS

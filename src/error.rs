@@ -1,10 +1,12 @@
 //! The one place that chooses SQLSTATE, message, detail and hint.
 //!
-//! 22023 a bad argument · 25001 not in such a transaction · 42501 no context, or no privilege · 55000 an object that is
+//! 22023 a bad argument · 25001 not in such a transaction · 28000 a token that does not verify (src/pg/settings/context.rs) · 42501 no context, or no privilege · 55000 an object that is
 //! not in the needed state. Texts are ASCII: a message must get through in any database encoding.
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
+
+use crate::context::state::{self, Absence};
 
 pub type Result<T> = std::result::Result<T, ErrorReport>;
 
@@ -37,27 +39,36 @@ pub fn transaction(message: impl Into<String>, detail: impl Into<String>, hint: 
     report(PgSqlErrorCode::ERRCODE_ACTIVE_SQL_TRANSACTION, message).set_detail(detail).set_hint(hint)
 }
 
-/// How to give a transaction its tenant; the last line of many hints.
+/// How to give a transaction its tenant.
 const SET_TENANT: &str = "Set the tenant first: BEGIN; SET LOCAL bulkhead.tenant_context = '...'; or SELECT bulkhead.set_tenant('...') inside the transaction.";
 
 /// For roles that row level security does not bind: what they do is often meant for all tenants.
 const BYPASS: &str = "For work on all tenants: BEGIN; SELECT bulkhead.begin_bypass('why'); or PGOPTIONS=\"-c bulkhead.bypass=why\" for pg_dump.";
 
+const LOST_TENANT: &str = "A local context ends with its transaction: use BEGIN. Set the tenant first: BEGIN; SET LOCAL bulkhead.tenant_context = '...'; or SELECT bulkhead.set_tenant('...') inside the transaction.";
+
 /// There is no tenant where one is needed. `what` is the object that needs it; `lost`: there was one in an earlier
 /// transaction; `hidden`: there is one, but this transaction has acted for another; `exempt`: for a role that could bypass.
 pub fn no_tenant(what: &str, lost: bool, hidden: bool, exempt: bool) -> ErrorReport {
-    let detail = if hidden {
-        "A rollback or RESET brought back another tenant than the one this transaction has acted for."
-    } else {
-        "The current transaction acts for no tenant."
+    let message = format!("no tenant context for {what}");
+    let (detail, hint) = match state::absence() {
+        Some(Absence::Refused(fault)) => (
+            format!("A tenant token was refused ({}), and what was set before it no longer counts.", fault.message()),
+            fault.hint(),
+        ),
+        Some(Absence::Token(fault)) => {
+            (format!("The session's tenant token does not count: {}.", fault.message()), fault.hint())
+        }
+        Some(Absence::Unsigned) => (
+            "The session has a tenant id that is not signed, and bulkhead.context_mode is signed.".to_owned(),
+            "Set a signed token.",
+        ),
+        Some(Absence::OtherTenant) | None if hidden => (
+            "A rollback or RESET brought back another tenant than the one this transaction has acted for.".to_owned(),
+            "End this transaction; one transaction acts for one tenant.",
+        ),
+        _ => ("The current transaction acts for no tenant.".to_owned(), if lost { LOST_TENANT } else { SET_TENANT }),
     };
-    let hint = if hidden {
-        "End this transaction; one transaction acts for one tenant.".to_owned()
-    } else if lost {
-        format!("A local context ends with its transaction: use BEGIN. {SET_TENANT}")
-    } else {
-        SET_TENANT.to_owned()
-    };
-    let hint = if exempt { format!("{hint} {BYPASS}") } else { hint };
-    denied(format!("no tenant context for {what}"), detail, hint)
+    let hint = if exempt { format!("{hint} {BYPASS}") } else { hint.to_owned() };
+    denied(message, detail, hint)
 }

@@ -6,7 +6,9 @@
 #[path = "../../src/context"]
 mod context {
     pub mod lock;
+    pub mod poison;
     pub mod tenant;
+    pub mod token;
 }
 
 #[path = "../../src/rls"]

@@ -5,9 +5,12 @@
 //! policies; `lock` keeps a transaction to one tenant. This file is the SQL surface; the functions are declared in sql/context.sql.
 
 pub mod lock;
+pub mod poison;
 pub mod state;
 mod status;
 pub mod tenant;
+pub mod token;
+pub mod tokens;
 
 use pgrx::prelude::*;
 

@@ -4,16 +4,55 @@
 //! `generation` grows whenever the answer may have changed, so that a reader can keep a copy and know when it is old.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use super::lock::{Change, Lock, Refusal};
+use super::poison::{Poison, Stamp};
 use super::tenant::Tenant;
+use super::token::{Fault, Verified};
+use super::tokens;
 use crate::pg::cell::PerBackend;
 use crate::pg::settings::{self, ContextMode};
+use crate::pg::transaction;
+
+/// A value of the setting, as its hooks hand it over.
+pub struct Value<'a> {
+    /// The bare id, or the tenant of a token that was verified when it was set.
+    pub tenant: Tenant,
+    /// Empty for a bare id.
+    pub token: &'a [u8],
+    pub stamp: Stamp,
+}
+
+/// The value that the setting has now.
+struct Held {
+    /// As in `Value`. For a token that came by no SET: once it was verified, whatever the time says of it.
+    tenant: Tenant,
+    token: Vec<u8>,
+    stamp: Stamp,
+    /// The settings against which such a token was last verified.
+    known: u64,
+}
+
+impl Held {
+    fn is_empty(&self) -> bool {
+        self.tenant.is_none() && self.token.is_empty()
+    }
+}
+
+type Judgement = Result<Rc<Verified>, Fault>;
 
 struct State {
     generation: Cell<u64>,
-    value: RefCell<Tenant>,
+    held: RefCell<Held>,
     lock: RefCell<Lock>,
+    poison: RefCell<Poison>,
+    /// Why the last token was refused, until something else is set.
+    refused: RefCell<Option<Fault>>,
+    /// Whether the token counts now, for this generation.
+    judged: RefCell<Option<(u64, Judgement)>>,
+    /// A parallel worker has not heard yet whose token it was given.
+    worker_waits: Cell<bool>,
     /// The value was there and went away because its transaction ended: the hint can then say so.
     ended: Cell<bool>,
     /// The running statement is a top-level one that only switches the tenant.
@@ -24,19 +63,24 @@ struct State {
 
 static STATE: PerBackend<State> = PerBackend::new(State {
     generation: Cell::new(1),
-    value: RefCell::new(Tenant::NONE),
+    held: RefCell::new(Held { tenant: Tenant::NONE, token: Vec::new(), stamp: 0, known: 0 }),
     lock: RefCell::new(Lock::new()),
+    poison: RefCell::new(Poison::new()),
+    refused: RefCell::new(None),
+    judged: RefCell::new(None),
+    worker_waits: Cell::new(false),
     ended: Cell::new(false),
     alone: Cell::new(false),
     loading: Cell::new(false),
 });
 
-/// Grows with every change of what `with_tenant` may answer; never 0.
+/// Grows with every change of what `with_tenant` and `with_token` may answer; never 0.
 pub fn generation() -> u64 {
     STATE.generation.get()
 }
 
-fn changed() {
+/// What the answer depends on has changed: the value, the transaction, the mode, or what is asked of tokens.
+pub fn changed() {
     STATE.generation.set(STATE.generation.get() + 1);
 }
 
@@ -47,16 +91,134 @@ pub fn tenant() -> Tenant {
 
 /// The tenant in force, `Tenant::NONE` when there is none.
 pub fn with_tenant<R>(read: impl FnOnce(&Tenant) -> R) -> R {
-    let value = STATE.value.borrow();
-    if settings::context_mode() == ContextMode::Locked && !STATE.lock.borrow().visible(&value) {
-        return read(&Tenant::NONE);
+    let held = STATE.held.borrow();
+    if !held.token.is_empty() {
+        drop(held);
+        return with_token(|token| read(token.map_or(&Tenant::NONE, |token| &token.tenant)));
     }
-    read(&value)
+    if bare_counts(&held) && fits_lock(&held.tenant) { read(&held.tenant) } else { read(&Tenant::NONE) }
 }
 
-/// There is a value, but this transaction has acted for another tenant.
+/// The verified token in force: `None` when there is none, or a bare id is.
+pub fn with_token<R>(read: impl FnOnce(Option<&Verified>) -> R) -> R {
+    match judgement() {
+        Some(Ok(token)) if !is_dead() && fits_lock(&token.tenant) => read(Some(&token)),
+        _ => read(None),
+    }
+}
+
+fn fits_lock(tenant: &Tenant) -> bool {
+    settings::context_mode() == ContextMode::Open || STATE.lock.borrow().visible(tenant)
+}
+
+fn is_dead() -> bool {
+    STATE.poison.borrow().is_dead(STATE.held.borrow().stamp)
+}
+
+fn bare_counts(held: &Held) -> bool {
+    settings::context_mode() != ContextMode::Signed && !STATE.poison.borrow().is_dead(held.stamp)
+}
+
+/// Whether the token counts, against the settings and the time of the transaction; `None` when the value is no token.
+fn judgement() -> Option<Judgement> {
+    if let Some((generation, judged)) = STATE.judged.borrow().as_ref()
+        && *generation == generation_now()
+    {
+        return Some(judged.clone());
+    }
+    know_tenant();
+    let held = STATE.held.borrow();
+    if held.token.is_empty() {
+        return None;
+    }
+    let judged = tokens::verify(&held.token).and_then(|token| {
+        // A token ends with the transaction in which it expires, in workers as in their leader.
+        token.at(transaction::start(), transaction::now()).map(|()| token)
+    });
+    STATE.judged.replace(Some((generation_now(), judged.clone())));
+    Some(judged)
+}
+
+fn generation_now() -> u64 {
+    STATE.generation.get()
+}
+
+/// Learns whose token it is that came by no SET: from a start-up option, a role's settings, or a leader. Pure computation, so
+/// that assign hooks may call it.
+fn know_tenant() {
+    {
+        // No more than a look while a reader holds the value.
+        let held = STATE.held.borrow();
+        if held.token.is_empty() || !held.tenant.is_none() || held.known == tokens::epoch() {
+            return;
+        }
+    }
+    let mut held = STATE.held.borrow_mut();
+    held.known = tokens::epoch();
+    if let Ok(token) = tokens::verify(&held.token) {
+        held.tenant = token.tenant;
+    }
+    if STATE.worker_waits.take() {
+        STATE.lock.borrow_mut().begin_worker(&held.tenant);
+    }
+}
+
+/// The tenant as the lock hears of it: who the value is for, whatever the time says of a token.
+fn heard(held: &Held) -> Tenant {
+    if held.token.is_empty() && settings::context_mode() == ContextMode::Signed { Tenant::NONE } else { held.tenant }
+}
+
+/// Why there is a value, and no tenant.
+pub enum Absence {
+    /// This transaction has acted for another tenant.
+    OtherTenant,
+    /// A token was refused, and nothing was set since.
+    Refused(Fault),
+    /// The token does not count, or no longer.
+    Token(Fault),
+    /// Only tokens count, and the value is none.
+    Unsigned,
+}
+
+/// `None` when there is a tenant in force, or nothing was set.
+pub fn absence() -> Option<Absence> {
+    let judged = judgement();
+    let held = STATE.held.borrow();
+    if (held.is_empty() || is_dead())
+        && let Some(fault) = STATE.refused.borrow().as_ref()
+    {
+        return Some(Absence::Refused(fault.clone()));
+    }
+    let tenant = match judged {
+        Some(Err(fault)) => return Some(Absence::Token(fault)),
+        Some(Ok(token)) => token.tenant,
+        None if held.is_empty() => return None,
+        None if settings::context_mode() == ContextMode::Signed => return Some(Absence::Unsigned),
+        None => held.tenant,
+    };
+    (!fits_lock(&tenant)).then_some(Absence::OtherTenant)
+}
+
+/// There is a value, but this transaction has acted for another tenant, or a token was refused since it was set. A parallel
+/// worker would not know of either.
 pub fn is_hidden() -> bool {
-    !STATE.value.borrow().is_none() && with_tenant(|tenant| tenant.is_none())
+    match absence() {
+        Some(Absence::OtherTenant) => true,
+        Some(Absence::Refused(_)) => !STATE.held.borrow().is_empty(),
+        _ => false,
+    }
+}
+
+/// A token was refused, or a bare id where only tokens count: what was set before no longer counts.
+pub fn refused(fault: Fault) {
+    STATE.poison.borrow_mut().fail();
+    STATE.refused.replace(Some(fault));
+    changed();
+}
+
+/// For a value that is being set.
+pub fn stamp() -> Stamp {
+    STATE.poison.borrow_mut().stamp()
 }
 
 /// Whether SET to `new` by SQL is allowed now; the server assigns it next.
@@ -64,13 +226,14 @@ pub fn admit(new: &Tenant, in_worker: bool) -> Result<(), Refusal> {
     if STATE.loading.get() {
         return Ok(());
     }
+    know_tenant();
     let mut lock = STATE.lock.borrow_mut();
-    let value = STATE.value.borrow();
+    let value = heard(&STATE.held.borrow());
     // A leader without a tenant hands nothing over, so its worker has heard of nothing yet.
     if in_worker && lock.is_open() {
         lock.begin_worker(&value);
     }
-    if settings::context_mode() == ContextMode::Locked {
+    if settings::context_mode() != ContextMode::Open {
         lock.may_set(&value, new, STATE.alone.get())?;
     }
     lock.set(&value, new);
@@ -90,20 +253,60 @@ pub enum Origin {
 }
 
 /// The setting has a new value. Cannot fail.
-pub fn publish(new: &Tenant, origin: Origin) {
-    let old = STATE.value.replace(*new);
+pub fn publish(new: &Value, origin: Origin) {
+    let in_transaction = matches!(origin, Origin::Statement | Origin::Rollback);
+    if in_transaction {
+        know_tenant();
+    }
+    let (old, was_empty) = {
+        let held = STATE.held.borrow();
+        (heard(&held), held.is_empty())
+    };
+    hold(new);
+    // A RESET by itself is a choice of the client's like any SET.
+    if matches!(origin, Origin::Statement) && STATE.alone.get() {
+        STATE.held.borrow_mut().stamp = stamp();
+    }
+    changed();
+    if in_transaction {
+        know_tenant();
+    }
+    if !is_dead() {
+        STATE.refused.replace(None);
+    }
+    let new = heard(&STATE.held.borrow());
     let mut lock = STATE.lock.borrow_mut();
     STATE.ended.set(false);
     match origin {
         _ if STATE.loading.get() => {}
-        Origin::Statement if STATE.alone.get() => lock.changed(&old, new, Change::Admitted),
-        Origin::Statement => lock.changed(&old, new, Change::Unasked),
-        Origin::Rollback => lock.changed(&old, new, Change::RolledBack),
+        Origin::Statement if STATE.alone.get() => lock.changed(&old, &new, Change::Admitted),
+        Origin::Statement => lock.changed(&old, &new, Change::Unasked),
+        Origin::Rollback => lock.changed(&old, &new, Change::RolledBack),
         // The end of a local value is no act of the next transaction, which is open.
-        Origin::CleanUp => STATE.ended.set(!old.is_none() && new.is_none()),
-        Origin::Leader => lock.begin_worker(new),
+        Origin::CleanUp => STATE.ended.set(!was_empty && STATE.held.borrow().is_empty()),
+        Origin::Leader => {
+            lock.begin_worker(&new);
+            STATE.worker_waits.set(!STATE.held.borrow().token.is_empty());
+        }
     }
-    changed();
+}
+
+/// Keeps a copy: the server's block goes away with the value.
+fn hold(new: &Value) {
+    let mut held = STATE.held.borrow_mut();
+    held.tenant = new.tenant;
+    held.stamp = new.stamp;
+    held.known = 0;
+    held.token.clear();
+    if held.token.capacity() > 4096 && new.token.len() <= 4096 {
+        held.token = Vec::new();
+    }
+    // Out of memory is no reason to end the server: without its token the value is no tenant.
+    if held.token.try_reserve(new.token.len()).is_ok() {
+        held.token.extend_from_slice(new.token);
+    } else {
+        held.tenant = Tenant::NONE;
+    }
 }
 
 /// While the settings are defined, the server replays values that were set before the library was loaded: not switches.
@@ -115,13 +318,15 @@ pub fn begin_loading() {
 pub fn end_loading(in_transaction: bool) {
     STATE.loading.set(false);
     if in_transaction {
-        STATE.lock.borrow_mut().set(&Tenant::NONE, &STATE.value.borrow());
+        know_tenant();
+        STATE.lock.borrow_mut().set(&Tenant::NONE, &heard(&STATE.held.borrow()));
     }
 }
 
 /// A statement that is about to start touches a protected table.
 pub fn touch() {
-    STATE.lock.borrow_mut().touch(&STATE.value.borrow());
+    know_tenant();
+    STATE.lock.borrow_mut().touch(&heard(&STATE.held.borrow()));
 }
 
 /// A local tenant of an earlier transaction is gone, and nothing was set since.

@@ -1,11 +1,11 @@
 //! What status() says: written for the person who asks why a table looks empty.
 
-use super::state;
+use super::state::{self, Absence};
 use super::tenant::Tenant;
 use crate::error::Result;
 use crate::pg::library::{self, Loaded};
 use crate::pg::settings::{self, ContextMode, MissingContext};
-use crate::pg::{security, spi};
+use crate::pg::{security, spi, transaction};
 
 pub struct Line {
     pub item: &'static str,
@@ -19,16 +19,18 @@ fn line(item: &'static str, value: impl Into<String>, detail: impl Into<String>)
 
 pub fn lines() -> Result<Vec<Line>> {
     let facts = Facts::read()?;
-    Ok(vec![
-        tenant(),
-        source(&facts),
-        mode(),
-        missing(),
-        load_level(),
-        row_security(&facts),
-        bypass(),
-        versions(&facts),
-    ])
+    let lines = [
+        Some(tenant()),
+        Some(source(&facts)),
+        token(),
+        Some(mode()),
+        Some(missing()),
+        Some(load_level()),
+        Some(row_security(&facts)),
+        Some(bypass()),
+        Some(versions(&facts)),
+    ];
+    Ok(lines.into_iter().flatten().collect())
 }
 
 /// What only the catalogs know.
@@ -68,20 +70,43 @@ fn tenant() -> Line {
     });
     match id {
         (id, forms) if !id.is_empty() => line("tenant", id, format!("fits tenant columns of type {forms}")),
-        _ if state::is_hidden() => Line {
-            item: "tenant",
-            value: None,
-            detail: Some("none: this transaction has acted for another tenant than the setting holds now".to_owned()),
-        },
-        _ => Line {
-            item: "tenant",
-            value: None,
-            detail: Some(
-                "none: protected tables show no rows. SET LOCAL bulkhead.tenant_context = '...' inside a transaction"
-                    .to_owned(),
-            ),
-        },
+        _ => none(match state::absence() {
+            Some(Absence::OtherTenant) => "this transaction has acted for another tenant than the setting holds now",
+            Some(Absence::Refused(_)) => "a token was refused, and what was set before it no longer counts",
+            Some(Absence::Token(_)) => "the token does not count",
+            Some(Absence::Unsigned) => "the id is not signed, and bulkhead.context_mode is signed",
+            None => "protected tables show no rows. SET LOCAL bulkhead.tenant_context = '...' inside a transaction",
+        }),
     }
+}
+
+fn none(why: &str) -> Line {
+    Line { item: "tenant", value: None, detail: Some(format!("none: {why}")) }
+}
+
+/// Only where a token is, or was refused.
+fn token() -> Option<Line> {
+    match state::absence() {
+        Some(Absence::Refused(fault)) => {
+            return Some(line("token", format!("refused: {}", fault.message()), fault.hint()));
+        }
+        Some(Absence::Token(fault)) => {
+            return Some(line("token", format!("does not count: {}", fault.message()), fault.hint()));
+        }
+        _ => {}
+    }
+    state::with_token(|token| {
+        let token = token?;
+        let kid = token.kid.as_deref().map_or("no kid".to_owned(), |kid| format!("kid {kid}"));
+        let subject = match &token.subject {
+            // As with the tenant's id: only ASCII means the same in every encoding.
+            Some(subject) if subject.is_ascii() || security::database_is_utf8() => format!("subject {subject}"),
+            Some(_) => "a subject that is not ASCII".to_owned(),
+            None => "no subject".to_owned(),
+        };
+        let left = (token.expires.saturating_sub(transaction::start())) / 1_000_000;
+        Some(line("token", "from a token", format!("{kid}; {subject}; expires {left} s after this transaction began")))
+    })
 }
 
 fn source(facts: &Facts) -> Line {
@@ -103,7 +128,11 @@ fn mode() -> Line {
         ContextMode::Locked => {
             line("mode", "locked", format!("one tenant for each transaction; {}", state::describe_lock()))
         }
-        ContextMode::Signed => line("mode", "signed", "only verified tokens"),
+        ContextMode::Signed => line(
+            "mode",
+            "signed",
+            format!("only verified tokens, one tenant for each transaction; {}", state::describe_lock()),
+        ),
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod accessors;
 pub mod board;
 pub mod cell;
+pub mod claims;
 pub mod client;
 pub mod copy;
 pub mod cursors;

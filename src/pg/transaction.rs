@@ -73,3 +73,18 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
         _ => {}
     }
 }
+
+/// Microseconds from 1970 to 2000, where the server's timestamps begin.
+const EPOCH: i64 = 946_684_800_000_000;
+
+/// When the transaction began, in microseconds since 1970. Parallel workers have their leader's.
+pub fn start() -> i64 {
+    // SAFETY: reads a variable of the server's.
+    unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }.saturating_add(EPOCH)
+}
+
+/// The time, in microseconds since 1970.
+pub fn now() -> i64 {
+    // SAFETY: asks the system's clock.
+    unsafe { pg_sys::GetCurrentTimestamp() }.saturating_add(EPOCH)
+}

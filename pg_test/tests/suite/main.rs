@@ -11,6 +11,7 @@ mod harness;
 mod interleavings;
 mod pooled;
 mod rls;
+mod tokens;
 
 use std::process::ExitCode;
 
@@ -25,6 +26,7 @@ fn all() -> Vec<Trial> {
         interleavings::tests(),
         pooled::tests(),
         rls::tests(),
+        tokens::tests(),
     ];
     features.into_iter().flatten().collect()
 }

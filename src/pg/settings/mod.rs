@@ -6,6 +6,7 @@
 
 mod bypass;
 mod context;
+mod tokens;
 
 use std::ffi::{CStr, CString, c_char, c_void};
 
@@ -13,6 +14,7 @@ use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::prelude::*;
 
 use crate::context::state;
+pub use tokens::token_rules;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PostgresGucEnum)]
 pub enum ContextMode {
@@ -78,7 +80,7 @@ pub fn missing_context() -> MissingContext {
 pub fn define() {
     state::begin_loading();
     // SAFETY: the hooks are guarded, keep to the server's protocol (see their comments), and live as long as the process.
-    // The two modes come first: the check of a value set before the library was loaded consults them.
+    // The others come first: the check of a value set before the library was loaded consults them.
     unsafe {
         GucRegistry::define_enum_guc_with_hooks(
             c"bulkhead.context_mode",
@@ -89,8 +91,8 @@ pub fn define() {
             &CONTEXT_MODE,
             GucContext::Suset,
             GucFlags::default(),
-            Some(check_context_mode),
             None,
+            Some(assign_context_mode),
             None,
         );
         GucRegistry::define_enum_guc(
@@ -102,16 +104,17 @@ pub fn define() {
             GucContext::Suset,
             GucFlags::default(),
         );
+        tokens::define();
         GucRegistry::define_string_guc_with_hooks(
             c"bulkhead.tenant_context",
             c"The tenant that the current transaction acts for.",
-            c"Empty for none. Set it with SET LOCAL inside a transaction block, or with bulkhead.set_tenant().",
+            c"Empty, a tenant id, or a signed token. Set it with SET LOCAL inside a transaction block, or with bulkhead.set_tenant().",
             &TENANT_CONTEXT,
             GucContext::Userset,
             GucFlags::default(),
             Some(context::check),
             Some(context::assign),
-            None,
+            Some(context::show),
         );
         GucRegistry::define_bool_guc_with_hooks(
             c"bulkhead.seal",
@@ -147,23 +150,10 @@ pub fn define() {
 }
 
 /// # Safety
-/// Called by the server with valid pointers.
+/// Called by the server. Must not raise.
 #[pg_guard]
-unsafe extern "C-unwind" fn check_context_mode(
-    newval: *mut i32,
-    _extra: *mut *mut c_void,
-    _source: pg_sys::GucSource::Type,
-) -> bool {
-    // SAFETY: see above.
-    if unsafe { *newval } != ContextMode::Signed as i32 {
-        return true;
-    }
-    refuse(
-        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-        "bulkhead.context_mode = signed is not available in this version",
-        Some("Signed tokens are not verified yet, so no tenant could be set."),
-        "Use locked.",
-    )
+unsafe extern "C-unwind" fn assign_context_mode(_newval: i32, _extra: *mut c_void) {
+    state::changed();
 }
 
 /// Leaves an error for the server to raise when the check hook has returned false.

@@ -20,7 +20,7 @@ pub fn tests() -> Vec<Trial> {
         bad_text_in_startup_options_is_refused,
         a_misspelt_setting_is_an_error,
         only_a_superuser_changes_the_modes,
-        signed_mode_is_refused_until_it_exists,
+        a_mode_is_one_of_three,
         a_placeholder_is_checked_when_the_library_loads
     ]
 }
@@ -186,16 +186,13 @@ async fn only_a_superuser_changes_the_modes(db: Database) {
     app.refused("SELECT set_config('bulkhead.context_mode', 'open', true)").await.state("42501");
 }
 
-async fn signed_mode_is_refused_until_it_exists(db: Database) {
+async fn a_mode_is_one_of_three(db: Database) {
     let admin = db.connect("postgres").await;
-    admin
-        .refused("SET bulkhead.context_mode = 'signed'")
-        .await
-        .state("55000")
-        .message("bulkhead.context_mode = signed is not available in this version")
-        .hint("Use locked.");
-    assert_eq!(admin.one("SHOW bulkhead.context_mode").await, "locked");
     admin.refused("SET bulkhead.context_mode = 'closed'").await.state("22023");
+    for mode in ["open", "locked", "signed"] {
+        admin.run(&format!("SET bulkhead.context_mode = '{mode}'")).await;
+        assert_eq!(admin.one("SHOW bulkhead.context_mode").await, mode);
+    }
 }
 
 async fn a_placeholder_is_checked_when_the_library_loads(db: WithoutPreload) {
