@@ -47,8 +47,10 @@ struct State {
     held: RefCell<Held>,
     lock: RefCell<Lock>,
     poison: RefCell<Poison>,
-    /// Why the last token was refused, until something else is set.
+    /// Why the last token was refused.
     refused: RefCell<Option<Fault>>,
+    /// And that nothing was set or cleared since.
+    empty_by_refusal: Cell<bool>,
     /// Whether the token counts now, for this generation.
     judged: RefCell<Option<(u64, Judgement)>>,
     /// A parallel worker has not heard yet whose token it was given.
@@ -67,6 +69,7 @@ static STATE: PerBackend<State> = PerBackend::new(State {
     lock: RefCell::new(Lock::new()),
     poison: RefCell::new(Poison::new()),
     refused: RefCell::new(None),
+    empty_by_refusal: Cell::new(false),
     judged: RefCell::new(None),
     worker_waits: Cell::new(false),
     ended: Cell::new(false),
@@ -121,26 +124,27 @@ fn bare_counts(held: &Held) -> bool {
 
 /// Whether the token counts, against the settings and the time of the transaction; `None` when the value is no token.
 fn judgement() -> Option<Judgement> {
-    if let Some((generation, judged)) = STATE.judged.borrow().as_ref()
-        && *generation == generation_now()
+    if let Some((then, judged)) = STATE.judged.borrow().as_ref()
+        && *then == generation()
     {
         return Some(judged.clone());
     }
     know_tenant();
-    let held = STATE.held.borrow();
-    if held.token.is_empty() {
-        return None;
+    let verified = {
+        let held = STATE.held.borrow();
+        if held.token.is_empty() {
+            return None;
+        }
+        tokens::verify(&held.token)
+    };
+    if let Ok(token) = &verified {
+        // The settings may name another claim by now than when it was set.
+        STATE.held.borrow_mut().tenant = token.tenant;
     }
-    let judged = tokens::verify(&held.token).and_then(|token| {
-        // A token ends with the transaction in which it expires, in workers as in their leader.
-        token.at(transaction::start(), transaction::now()).map(|()| token)
-    });
-    STATE.judged.replace(Some((generation_now(), judged.clone())));
+    // A token ends with the transaction in which it expires, in workers as in their leader.
+    let judged = verified.and_then(|token| token.at(transaction::start(), transaction::now()).map(|()| token));
+    STATE.judged.replace(Some((generation(), judged.clone())));
     Some(judged)
-}
-
-fn generation_now() -> u64 {
-    STATE.generation.get()
 }
 
 /// Learns whose token it is that came by no SET: from a start-up option, a role's settings, or a leader. Pure computation, so
@@ -184,7 +188,7 @@ pub enum Absence {
 pub fn absence() -> Option<Absence> {
     let judged = judgement();
     let held = STATE.held.borrow();
-    if (held.is_empty() || is_dead())
+    if (if held.is_empty() { STATE.empty_by_refusal.get() } else { is_dead() })
         && let Some(fault) = STATE.refused.borrow().as_ref()
     {
         return Some(Absence::Refused(fault.clone()));
@@ -213,6 +217,7 @@ pub fn is_hidden() -> bool {
 pub fn refused(fault: Fault) {
     STATE.poison.borrow_mut().fail();
     STATE.refused.replace(Some(fault));
+    STATE.empty_by_refusal.set(true);
     changed();
 }
 
@@ -226,7 +231,7 @@ pub fn admit(new: &Tenant, in_worker: bool) -> Result<(), Refusal> {
     if STATE.loading.get() {
         return Ok(());
     }
-    know_tenant();
+    judgement();
     let mut lock = STATE.lock.borrow_mut();
     let value = heard(&STATE.held.borrow());
     // A leader without a tenant hands nothing over, so its worker has heard of nothing yet.
@@ -271,8 +276,8 @@ pub fn publish(new: &Value, origin: Origin) {
     if in_transaction {
         know_tenant();
     }
-    if !is_dead() {
-        STATE.refused.replace(None);
+    if !is_dead() || matches!(origin, Origin::Statement) {
+        STATE.empty_by_refusal.set(false);
     }
     let new = heard(&STATE.held.borrow());
     let mut lock = STATE.lock.borrow_mut();
@@ -325,7 +330,7 @@ pub fn end_loading(in_transaction: bool) {
 
 /// A statement that is about to start touches a protected table.
 pub fn touch() {
-    know_tenant();
+    judgement();
     STATE.lock.borrow_mut().touch(&heard(&STATE.held.borrow()));
 }
 

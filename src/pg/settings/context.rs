@@ -190,22 +190,23 @@ fn refuse_id(fault: Fault) {
 fn refuse_switch(refusal: Refusal) -> bool {
     let (detail, hint) = match refusal {
         Refusal::OtherTenant => (
-            "This transaction acts for another tenant already, and bulkhead.context_mode is not open.",
+            "This transaction acts for another tenant already",
             "End the transaction first; one transaction acts for one tenant.",
         ),
         Refusal::TouchedWithout => (
-            "This transaction has touched a protected table without a tenant, and bulkhead.context_mode is locked.",
+            "This transaction has touched a protected table without a tenant",
             "Set the tenant as the first statement of the transaction.",
         ),
         Refusal::NotAlone => (
-            "The session has a tenant already, and bulkhead.context_mode is not open.",
+            "The session has a tenant already",
             "Replace it at the start of a transaction with SET, or with SELECT bulkhead.set_tenant($1) as a statement of its own.",
         ),
     };
+    let mode = if context_mode() == ContextMode::Signed { "signed" } else { "locked" };
     refuse(
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
         "the tenant of this transaction cannot be changed",
-        Some(detail),
+        Some(&format!("{detail}, and bulkhead.context_mode is {mode}.")),
         hint,
     )
 }

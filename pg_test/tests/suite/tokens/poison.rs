@@ -138,4 +138,11 @@ async fn parallel_queries_know(db: Database) {
     app.refused("SELECT bulkhead.tenant_id()").await.state("42501").detail_contains("A tenant token was refused");
     set(&app, &issuer.token(A)).await;
     assert_eq!(app.one("SELECT bulkhead.tenant_id()").await, A);
+    // Clearing for a transaction makes nothing of before good again, for a worker either.
+    app.run(&format!("SET {name} = off; BEGIN; SAVEPOINT s")).await;
+    app.refused(&bad).await.state("28000");
+    app.run(&format!("ROLLBACK TO s; SET LOCAL {SET} = ''; COMMIT; SET {name} = on")).await;
+    app.refused("SELECT bulkhead.tenant_id()").await.state("42501").detail_contains("A tenant token was refused");
+    app.run("DISCARD ALL").await;
+    app.refused("SELECT FROM note").await.state("42501").detail("The current transaction acts for no tenant.");
 }

@@ -18,7 +18,8 @@ pub fn tests() -> Vec<Trial> {
         a_stacked_commit_reads_nobody_else,
         the_mode_follows_a_change,
         a_placeholder_is_never_trusted,
-        with_a_session_preload
+        with_a_session_preload,
+        no_catalog_and_no_view_learns_the_token
     ]
 }
 
@@ -245,4 +246,24 @@ async fn with_a_session_preload(db: SessionPreload) {
     setting(&db, "bulkhead.jwks", &jwks(&[])).await;
     let without = Client::connect(config.options(format!("-c {SET}={token}"))).await.unwrap();
     without.refused("SELECT FROM note").await.state("42501").detail_contains("bulkhead.jwks holds no key");
+}
+
+/// What SQL in the session can read of its own token: nothing that would be good elsewhere.
+async fn no_catalog_and_no_view_learns_the_token(db: Database) {
+    let issuer = signed(&db).await;
+    let owner = db.connect("owner").await;
+    owner.run("SET check_function_bodies = off").await;
+    owner.execute("SELECT bulkhead.set_tenant($1, false)", &[&issuer.token(A)]).await.unwrap();
+    owner
+        .run(&format!(
+            "CREATE FUNCTION copied() RETURNS int LANGUAGE sql SET {SET} FROM CURRENT AS 'SELECT 1'; CREATE TEMP TABLE found AS
+             SELECT proconfig::text AS text FROM pg_proc WHERE proname = 'copied'
+             UNION ALL SELECT s::text FROM pg_settings s UNION ALL SELECT current_setting('{SET}')
+             UNION ALL SELECT s::text FROM bulkhead.status() s UNION ALL SELECT bulkhead.claims()::text"
+        ))
+        .await;
+    assert_eq!(owner.one("SELECT count(*) FROM found WHERE text LIKE '%eyJ%'").await, "0");
+    assert_eq!(owner.one(&format!("SELECT count(*) FROM found WHERE text LIKE '%{A}%'")).await, "5");
+    // And the copy sets no tenant.
+    owner.refused("SELECT copied()").await.state("28000");
 }
