@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::pg::library::{self, Loaded};
 use crate::pg::settings::{self, ContextMode, MissingContext};
 use crate::pg::{security, spi};
+use crate::seal::{bypass, verdict};
 
 pub struct Line {
     pub item: &'static str,
@@ -25,8 +26,9 @@ pub fn lines() -> Result<Vec<Line>> {
         mode(),
         missing(),
         load_level(),
+        seal(),
         row_security(&facts),
-        bypass(),
+        exception(),
         versions(&facts),
     ])
 }
@@ -58,13 +60,7 @@ fn tenant() -> Line {
         let forms =
             [("uuid", tenant.uuid().is_some()), ("text", !tenant.is_none()), ("bigint", tenant.bigint().is_some())];
         let forms: Vec<&str> = forms.into_iter().filter(|(_, fits)| *fits).map(|(name, _)| name).collect();
-        // What is returned here is UTF-8; in a database of another encoding only ASCII means the same in both.
-        let shown = if tenant.id().is_ascii() || security::database_is_utf8() {
-            String::from_utf8_lossy(tenant.id()).into_owned()
-        } else {
-            "(not ASCII: SHOW bulkhead.tenant_context)".to_owned()
-        };
-        (shown, forms.join(" and "))
+        (shown(tenant.id(), "bulkhead.tenant_context"), forms.join(" and "))
     });
     match id {
         (id, forms) if !id.is_empty() => line("tenant", id, format!("fits tenant columns of type {forms}")),
@@ -81,6 +77,15 @@ fn tenant() -> Line {
                     .to_owned(),
             ),
         },
+    }
+}
+
+/// What is returned here is UTF-8; in a database of another encoding only ASCII means the same in both.
+fn shown(value: &[u8], setting: &str) -> String {
+    if value.is_ascii() || security::database_is_utf8() {
+        String::from_utf8_lossy(value).into_owned()
+    } else {
+        format!("(not ASCII: SHOW {setting})")
     }
 }
 
@@ -131,16 +136,58 @@ fn load_level() -> Line {
     }
 }
 
-fn row_security(facts: &Facts) -> Line {
-    if facts.exempt {
-        line("row_security", "exempt", "this role is superuser or BYPASSRLS: it sees every tenant's rows")
-    } else {
-        line("row_security", "bound", "policies filter what this role sees and writes")
-    }
+fn seal() -> Line {
+    let (value, detail) = match (verdict::in_force(), library::loaded()) {
+        (true, Loaded::Shared) => ("on", "protected tables are filtered for every role, superusers too"),
+        (true, _) => (
+            "on",
+            "protected tables are filtered for every role, but not in processes without session_preload_libraries",
+        ),
+        (false, Loaded::OnFirstUse) => {
+            ("off", "the library is not preloaded, so superusers and BYPASSRLS roles are not filtered")
+        }
+        (false, _) if !settings::seal() => {
+            ("off", "bulkhead.seal is off, so superusers and BYPASSRLS roles are not filtered")
+        }
+        (false, _) => ("off", "single-user mode"),
+    };
+    line("seal", value, detail)
 }
 
-fn bypass() -> Line {
-    line("bypass", "none", "this version has no recorded bypass")
+fn row_security(facts: &Facts) -> Line {
+    let (value, detail) = match (facts.exempt, verdict::in_force()) {
+        (false, _) => ("bound", "policies filter what this role sees and writes"),
+        (true, true) if !bypass::acts() => {
+            ("exempt", "this role is superuser or BYPASSRLS: policies do not bind it, the seal does")
+        }
+        (true, true) => {
+            ("exempt", "this role is superuser or BYPASSRLS, and past the seal: it sees every tenant's rows")
+        }
+        (true, false) => ("exempt", "this role is superuser or BYPASSRLS: it sees every tenant's rows"),
+    };
+    line("row_security", value, detail)
+}
+
+/// The exception from the seal.
+fn exception() -> Line {
+    const ITEM: &str = "bypass";
+    if !verdict::in_force() {
+        return line(ITEM, "none", "the seal is off, so there is nothing to bypass");
+    }
+    if bypass::acts() {
+        let lasts = if bypass::is_of_session() {
+            "the seal is lifted for this role in the whole session: a start-up option"
+        } else {
+            "the seal is lifted for this role until the transaction ends"
+        };
+        return line(ITEM, shown(settings::bypass().as_bytes(), "bulkhead.bypass"), lasts);
+    }
+    let detail = match (bypass::is_set(), bypass::may_begin()) {
+        (true, _) => "one is set, but it acts only for the role that set it, and with EXECUTE on begin_bypass()",
+        (false, true) => "this role may lift the seal for a transaction: SELECT bulkhead.begin_bypass('why')",
+        (false, false) => "this role may not lift the seal: that needs EXECUTE on bulkhead.begin_bypass(text)",
+    };
+    line(ITEM, "none", detail)
 }
 
 fn versions(facts: &Facts) -> Line {
