@@ -60,7 +60,13 @@ fn tenant() -> Line {
         let forms =
             [("uuid", tenant.uuid().is_some()), ("text", !tenant.is_none()), ("bigint", tenant.bigint().is_some())];
         let forms: Vec<&str> = forms.into_iter().filter(|(_, fits)| *fits).map(|(name, _)| name).collect();
-        (shown(tenant.id(), "bulkhead.tenant_context"), forms.join(" and "))
+        // What is returned here is UTF-8; in a database of another encoding only ASCII means the same in both.
+        let shown = if tenant.id().is_ascii() || security::database_is_utf8() {
+            String::from_utf8_lossy(tenant.id()).into_owned()
+        } else {
+            "(not ASCII: SHOW bulkhead.tenant_context)".to_owned()
+        };
+        (shown, forms.join(" and "))
     });
     match id {
         (id, forms) if !id.is_empty() => line("tenant", id, format!("fits tenant columns of type {forms}")),
@@ -77,15 +83,6 @@ fn tenant() -> Line {
                     .to_owned(),
             ),
         },
-    }
-}
-
-/// What is returned here is UTF-8; in a database of another encoding only ASCII means the same in both.
-fn shown(value: &[u8], setting: &str) -> String {
-    if value.is_ascii() || security::database_is_utf8() {
-        String::from_utf8_lossy(value).into_owned()
-    } else {
-        format!("(not ASCII: SHOW {setting})")
     }
 }
 
@@ -180,7 +177,10 @@ fn exception() -> Line {
         } else {
             "the seal is lifted for this role until the transaction ends"
         };
-        return line(ITEM, shown(settings::bypass().as_bytes(), "bulkhead.bypass"), lasts);
+        let reason = settings::bypass();
+        // As for the tenant: in a database of another encoding only ASCII means the same.
+        let readable = reason.is_ascii() || security::database_is_utf8();
+        return line(ITEM, if readable { reason } else { "(not ASCII: SHOW bulkhead.bypass)".to_owned() }, lasts);
     }
     let detail = match (bypass::is_set(), bypass::may_begin()) {
         (true, _) => "one is set, but it acts only for the role that set it, and with EXECUTE on begin_bypass()",
