@@ -253,7 +253,7 @@ async fn a_rolled_back_protect_lets_the_reader_read(db: Database) {
 }
 
 async fn unprotect_waits_for_a_reader(db: Database) {
-    orders(&db).await;
+    orders_past_the_seal(&db).await;
     let steps = format!(
         "a: BEGIN
          a: SET LOCAL bulkhead.tenant_context = '{A}'
