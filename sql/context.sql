@@ -51,4 +51,4 @@ COMMENT ON FUNCTION bulkhead.has_permission(text) IS
 CREATE FUNCTION bulkhead.status() RETURNS TABLE (item text, value text, detail text)
   VOLATILE PARALLEL RESTRICTED LANGUAGE c AS 'MODULE_PATHNAME', 'status_wrapper';
 COMMENT ON FUNCTION bulkhead.status() IS
-  'What is in force in this session and why: tenant, source, mode, load level, versions. Ask it when a table looks empty.';
+  'What is in force in this session and why: tenant, source, mode, load level, seal, bypass, versions. Ask it when a table looks empty.';

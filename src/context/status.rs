@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::pg::library::{self, Loaded};
 use crate::pg::settings::{self, ContextMode, MissingContext};
 use crate::pg::{security, spi, transaction};
+use crate::seal::{bypass, verdict};
 
 pub struct Line {
     pub item: &'static str,
@@ -26,8 +27,9 @@ pub fn lines() -> Result<Vec<Line>> {
         Some(mode()),
         Some(missing()),
         Some(load_level()),
+        Some(seal()),
         Some(row_security(&facts)),
-        Some(bypass()),
+        Some(exception()),
         Some(versions(&facts)),
     ];
     Ok(lines.into_iter().flatten().collect())
@@ -42,7 +44,7 @@ struct Facts {
 
 impl Facts {
     fn read() -> Result<Facts> {
-        let facts = spi::row(
+        let facts = spi::look(
             "SELECT s.source, r.rolsuper OR r.rolbypassrls,
                     (SELECT e.extversion FROM pg_catalog.pg_extension e WHERE e.extname OPERATOR(pg_catalog.=) 'bulkhead')
                FROM pg_catalog.pg_settings s, pg_catalog.pg_roles r
@@ -51,7 +53,7 @@ impl Facts {
             &[],
             |row| Ok(Facts { source: row.get(1)?, exempt: row.get(2)?, extension: row.optional(3)? }),
         )?;
-        Ok(facts.unwrap_or(Facts { source: "unknown".to_owned(), exempt: false, extension: None }))
+        Ok(facts.into_iter().next().unwrap_or(Facts { source: "unknown".to_owned(), exempt: false, extension: None }))
     }
 }
 
@@ -160,16 +162,61 @@ fn load_level() -> Line {
     }
 }
 
-fn row_security(facts: &Facts) -> Line {
-    if facts.exempt {
-        line("row_security", "exempt", "this role is superuser or BYPASSRLS: it sees every tenant's rows")
-    } else {
-        line("row_security", "bound", "policies filter what this role sees and writes")
-    }
+fn seal() -> Line {
+    let (value, detail) = match (verdict::in_force(), library::loaded()) {
+        (true, Loaded::Shared) => ("on", "protected tables are filtered for every role, superusers too"),
+        (true, _) => (
+            "on",
+            "protected tables are filtered for every role, but not in processes without session_preload_libraries",
+        ),
+        (false, Loaded::OnFirstUse) => {
+            ("off", "the library is not preloaded, so superusers and BYPASSRLS roles are not filtered")
+        }
+        (false, _) if !settings::seal() => {
+            ("off", "bulkhead.seal is off, so superusers and BYPASSRLS roles are not filtered")
+        }
+        (false, _) => ("off", "single-user mode"),
+    };
+    line("seal", value, detail)
 }
 
-fn bypass() -> Line {
-    line("bypass", "none", "this version has no recorded bypass")
+fn row_security(facts: &Facts) -> Line {
+    let (value, detail) = match (facts.exempt, verdict::in_force()) {
+        (false, _) => ("bound", "policies filter what this role sees and writes"),
+        (true, true) if !bypass::acts() => {
+            ("exempt", "this role is superuser or BYPASSRLS: policies do not bind it, the seal does")
+        }
+        (true, true) => {
+            ("exempt", "this role is superuser or BYPASSRLS, and past the seal: it sees every tenant's rows")
+        }
+        (true, false) => ("exempt", "this role is superuser or BYPASSRLS: it sees every tenant's rows"),
+    };
+    line("row_security", value, detail)
+}
+
+/// The exception from the seal.
+fn exception() -> Line {
+    const ITEM: &str = "bypass";
+    if !verdict::in_force() {
+        return line(ITEM, "none", "the seal is off, so there is nothing to bypass");
+    }
+    if bypass::acts() {
+        let lasts = if bypass::is_of_session() {
+            "the seal is lifted for this role in the whole session: a start-up option"
+        } else {
+            "the seal is lifted for this role until the transaction ends"
+        };
+        let reason = settings::bypass();
+        // As for the tenant: in a database of another encoding only ASCII means the same.
+        let readable = reason.is_ascii() || security::database_is_utf8();
+        return line(ITEM, if readable { reason } else { "(not ASCII: SHOW bulkhead.bypass)".to_owned() }, lasts);
+    }
+    let detail = match (bypass::is_set(), bypass::may_begin()) {
+        (true, _) => "one is set, but it acts only for the role that set it, and with EXECUTE on begin_bypass()",
+        (false, true) => "this role may lift the seal for a transaction: SELECT bulkhead.begin_bypass('why')",
+        (false, false) => "this role may not lift the seal: that needs EXECUTE on bulkhead.begin_bypass(text)",
+    };
+    line(ITEM, "none", detail)
 }
 
 fn versions(facts: &Facts) -> Line {

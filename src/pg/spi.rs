@@ -28,6 +28,15 @@ pub fn rows<T>(sql: &str, arguments: &[DatumWithOid], read: impl Fn(Row) -> Resu
     })
 }
 
+/// Runs a query that only looks: also on a standby and in parallel mode, where no transaction id can be had. It sees what the
+/// running statement sees.
+pub fn look<T>(sql: &str, arguments: &[DatumWithOid], read: impl Fn(Row) -> Result<T>) -> Result<Vec<T>> {
+    Spi::connect(|client| {
+        let table = client.select(sql, None, arguments).map_err(failed)?;
+        table.into_iter().map(|row| read(Row(row))).collect()
+    })
+}
+
 /// Runs a query that gives at most one row.
 pub fn row<T>(sql: &str, arguments: &[DatumWithOid], read: impl Fn(Row) -> Result<T>) -> Result<Option<T>> {
     Ok(rows(sql, arguments, read)?.into_iter().next())

@@ -64,9 +64,19 @@ pub fn is_set() -> bool {
     GRANT.get().lives(transaction::number())
 }
 
+/// It acts for the current role. Records nothing: for status(), which lifts nothing.
+pub fn acts() -> bool {
+    GRANT.get().acts(transaction::number(), security::current_role().to_u32()) && may_begin()
+}
+
+/// It came as a start-up option, and is there in every transaction of the session.
+pub fn is_of_session() -> bool {
+    GRANT.get().transaction == 0
+}
+
 /// It lifts the seal for what runs now; recorded before it does so for the first time in a transaction.
 pub fn is_active() -> bool {
-    let acts = GRANT.get().acts(transaction::number(), security::current_role().to_u32()) && may_begin();
+    let acts = acts();
     if acts && !RECORDED.replace(true) {
         record::write();
     }

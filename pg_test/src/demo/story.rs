@@ -13,7 +13,7 @@ use super::paint::{LINE, PROSE, Paint, cut, number, wrap};
 use super::session::{Row, Session};
 
 /// Statements and results stand behind the name of the role.
-const INDENT: usize = 10;
+const INDENT: usize = 11;
 const UUID: usize = 36;
 
 pub struct Story {
@@ -140,7 +140,7 @@ impl Story {
             let is_open_end = i + 1 == lines.len() && !line.ends_with(';') && !line.contains("--");
             let end = if is_open_end { ";" } else { "" };
             let text = cut(&format!("{line}{end}"), LINE - INDENT);
-            self.line(&format!("{} {}", self.paint.dim(&format!("{role:>7} │")), self.paint.sql(&text)));
+            self.line(&format!("{} {}", self.paint.dim(&format!("{role:>8} │")), self.paint.sql(&text)));
         }
     }
 

@@ -7,6 +7,7 @@ mod fixture;
 mod hardening;
 mod leaks;
 mod leaks_plans;
+mod leaks_roles;
 mod modes;
 mod naked;
 mod names;
@@ -30,6 +31,7 @@ pub fn tests() -> Vec<Trial> {
         hardening::tests(),
         leaks::tests(),
         leaks_plans::tests(),
+        leaks_roles::tests(),
         modes::tests(),
         naked::tests(),
         names::tests(),

@@ -4,6 +4,7 @@ use libtest_mimic::Trial;
 use pg_test::Database;
 
 use super::fixture::{A, B, OF_A, OF_B, app, open_mode, seen};
+use crate::harness::WithoutPreload;
 
 pub fn tests() -> Vec<Trial> {
     crate::tests![
@@ -15,6 +16,7 @@ pub fn tests() -> Vec<Trial> {
         parallel_workers_see_the_tenant,
         a_generic_plan_serves_every_tenant,
         a_plan_prepared_by_one_role_serves_another,
+        where_nothing_is_sealed_a_plan_prepared_by_one_role_serves_another,
         memory_stays_flat
     ]
 }
@@ -153,9 +155,25 @@ async fn a_plan_prepared_by_one_role_serves_another(db: Database) {
     drop(app(&db).await);
     let session = db.connect("postgres").await;
     session.run("SET plan_cache_mode = force_generic_plan; PREPARE ids AS SELECT id FROM note ORDER BY id").await;
+    session.run("BEGIN; SELECT bulkhead.begin_bypass('counting')").await;
     assert_eq!(session.column("EXECUTE ids").await.len(), 8);
+    session.run("COMMIT").await;
+    session.refused("EXECUTE ids").await.state("42501").message("no tenant context for protected table public.note");
     session.run("SET ROLE app").await;
     session.refused("EXECUTE ids").await.state("42501").message("no tenant context for protected table public.note");
+    session.run(&format!("BEGIN; SET LOCAL bulkhead.tenant_context = '{B}'")).await;
+    assert_eq!(session.column("EXECUTE ids").await, OF_B);
+    session.run("SET LOCAL ROLE postgres").await;
+    assert_eq!(session.column("EXECUTE ids").await, OF_B);
+}
+
+async fn where_nothing_is_sealed_a_plan_prepared_by_one_role_serves_another(db: WithoutPreload) {
+    drop(app(&db).await);
+    let session = db.connect("postgres").await;
+    session.run("SET plan_cache_mode = force_generic_plan; PREPARE ids AS SELECT id FROM note ORDER BY id").await;
+    assert_eq!(session.column("EXECUTE ids").await.len(), 8);
+    session.run("SET ROLE app").await;
+    assert_eq!(session.one("SELECT count(*) FROM note").await, "0");
     session.run(&format!("BEGIN; SET LOCAL bulkhead.tenant_context = '{B}'")).await;
     assert_eq!(session.column("EXECUTE ids").await, OF_B);
 }

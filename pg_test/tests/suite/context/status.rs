@@ -11,6 +11,8 @@ pub fn tests() -> Vec<Trial> {
         it_says_what_is_in_force,
         it_says_where_the_tenant_came_from,
         it_says_when_a_role_is_exempt,
+        it_says_who_is_past_the_seal,
+        it_says_when_the_seal_is_off,
         it_says_when_another_tenant_is_hidden,
         it_names_the_load_level_of_a_session_preload,
         it_names_the_load_level_without_preload
@@ -27,7 +29,7 @@ async fn it_says_what_is_in_force(db: Database) {
     let items = app.column("SELECT item FROM bulkhead.status()").await;
     assert_eq!(
         items,
-        ["tenant", "source", "mode", "missing_context", "load_level", "row_security", "bypass", "version"]
+        ["tenant", "source", "mode", "missing_context", "load_level", "seal", "row_security", "bypass", "version"]
     );
     assert!(item(&app, "tenant").await.starts_with("none: protected tables show no rows"));
     assert_eq!(item(&app, "load_level").await, "shared: shared_preload_libraries: in every process of the server");
@@ -62,8 +64,60 @@ async fn it_says_where_the_tenant_came_from(db: Database) {
 async fn it_says_when_a_role_is_exempt(db: Database) {
     assert!(item(&db.connect("app").await, "row_security").await.starts_with("bound"));
     for role in ["svc", "postgres"] {
-        assert!(item(&db.connect(role).await, "row_security").await.starts_with("exempt"), "{role}");
+        let client = db.connect(role).await;
+        let sealed = "exempt: this role is superuser or BYPASSRLS: policies do not bind it, the seal does";
+        assert_eq!(item(&client, "row_security").await, sealed, "{role}");
+        let past = "exempt: this role is superuser or BYPASSRLS, and past the seal: it sees every tenant's rows";
+        assert_eq!(item(&db.past_the_seal(role).await, "row_security").await, past, "{role}");
     }
+}
+
+async fn it_says_who_is_past_the_seal(db: Database) {
+    let app = db.connect("app").await;
+    assert_eq!(item(&app, "seal").await, "on: protected tables are filtered for every role, superusers too");
+    let no = "none: this role may not lift the seal: that needs EXECUTE on bulkhead.begin_bypass(text)";
+    assert_eq!(item(&app, "bypass").await, no);
+    let mut config = db.config("app");
+    let asked = Client::connect(config.options("-c bulkhead.bypass=why")).await.unwrap();
+    let other = "none: one is set, but it acts only for the role that set it, and with EXECUTE on begin_bypass()";
+    assert_eq!(item(&asked, "bypass").await, other);
+
+    db.admin("GRANT EXECUTE ON FUNCTION bulkhead.begin_bypass(text) TO app").unwrap();
+    let whole = "why: the seal is lifted for this role in the whole session: a start-up option";
+    assert_eq!(item(&asked, "bypass").await, whole);
+    let may = "none: this role may lift the seal for a transaction: SELECT bulkhead.begin_bypass('why')";
+    assert_eq!(item(&app, "bypass").await, may);
+    app.run("BEGIN; SELECT bulkhead.begin_bypass('invoices of the month')").await;
+    let until = "invoices of the month: the seal is lifted for this role until the transaction ends";
+    assert_eq!(item(&app, "bypass").await, until);
+    app.run("COMMIT").await;
+    assert_eq!(item(&app, "bypass").await, may);
+
+    let admin = db.connect("postgres").await;
+    admin.run("BEGIN; SELECT bulkhead.begin_bypass('x'); SET LOCAL ROLE svc").await;
+    assert_eq!(item(&admin, "bypass").await, other);
+    admin.run("RESET ROLE").await;
+    assert!(item(&admin, "bypass").await.starts_with("x: the seal is lifted"));
+    // To ask is not to lift: what is recorded is the bypass that was begun, and nothing else.
+    admin.run("COMMIT").await;
+    let recorded =
+        db.admin("SELECT string_agg(reason, ',' ORDER BY at) FROM bulkhead.bypass_log WHERE reason <> 'test'");
+    assert_eq!(recorded.unwrap(), "invoices of the month,x");
+}
+
+async fn it_says_when_the_seal_is_off(db: WithoutPreload) {
+    let admin = db.connect("postgres").await;
+    let off = "off: the library is not preloaded, so superusers and BYPASSRLS roles are not filtered";
+    assert_eq!(item(&admin, "seal").await, off);
+    assert_eq!(item(&admin, "bypass").await, "none: the seal is off, so there is nothing to bypass");
+    let all = "exempt: this role is superuser or BYPASSRLS: it sees every tenant's rows";
+    assert_eq!(item(&admin, "row_security").await, all);
+    let place = <SessionPreload as crate::harness::Place>::make("seal").unwrap();
+    let sealed = item(&place.connect("app").await, "seal").await;
+    assert_eq!(
+        sealed,
+        "on: protected tables are filtered for every role, but not in processes without session_preload_libraries"
+    );
 }
 
 async fn it_says_when_another_tenant_is_hidden(db: Database) {

@@ -243,6 +243,7 @@ async fn a_detached_partition_stays_protected(db: Database) {
     assert_like_its_parent(&db, "new", &["150"]).await;
     assert_eq!(owner.column("SELECT bulkhead.protect('old')").await, NOTHING);
     // Now that it stands alone it is unprotected by itself, and its former parent's state is another matter.
+    let owner = db.past_the_seal("owner").await;
     owner.run("SELECT bulkhead.unprotect('old')").await;
     assert_eq!(db.connect("app").await.column("SELECT id FROM old").await.len(), 3);
     assert!(picture(&owner, "old").await.iter().all(|fact| !fact.contains("bulkhead")));
@@ -255,6 +256,7 @@ async fn a_disinherited_child_stays_protected(db: Database) {
     loose(&owner, "child").await;
     owner.run("ALTER TABLE child INHERIT base; ALTER TABLE child NO INHERIT base").await;
     assert_like_its_parent(&db, "child", &["101"]).await;
+    let owner = db.past_the_seal("owner").await;
     owner.run("SELECT bulkhead.unprotect('base')").await;
     assert_like_its_parent(&db, "child", &["101"]).await;
     owner.run("SELECT bulkhead.unprotect('child')").await;
@@ -267,6 +269,7 @@ async fn a_detached_partition_comes_back(db: Database) {
     owner.run("ALTER TABLE parent DETACH PARTITION old; ALTER TABLE parent ATTACH PARTITION old FOR VALUES FROM (0) TO (100)").await;
     assert_same(&picture(&owner, "parent").await, &whole, "parent");
     assert_like_its_parent(&db, "old", &["1", "2"]).await;
+    let owner = db.past_the_seal("owner").await;
     owner.run("SELECT bulkhead.unprotect('parent')").await;
     assert!(picture(&owner, "parent").await.iter().all(|fact| !fact.contains("bulkhead")));
 }

@@ -4,7 +4,10 @@ use libtest_mimic::Trial;
 use pg_test::Database;
 use pg_test::interleave::Interleaving;
 
-use super::fixture::{A, B, NOTHING, OF_A, assert_same, bare_orders, orders, picture, registered, seen_by};
+use super::fixture::{
+    A, B, NOTHING, OF_A, assert_same, bare_orders, bare_orders_past_the_seal, orders, orders_past_the_seal, picture,
+    registered, seen_by,
+};
 
 pub fn tests() -> Vec<Trial> {
     crate::tests![
@@ -24,7 +27,7 @@ pub fn tests() -> Vec<Trial> {
 }
 
 async fn two_protects_are_one(db: Database) {
-    let owner = bare_orders(&db).await;
+    bare_orders(&db).await;
     Interleaving::new(&db)
         .role("a", "owner")
         .role("b", "owner")
@@ -51,6 +54,7 @@ async fn two_protects_are_one(db: Database) {
         )
         .await;
     assert_eq!(seen_by(&db, A, "orders", "id").await, OF_A);
+    let owner = db.past_the_seal("owner").await;
     owner.run("SELECT bulkhead.unprotect('orders')").await;
     assert_eq!(
         owner.column("SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'orders'::regclass").await,
@@ -249,11 +253,13 @@ async fn a_rolled_back_protect_lets_the_reader_read(db: Database) {
 }
 
 async fn unprotect_waits_for_a_reader(db: Database) {
-    orders(&db).await;
+    orders_past_the_seal(&db).await;
     let steps = format!(
         "a: BEGIN
          a: SET LOCAL bulkhead.tenant_context = '{A}'
          a: SELECT count(*) FROM orders
+         boss: BEGIN
+         boss: SELECT bulkhead.begin_bypass('retired')
          boss: SELECT count(*) > 0 AS done FROM bulkhead.unprotect('orders')
          a: SELECT count(*) FROM orders
          a: COMMIT"
@@ -273,12 +279,13 @@ t";
 }
 
 async fn protect_and_unprotect_come_one_after_the_other(db: Database) {
-    let owner = orders(&db).await;
+    let owner = orders_past_the_seal(&db).await;
     Interleaving::new(&db)
         .role("a", "owner")
         .role("b", "owner")
         .steps(
             "a: BEGIN
+             a: SELECT bulkhead.begin_bypass('retired')
              a: SELECT count(*) > 0 AS done FROM bulkhead.unprotect('orders')
              b: SELECT count(*) > 0 AS done FROM bulkhead.protect('orders')
              a: COMMIT",
@@ -363,7 +370,7 @@ async fn a_partition_that_is_attached_during_protect_is_protected(db: Database) 
 }
 
 async fn a_protect_with_an_old_snapshot_does_no_half_work(db: Database) {
-    let owner = bare_orders(&db).await;
+    let owner = bare_orders_past_the_seal(&db).await;
     let other = db.connect("owner").await;
     for isolation in ["REPEATABLE READ", "SERIALIZABLE"] {
         other.run(&format!("BEGIN ISOLATION LEVEL {isolation}")).await;

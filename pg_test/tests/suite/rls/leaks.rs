@@ -202,10 +202,13 @@ async fn path_16_row_security_off(db: Database) {
             for statement in
                 ["TABLE orders", "UPDATE orders SET item = 'x'", "DELETE FROM orders", "COPY orders TO STDOUT"]
             {
-                let refused = client.refused(statement).await;
-                refused
-                    .state("42501")
-                    .message("query would be affected by row-level security policy for table \"orders\"");
+                let refused = client.refused(statement).await.state("42501");
+                // COPY is refused by the seal before core looks at its table.
+                if tenant.is_empty() && statement.starts_with("COPY") {
+                    refused.message("no tenant context for protected table public.orders");
+                } else {
+                    refused.message("query would be affected by row-level security policy for table \"orders\"");
+                }
             }
         }
     }
@@ -319,9 +322,15 @@ async fn path_30_a_row_without_a_tenant(db: Database) {
             assert!(["42501", "23502"].contains(&state.as_str()), "{write}: {state}");
         }
     }
-    // Not even whom row security does not bind.
-    let svc = db.connect("svc").await;
-    svc.refused("INSERT INTO orders VALUES (6, NULL)").await.state("23502");
+    // Not even whom row security does not bind, with or without a tenant, nor past the seal.
+    for role in ["svc", "postgres"] {
+        let client = db.connect(role).await;
+        client.refused("INSERT INTO orders VALUES (6, NULL)").await.state("42501");
+        act_for(&client, A).await;
+        client.refused("INSERT INTO orders VALUES (6, NULL)").await.state("42501");
+        let client = db.past_the_seal(role).await;
+        client.refused("INSERT INTO orders VALUES (6, NULL)").await.state("23502");
+    }
     assert_eq!(db.admin("SELECT count(*) FROM orders WHERE tenant_id IS NULL").unwrap(), "0");
 }
 

@@ -74,7 +74,7 @@ async fn named(owner: &Client, name: &str) -> Named {
 }
 
 async fn hostile_names_are_protected(db: Database) {
-    let owner = db.connect("owner").await;
+    let owner = db.past_the_seal("owner").await;
     owner.run("CREATE TABLE canary (id int)").await;
     let app = acting(&db, "app", "h2o").await;
     for name in HOSTILE {
@@ -187,7 +187,7 @@ const IMPOSTORS: &str = "
     SET search_path = trap, public, pg_catalog";
 
 async fn a_search_path_with_impostors_changes_nothing(db: Database) {
-    let owner = super::fixture::bare_orders(&db).await;
+    let owner = super::fixture::bare_orders_past_the_seal(&db).await;
     owner.run(IMPOSTORS).await;
     owner.run("SELECT bulkhead.protect('orders'::pg_catalog.regclass)").await;
     let app = db.connect("app").await;

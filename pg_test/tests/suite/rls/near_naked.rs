@@ -3,15 +3,17 @@
 use libtest_mimic::Trial;
 use pg_test::Database;
 
-use super::fixture::{A, acting};
+use super::fixture::{A, NOTHING, OF_A, acting, seen};
 use super::naked::{MESSAGE, place};
+use crate::harness::WithoutPreload;
 
 pub fn tests() -> Vec<Trial> {
     crate::tests![
         an_id_of_another_type_is_refused,
         a_tenant_without_rows_is_not_refused,
         unprotected_tables_are_never_refused,
-        whom_row_security_does_not_bind_is_not_refused,
+        whom_row_security_does_not_bind_is_refused_too,
+        where_nothing_is_sealed_whom_row_security_does_not_bind_sees_all,
     ]
 }
 
@@ -79,13 +81,32 @@ async fn unprotected_tables_are_never_refused(db: Database) {
     owner.run("ALTER TABLE orders ADD more int; CREATE INDEX ON orders (more); ANALYZE orders; COMMENT ON TABLE orders IS 'x'").await;
 }
 
-async fn whom_row_security_does_not_bind_is_not_refused(db: Database) {
+async fn whom_row_security_does_not_bind_is_refused_too(db: Database) {
+    place(&db).await;
+    for role in ["svc", "postgres"] {
+        let client = db.connect(role).await;
+        let update = "UPDATE orders SET item = item RETURNING id";
+        for statement in ["SELECT count(*) FROM orders", update, "SELECT * FROM owners_view"] {
+            let refused = client.refused(statement).await;
+            refused
+                .state("42501")
+                .message(MESSAGE)
+                .hint_contains("For work on all tenants: BEGIN; SELECT bulkhead.begin_bypass('why')");
+        }
+        let client = acting(&db, role, A).await;
+        assert_eq!(seen(&client).await, OF_A, "{role}");
+        assert_eq!(client.column(update).await.len(), 3, "{role}");
+        assert_eq!(client.one("SELECT count(*) FROM owners_view").await, "3", "{role}");
+    }
+}
+
+async fn where_nothing_is_sealed_whom_row_security_does_not_bind_sees_all(db: WithoutPreload) {
     place(&db).await;
     for role in ["svc", "postgres"] {
         let client = db.connect(role).await;
         assert_eq!(client.one("SELECT count(*) FROM orders").await, "5", "{role}");
         assert_eq!(client.column("UPDATE orders SET item = item RETURNING id").await.len(), 5, "{role}");
         // A view of the owner's acts with the owner's rights, and those are bound.
-        client.refused("SELECT * FROM owners_view").await.state("42501").message(MESSAGE);
+        assert_eq!(client.column("SELECT id FROM owners_view").await, NOTHING, "{role}");
     }
 }

@@ -5,7 +5,10 @@ use pg_test::{Client, Database};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::fixture::{A, B, NOTHING, OF_A, OF_B, assert_same, bare_orders, orders, picture, registered, seen_by};
+use super::fixture::{
+    A, B, NOTHING, OF_A, OF_B, assert_same, bare_orders, bare_orders_past_the_seal, orders, picture, registered,
+    seen_by,
+};
 
 pub fn tests() -> Vec<Trial> {
     crate::tests![
@@ -273,7 +276,7 @@ async fn nulls_fail_at_the_validation(db: Database) {
 }
 
 async fn a_plan_that_stopped_halfway_is_made_anew(db: Database) {
-    let owner = bare_orders(&db).await;
+    let owner = bare_orders_past_the_seal(&db).await;
     let bare = picture(&owner, "orders").await;
     owner.run("BEGIN; SELECT bulkhead.protect('orders')").await;
     let protected = picture(&owner, "orders").await;

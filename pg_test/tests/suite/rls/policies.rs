@@ -71,6 +71,7 @@ async fn policies_that_were_not_in_force_are_kept(db: Database) {
         assert!(done.contains(&format!("-- public.orders keeps its policy {name:?}")), "{done:?}");
     }
     assert_eq!(seen_by(&db, A, "orders", "id").await, ["1", "3"]);
+    let owner = db.past_the_seal("owner").await;
     owner.run("SELECT bulkhead.unprotect('orders')").await;
     assert_same(&picture(&owner, "orders").await, &bare, "orders");
 }

@@ -4,8 +4,8 @@ use libtest_mimic::Trial;
 use pg_test::Database;
 
 use super::fixture::{
-    A, B, NO_ROWS, NOTHING, OF_A, OF_B, act_for, acting, assert_same, bare_orders, orders, picture, registered, seen,
-    seen_by,
+    A, B, NO_ROWS, NOTHING, OF_A, OF_B, act_for, acting, assert_same, bare_orders, bare_orders_past_the_seal, orders,
+    orders_past_the_seal, picture, registered, seen, seen_by,
 };
 
 pub fn tests() -> Vec<Trial> {
@@ -282,7 +282,7 @@ async fn nothing_shows_before_the_commit(db: Database) {
 }
 
 async fn another_column_moves_the_border(db: Database) {
-    let owner = bare_orders(&db).await;
+    let owner = bare_orders_past_the_seal(&db).await;
     owner.run(&format!("ALTER TABLE orders ADD seller uuid; UPDATE orders SET seller = CASE id WHEN 1 THEN '{A}' ELSE '{B}' END::uuid")).await;
     let bare = picture(&owner, "orders").await;
     owner.run("SELECT bulkhead.protect('orders')").await;
@@ -295,7 +295,7 @@ async fn another_column_moves_the_border(db: Database) {
 }
 
 async fn a_failed_move_leaves_the_former_border(db: Database) {
-    let owner = orders(&db).await;
+    let owner = orders_past_the_seal(&db).await;
     owner.run("ALTER TABLE orders ADD seller uuid").await;
     let before = picture(&owner, "orders").await;
     owner.refused("SELECT bulkhead.protect('orders', 'seller')").await.state("55000").message_contains("5 rows");

@@ -73,8 +73,8 @@ async fn a_member_of_the_owning_role_protects(db: Database) {
     client.run("SELECT bulkhead.protect('orders')").await;
     assert_eq!(seen_by(&db, B, "orders", "id").await, ["4", "5"]);
     client.refused("SELECT * FROM orders").await.state("42501");
-    client.run("SELECT bulkhead.unprotect('orders')").await;
-    db.admin(&format!("DROP ROLE {member}")).unwrap();
+    db.past_the_seal(&member).await.run("SELECT bulkhead.unprotect('orders')").await;
+    db.admin(&format!("DROP OWNED BY {member}; DROP ROLE {member}")).unwrap();
 }
 
 async fn an_unknown_column_names_the_candidates(db: Database) {
@@ -329,7 +329,7 @@ async fn a_large_table_wants_its_index_first(db: Database) {
 }
 
 async fn any_valid_index_that_leads_with_the_tenant_will_do(db: Database) {
-    let owner = db.connect("owner").await;
+    let owner = db.past_the_seal("owner").await;
     owner.run(LARGE).await;
     for (make, drop) in [
         ("CREATE INDEX i ON large (tenant_id, id)", "DROP INDEX i"),

@@ -4,6 +4,7 @@ use libtest_mimic::Trial;
 use pg_test::{Client, Database};
 
 use super::fixture::{A, NO_ROWS, NOTHING, OF_A, acting, bare_orders, orders, registered, seen, seen_by};
+use crate::harness::{SessionPreload, WithoutPreload};
 
 pub fn tests() -> Vec<Trial> {
     crate::tests![
@@ -24,6 +25,7 @@ pub fn tests() -> Vec<Trial> {
         a_rolled_back_drop_of_the_border_leaves_the_table_protected,
         a_rewritten_table_stays_protected,
         plain_roles_read_the_view,
+        nothing_is_called_sealed_that_is_not,
         plain_roles_have_no_way_to_the_registry,
         the_event_trigger_functions_do_nothing_by_hand,
         a_schema_of_that_name_is_not_the_extension,
@@ -80,6 +82,7 @@ async fn a_renamed_column_is_followed_in_the_children(db: Database) {
     assert_eq!(registered(&owner).await, [["old_orders", "org_id", "uuid", "f"], ["orders", "org_id", "uuid", "f"]]);
     owner.run("ALTER TABLE old_orders NO INHERIT orders").await;
     assert_eq!(owner.column("SELECT bulkhead.protect('old_orders', 'org_id')").await, NOTHING);
+    let owner = db.past_the_seal("owner").await;
     owner.run("SELECT bulkhead.unprotect('old_orders')").await;
 }
 
@@ -118,8 +121,8 @@ async fn a_new_owner_is_bound_like_the_old_one(db: Database) {
             .state("42501")
             .message("must be owner of table public.orders");
     }
-    client.run("SELECT bulkhead.unprotect('orders')").await;
-    db.admin(&format!("ALTER TABLE orders OWNER TO owner; DROP ROLE {heir}")).unwrap();
+    db.past_the_seal(&heir).await.run("SELECT bulkhead.unprotect('orders')").await;
+    db.admin(&format!("ALTER TABLE orders OWNER TO owner; DROP OWNED BY {heir}; DROP ROLE {heir}")).unwrap();
 }
 
 async fn a_dropped_column_before_the_border_changes_nothing(db: Database) {
@@ -157,6 +160,7 @@ async fn a_dropped_border_shows_nothing(db: Database) {
     owner.refused("ALTER TABLE orders DROP tenant_id").await.state("2BP01");
     owner.run("ALTER TABLE orders DROP tenant_id CASCADE").await;
     assert_border_is_lost(&db).await;
+    let owner = db.past_the_seal("owner").await;
     owner.run("SELECT bulkhead.protect('orders', 'org_id')").await;
     assert_eq!(seen_by(&db, A, "orders", "id").await.len(), 5);
     db.connect("app").await.refused("TABLE orders").await.state("42501");
@@ -170,6 +174,7 @@ async fn a_table_that_lost_its_border_can_be_unprotected(db: Database) {
     owner.run("ALTER TABLE orders DROP tenant_id CASCADE").await;
     assert_border_is_lost(&db).await;
     app.refused("TABLE orders").await.state("55000").message_contains("has lost its tenant column");
+    let owner = db.past_the_seal("owner").await;
     owner.run("SELECT bulkhead.unprotect('orders')").await;
     assert_eq!(seen(&app).await.len(), 5);
     assert_eq!(registered(&owner).await, NO_ROWS);
@@ -267,9 +272,19 @@ async fn plain_roles_read_the_view(db: Database) {
         let all = "SELECT relation, tenant_column, tenant_type, sealed, shared FROM bulkhead.protected_tables ORDER BY relation::text";
         assert_eq!(
             client.rows(all).await,
-            [["orders", "tenant_id", "uuid", "f", "f"], ["prices", "NULL", "NULL", "f", "t"]]
+            [["orders", "tenant_id", "uuid", "t", "f"], ["prices", "NULL", "NULL", "f", "t"]]
         );
     }
+}
+
+async fn nothing_is_called_sealed_that_is_not(db: WithoutPreload) {
+    orders(&db).await;
+    let sealed = "SELECT sealed FROM bulkhead.protected_tables";
+    assert_eq!(db.connect("app").await.one(sealed).await, "f");
+    // Sessions are, but not those of a superuser, nor workers.
+    let place = <SessionPreload as crate::harness::Place>::make("sealed").unwrap();
+    orders(&place).await;
+    assert_eq!(place.connect("app").await.one(sealed).await, "f");
 }
 
 async fn plain_roles_have_no_way_to_the_registry(db: Database) {

@@ -4,7 +4,8 @@ use libtest_mimic::Trial;
 use pg_test::{Client, Database};
 
 use super::fixture::{
-    A, B, NO_ROWS, NOTHING, OF_A, acting, assert_same, bare_orders, picture, registered, seen, seen_by,
+    A, B, NO_ROWS, NOTHING, OF_A, acting, assert_same, bare_orders, bare_orders_past_the_seal, picture, registered,
+    seen, seen_by,
 };
 
 pub fn tests() -> Vec<Trial> {
@@ -153,7 +154,7 @@ async fn unprotect_restores_every_earlier_state(db: Database) {
 }
 
 async fn a_protected_table_becomes_shared_and_protected_again(db: Database) {
-    let owner = bare_orders(&db).await;
+    let owner = bare_orders_past_the_seal(&db).await;
     let bare = picture(&owner, "orders").await;
     owner.run("SELECT bulkhead.protect('orders')").await;
     let protected = picture(&owner, "orders").await;

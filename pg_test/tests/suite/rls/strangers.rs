@@ -4,7 +4,8 @@ use libtest_mimic::Trial;
 use pg_test::{Client, Database};
 
 use super::fixture::{
-    A, B, NO_ROWS, NOTHING, OF_A, acting, assert_same, bare_orders, orders, picture, registered, seen, seen_by,
+    A, B, NO_ROWS, NOTHING, OF_A, acting, assert_same, bare_orders, bare_orders_past_the_seal, orders,
+    orders_past_the_seal, picture, registered, seen, seen_by,
 };
 
 pub fn tests() -> Vec<Trial> {
@@ -73,7 +74,7 @@ async fn a_foreign_table_above_the_border_is_refused(db: Database) {
 }
 
 async fn a_temporary_child_is_refused(db: Database) {
-    let owner = orders(&db).await;
+    let owner = orders_past_the_seal(&db).await;
     db.admin(&format!("GRANT TEMPORARY ON DATABASE {} TO owner", db.name)).unwrap();
     let refused = owner.refused("CREATE TEMP TABLE mine () INHERITS (orders)").await;
     refused.state("55000").message_contains("cannot become a child of protected table public.orders");
@@ -123,6 +124,7 @@ async fn a_child_of_two_protected_parents_is_protected_by_both(db: Database) {
         db.connect("app").await.refused(&format!("TABLE {table}")).await.state("42501");
     }
     // Without one of them, the other still holds.
+    let owner = db.past_the_seal("owner").await;
     owner.run("SELECT bulkhead.unprotect('parcels')").await;
     for table in ["orders", "sent"] {
         assert_eq!(seen_by(&db, A, table, "DISTINCT tenant_id").await, [A], "{table} after unprotect('parcels')");
@@ -130,7 +132,7 @@ async fn a_child_of_two_protected_parents_is_protected_by_both(db: Database) {
 }
 
 async fn a_tree_of_two_protected_parents_unprotects_to_nothing(db: Database) {
-    let owner = bare_orders(&db).await;
+    let owner = bare_orders_past_the_seal(&db).await;
     owner
         .run("CREATE TABLE parcels (tenant_id uuid, weight int); CREATE TABLE sent () INHERITS (orders, parcels)")
         .await;

@@ -4,13 +4,17 @@ use libtest_mimic::Trial;
 use pg_test::{Client, Database};
 
 use super::fixture::{
-    A, B, NO_ROWS, NOTHING, OF_A, assert_same, bare_orders, orders, picture, registered, seen, seen_by,
+    A, B, NO_ROWS, NOTHING, OF_A, assert_same, bare_orders_past_the_seal, orders, orders_past_the_seal, picture,
+    registered, seen, seen_by,
 };
+use crate::harness::WithoutPreload;
 
 pub fn tests() -> Vec<Trial> {
     crate::tests![
         every_earlier_state_comes_back,
         it_says_what_it_did,
+        what_takes_a_table_out_of_the_seal_needs_a_bypass,
+        where_nothing_is_sealed_it_needs_none,
         a_child_keeps_what_was_its_own,
         a_partition_keeps_what_was_its_own,
         a_partitions_own_index_is_never_dropped,
@@ -42,7 +46,7 @@ async fn there_and_back(owner: &Client, table: &str, column: &str) {
 }
 
 async fn every_earlier_state_comes_back(db: Database) {
-    let owner = db.connect("owner").await;
+    let owner = db.past_the_seal("owner").await;
     for (number, (columns, more)) in [
         ("t uuid, id int", ""),
         ("t uuid NOT NULL, id int", ""),
@@ -81,7 +85,7 @@ async fn every_earlier_state_comes_back(db: Database) {
 }
 
 async fn it_says_what_it_did(db: Database) {
-    let owner = orders(&db).await;
+    let owner = orders_past_the_seal(&db).await;
     assert_eq!(
         owner.column("SELECT bulkhead.unprotect('orders')").await,
         [
@@ -97,8 +101,49 @@ async fn it_says_what_it_did(db: Database) {
     assert_eq!(seen(&db.connect("app").await).await.len(), 5);
 }
 
+const DISARMING: [&str; 4] =
+    ["unprotect('orders')", "unprotect_all()", "share('orders')", "protect('orders', 'seller')"];
+
+async fn what_takes_a_table_out_of_the_seal_needs_a_bypass(db: Database) {
+    let owner = orders(&db).await;
+    owner.run("ALTER TABLE orders ADD seller uuid NOT NULL DEFAULT gen_random_uuid()").await;
+    let before = picture(&owner, "orders").await;
+    for role in ["owner", "postgres"] {
+        let client = db.connect(role).await;
+        for call in DISARMING {
+            client
+                .refused(&format!("SELECT bulkhead.{call}"))
+                .await
+                .state("55000")
+                .message("changing the protection of public.orders needs a bypass")
+                .hint_contains("SELECT bulkhead.begin_bypass('why')");
+        }
+    }
+    owner.refused("SELECT bulkhead.begin_bypass('x')").await.state("42501");
+    assert_same(&picture(&owner, "orders").await, &before, "orders");
+    db.admin("GRANT EXECUTE ON FUNCTION bulkhead.begin_bypass(text) TO owner").unwrap();
+    for call in DISARMING {
+        owner.run(&format!("BEGIN; SELECT bulkhead.begin_bypass('retired'); SELECT bulkhead.{call}")).await;
+        assert_ne!(picture(&owner, "orders").await, before, "{call}");
+        owner.run("ROLLBACK").await;
+        owner.refused(&format!("SELECT bulkhead.{call}")).await.state("55000");
+    }
+    assert_same(&picture(&owner, "orders").await, &before, "orders");
+}
+
+async fn where_nothing_is_sealed_it_needs_none(db: WithoutPreload) {
+    let owner = orders(&db).await;
+    owner.run("ALTER TABLE orders ADD seller uuid NOT NULL DEFAULT gen_random_uuid()").await;
+    let before = picture(&owner, "orders").await;
+    for call in DISARMING {
+        owner.run(&format!("BEGIN; SELECT bulkhead.{call}")).await;
+        assert_ne!(picture(&owner, "orders").await, before, "{call}");
+        owner.run("ROLLBACK").await;
+    }
+}
+
 async fn a_child_keeps_what_was_its_own(db: Database) {
-    let owner = bare_orders(&db).await;
+    let owner = bare_orders_past_the_seal(&db).await;
     owner
         .run(
             "CREATE TABLE with_index () INHERITS (orders); CREATE INDEX ON with_index (tenant_id);
@@ -112,7 +157,7 @@ async fn a_child_keeps_what_was_its_own(db: Database) {
 }
 
 async fn a_partition_keeps_what_was_its_own(db: Database) {
-    let owner = db.connect("owner").await;
+    let owner = db.past_the_seal("owner").await;
     owner
         .run(
             "CREATE TABLE p (id int, tenant_id uuid) PARTITION BY RANGE (id);
@@ -125,7 +170,7 @@ async fn a_partition_keeps_what_was_its_own(db: Database) {
 }
 
 async fn a_partitions_own_index_is_never_dropped(db: Database) {
-    let owner = db.connect("owner").await;
+    let owner = db.past_the_seal("owner").await;
     owner
         .run(
             "CREATE TABLE p (id int, tenant_id uuid) PARTITION BY RANGE (id);
@@ -141,7 +186,7 @@ async fn a_partitions_own_index_is_never_dropped(db: Database) {
 }
 
 async fn a_partitioned_tree_comes_back(db: Database) {
-    let owner = db.connect("owner").await;
+    let owner = db.past_the_seal("owner").await;
     owner
         .run(
             "CREATE TABLE p (id int, tenant_id uuid) PARTITION BY RANGE (id);
@@ -161,7 +206,7 @@ async fn a_partitioned_tree_comes_back(db: Database) {
 }
 
 async fn what_came_after_protect_stays(db: Database) {
-    let owner = bare_orders(&db).await;
+    let owner = bare_orders_past_the_seal(&db).await;
     let later = "CREATE POLICY later ON orders USING (id > 0); CREATE INDEX later ON orders (item); ALTER TABLE orders ADD note text";
     owner.run(&format!("BEGIN; {later}")).await;
     let wanted = picture(&owner, "orders").await;
@@ -185,7 +230,7 @@ async fn the_index_goes_after_a_rename(db: Database) {
         "ALTER TABLE shop.orders RENAME TO purchases",
         "ALTER TABLE shop.orders RENAME tenant_id TO org_id",
     ] {
-        let owner = db.connect("owner").await;
+        let owner = db.past_the_seal("owner").await;
         owner.run("CREATE SCHEMA shop; CREATE TABLE shop.orders (id int, tenant_id uuid)").await;
         let table = owner.one("SELECT 'shop.orders'::regclass::oid").await;
         owner.run("SELECT bulkhead.protect('shop.orders'); SET search_path = shop, public").await;
@@ -198,7 +243,7 @@ async fn the_index_goes_after_a_rename(db: Database) {
 }
 
 async fn only_protects_own_index_goes(db: Database) {
-    let owner = orders(&db).await;
+    let owner = orders_past_the_seal(&db).await;
     owner
         .run(
             "DROP INDEX orders_tenant_id_idx;
@@ -218,7 +263,7 @@ async fn only_protects_own_index_goes(db: Database) {
 }
 
 async fn a_repair_does_not_change_what_is_remembered(db: Database) {
-    let owner = bare_orders(&db).await;
+    let owner = bare_orders_past_the_seal(&db).await;
     let bare = picture(&owner, "orders").await;
     owner
         .run(
@@ -233,7 +278,7 @@ async fn a_repair_does_not_change_what_is_remembered(db: Database) {
 }
 
 async fn an_unregistered_table_is_refused(db: Database) {
-    let owner = bare_orders(&db).await;
+    let owner = bare_orders_past_the_seal(&db).await;
     owner
         .refused("SELECT bulkhead.unprotect('orders')")
         .await
@@ -243,7 +288,7 @@ async fn an_unregistered_table_is_refused(db: Database) {
 }
 
 async fn a_child_is_refused_and_its_parent_named(db: Database) {
-    let owner = orders(&db).await;
+    let owner = orders_past_the_seal(&db).await;
     owner.run("CREATE TABLE old_orders () INHERITS (orders)").await;
     for call in
         ["unprotect('old_orders')", "share('old_orders')", "protect('old_orders', 'id')", "protect_plan('old_orders')"]
@@ -256,7 +301,7 @@ async fn a_child_is_refused_and_its_parent_named(db: Database) {
 }
 
 async fn a_rolled_back_unprotect_leaves_the_table_protected(db: Database) {
-    let owner = orders(&db).await;
+    let owner = orders_past_the_seal(&db).await;
     let before = picture(&owner, "orders").await;
     let app = db.connect("app").await;
     app.refused("TABLE orders").await.state("42501");
@@ -270,7 +315,7 @@ async fn a_rolled_back_unprotect_leaves_the_table_protected(db: Database) {
 }
 
 async fn a_session_with_a_plan_sees_it_at_once(db: Database) {
-    let owner = orders(&db).await;
+    let owner = orders_past_the_seal(&db).await;
     let app = db.connect("app").await;
     app.run("SET plan_cache_mode = force_generic_plan; PREPARE q AS SELECT count(*) FROM orders").await;
     app.refused("EXECUTE q").await.state("42501");
@@ -281,7 +326,7 @@ async fn a_session_with_a_plan_sees_it_at_once(db: Database) {
 }
 
 async fn all_tables_are_unprotected_at_once(db: Database) {
-    let owner = bare_orders(&db).await;
+    let owner = bare_orders_past_the_seal(&db).await;
     owner
         .run(
             "CREATE TABLE jobs (tenant_id text); CREATE TABLE prices (id int);
@@ -310,7 +355,7 @@ async fn all_tables_are_unprotected_at_once(db: Database) {
 }
 
 async fn unprotect_all_is_all_or_nothing(db: Database) {
-    let owner = orders(&db).await;
+    let owner = orders_past_the_seal(&db).await;
     db.admin("CREATE TABLE theirs (tenant_id uuid); SELECT bulkhead.protect('theirs')").unwrap();
     owner
         .refused("SELECT bulkhead.unprotect_all()")
@@ -336,10 +381,10 @@ async fn the_extension_is_not_dropped_under_protected_tables(db: Database) {
 }
 
 async fn the_extension_is_dropped_after_unprotect_all(db: Database) {
-    let owner = orders(&db).await;
+    let owner = orders_past_the_seal(&db).await;
     let app = db.connect("app").await;
     app.refused("TABLE orders").await.state("42501");
-    let admin = db.connect("postgres").await;
+    let admin = db.past_the_seal("postgres").await;
     admin.run("SELECT bulkhead.unprotect_all(); DROP EXTENSION bulkhead").await;
     assert_eq!(seen(&app).await.len(), 5);
     owner.run("CREATE TABLE later (id int); DROP TABLE later").await;
@@ -352,7 +397,7 @@ async fn the_extension_is_dropped_after_unprotect_all(db: Database) {
 }
 
 async fn a_forced_drop_of_the_extension_shows_nothing(db: Database) {
-    let owner = orders(&db).await;
+    let owner = orders_past_the_seal(&db).await;
     let app = db.connect("app").await;
     app.refused("TABLE orders").await.state("42501");
     db.admin("DROP EXTENSION bulkhead CASCADE").unwrap();
