@@ -3,6 +3,7 @@
 //! The rooms, each with its SQL in sql/<room>.sql, its tests in pg_test/tests/suite/<room>.rs and its page in docs/<room>.md:
 //! - `context`: the tenant that the current transaction acts for
 //! - `rls`: protect() a table in one call
+//! - `lint`: finds what would let a tenant see another's rows
 //!
 //! `pg` is the bridge to the server and the only room that steps outside safe Rust; `error` chooses SQLSTATE, detail and hint.
 
@@ -10,6 +11,7 @@ use pgrx::prelude::*;
 
 mod context;
 mod error;
+mod lint;
 mod pg;
 mod rls;
 

@@ -17,3 +17,9 @@ mod rls {
     pub mod shared;
     pub mod steps;
 }
+
+#[path = "../../src/lint"]
+mod lint {
+    pub mod catalogue;
+    pub mod flaws;
+}

@@ -54,6 +54,11 @@ pub fn with_tenant<R>(read: impl FnOnce(&Tenant) -> R) -> R {
     read(&value)
 }
 
+/// There is a value that neither this transaction nor a statement of it has set: it outlives the transaction.
+pub fn is_of_the_session() -> bool {
+    !STATE.value.borrow().is_none() && STATE.lock.borrow().is_open()
+}
+
 /// There is a value, but this transaction has acted for another tenant.
 pub fn is_hidden() -> bool {
     !STATE.value.borrow().is_none() && with_tenant(|tenant| tenant.is_none())
