@@ -18,11 +18,11 @@ const CLEAN: &str = include_str!("lint/clean.sql");
 
 /// The rules by name, from the extension's own source.
 #[path = "../../../src/lint/catalogue.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 pub mod catalogue;
 
 #[path = "../../../src/lint/flaws.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 pub mod flaws;
 
 /// The schema of clean.sql.

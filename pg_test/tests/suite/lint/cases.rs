@@ -40,8 +40,8 @@ fn all() -> Vec<Case> {
 }
 
 /// Tested elsewhere, because they are not about what is in a schema.
-const ELSEWHERE: [&str; 6] =
-    ["not-preloaded", "library-version", "server-flaw", "session-tenant", "unused-exception", "seal-off"];
+const ELSEWHERE: [&str; 7] =
+    ["not-preloaded", "library-version", "server-flaw", "session-tenant", "unused-exception", "seal-off", "pooler"];
 
 pub fn tests() -> Vec<Trial> {
     let mut trials = crate::tests![every_rule_has_its_case];

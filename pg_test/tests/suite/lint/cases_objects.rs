@@ -166,7 +166,7 @@ pub const OBJECTS: &[Case] = &[
     Case::new(
         "unique-without-tenant",
         "warning",
-        "shop.customers_email_key1",
+        "shop.customers_email_key",
         "ALTER TABLE shop.customers ADD UNIQUE (email)",
     ),
     Case::new(

@@ -89,12 +89,6 @@ pub const CASES: &[Case] = &[
         "ALTER FUNCTION shop.cents SET bulkhead.tenant_context = 'h2o'",
     )
     .mended(),
-    Case::new(
-        "pooler",
-        "info",
-        "pgbouncer",
-        "ALTER ROLE app IN DATABASE {db} SET application_name = 'app - 10.0.0.7:6432 PgBouncer'",
-    ),
     Case::new("event-trigger-off", "error", "bulkhead_follow_ddl", "ALTER EVENT TRIGGER bulkhead_follow_ddl ENABLE")
         .mended(),
     Case::new(

@@ -18,6 +18,7 @@ pub fn tests() -> Vec<Trial> {
         without_preload_is_an_error,
         a_flaw_of_the_server_is_told,
         a_session_tenant_is_noticed,
+        a_pooler_is_known_by_its_name,
         another_version_is_noticed,
         the_seal_is_looked_at => 240,
         other_encodings_pass => 240,
@@ -135,6 +136,14 @@ async fn a_session_tenant_is_noticed(db: Database) {
     let remedy = app.one(&format!("SELECT remedy FROM bulkhead.lint() WHERE rule = '{rule}'")).await;
     app.run(&remedy).await;
     assert!(level_of(&app, rule).await.is_empty());
+}
+
+async fn a_pooler_is_known_by_its_name(db: Database) {
+    let app = db.connect("app").await;
+    let known = "SELECT level, object FROM bulkhead.lint() WHERE rule = 'pooler'";
+    assert!(app.rows(known).await.is_empty());
+    app.run("SET application_name = 'shop - 10.0.0.7:6432 (PgBouncer)'").await;
+    assert_eq!(app.rows(known).await, [["info", "pgbouncer"]]);
 }
 
 async fn another_version_is_noticed(db: Database) {
