@@ -4,6 +4,7 @@
 //! - `context`: the tenant that the current transaction acts for
 //! - `rls`: protect() a table in one call
 //! - `lint`: finds what would let a tenant see another's rows
+//! - `leak_test`: tries to cross the border, as every role, and rolls it back
 //!
 //! `pg` is the bridge to the server and the only room that steps outside safe Rust; `error` chooses SQLSTATE, detail and hint.
 
@@ -11,6 +12,7 @@ use pgrx::prelude::*;
 
 mod context;
 mod error;
+mod leak_test;
 mod lint;
 mod pg;
 mod rls;

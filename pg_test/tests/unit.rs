@@ -18,6 +18,11 @@ mod rls {
     pub mod steps;
 }
 
+#[path = "../../src/leak_test"]
+mod leak_test {
+    pub mod attempts;
+}
+
 #[path = "../../src/lint"]
 mod lint {
     pub mod catalogue;

@@ -148,6 +148,28 @@ pub fn is_alone() -> bool {
     STATE.alone.get()
 }
 
+/// Puts the former lock back on every path.
+struct FormerLock(Option<Lock>);
+
+impl Drop for FormerLock {
+    fn drop(&mut self) {
+        if let Some(lock) = self.0.take() {
+            STATE.lock.replace(lock);
+            changed();
+        }
+    }
+}
+
+/// Runs `work` as though a transaction of its own began here, with no tenant fixed. Only for leak_test(): it tries one tenant after the
+/// other, each in a subtransaction that is rolled back inside `work` and takes the tenant with it; what this transaction acts for comes back after.
+pub fn as_new_transaction<R>(work: impl FnOnce() -> R) -> R {
+    let former = FormerLock(Some(STATE.lock.replace(Lock::new())));
+    changed();
+    let result = work();
+    drop(former);
+    result
+}
+
 /// The transaction is over: the next one is open, and what the server assigns until then is its clean-up.
 pub fn end_transaction() {
     *STATE.lock.borrow_mut() = Lock::new();

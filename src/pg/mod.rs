@@ -13,5 +13,7 @@ pub mod scan;
 pub mod security;
 pub mod settings;
 pub mod spi;
+pub mod subtransaction;
 pub mod switch;
+pub mod timeout;
 pub mod transaction;

@@ -26,6 +26,6 @@ pub mod catalogue;
 pub mod flaws;
 
 /// The schema of clean.sql.
-fn clean(db: &Database) {
+pub fn clean(db: &Database) {
     db.admin(CLEAN).unwrap();
 }

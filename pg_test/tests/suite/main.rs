@@ -9,6 +9,7 @@ mod frame;
 mod guarded;
 mod harness;
 mod interleavings;
+mod leak_test;
 mod lint;
 mod pooled;
 mod rls;
@@ -24,6 +25,7 @@ fn all() -> Vec<Trial> {
         frame::tests(),
         guarded::tests(),
         interleavings::tests(),
+        leak_test::tests(),
         lint::tests(),
         pooled::tests(),
         rls::tests(),
