@@ -14,6 +14,7 @@ use pgrx::prelude::*;
 
 use crate::context::state;
 use crate::error::{self, Result};
+use crate::pg::name::Name;
 use crate::pg::{security, spi};
 
 ::pgrx::extension_sql_file!("../../sql/leak_test.sql", name = "leak_test", requires = ["rls"]);
@@ -44,7 +45,7 @@ fn leak_test(
         'static,
         (
             name!(relation, pg_sys::Oid),
-            name!(role, Option<String>),
+            name!(role, Option<Name>),
             name!(attempt, String),
             name!(result, String),
             name!(detail, Option<String>),
@@ -59,11 +60,9 @@ fn leak_test(
         ));
     }
     let outcomes = run::all(relation)?;
-    Ok(TableIterator::new(
-        outcomes.into_iter().map(|outcome| {
-            (outcome.relation, outcome.role, outcome.attempt, outcome.result.to_owned(), outcome.detail)
-        }),
-    ))
+    Ok(TableIterator::new(outcomes.into_iter().map(|outcome| {
+        (outcome.relation, outcome.role.map(Name), outcome.attempt, outcome.result.to_owned(), outcome.detail)
+    })))
 }
 
 /// Longest wait for a lock in an attempt.

@@ -6,6 +6,7 @@ pub mod cell;
 pub mod hooks;
 pub mod library;
 pub mod list;
+pub mod name;
 pub mod plan;
 pub mod referential;
 pub mod registry;
