@@ -64,6 +64,14 @@ pub fn reads(target: &Target) -> Vec<Attempt> {
     let quoted = count.replace('\'', "''");
     let mut without = see("select without tenant", format!("SELECT count(*) FROM {t}"));
     without.with_tenant = false;
+    // A whole scan, where the order of the conditions decides.
+    let whole = ["enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan"]
+        .map(|setting| format!("SELECT pg_catalog.set_config('{setting}', 'off', true)"));
+    let mut condition = attempt("condition", String::new(), Proof::Divides);
+    condition.statements = whole.to_vec();
+    condition
+        .statements
+        .push(format!("SELECT count(*)::text FROM {t} WHERE 1 / CASE WHEN {c} = {b} THEN 0 ELSE 1 END = 1"));
     vec![
         see("select", format!("SELECT count(*) FROM {t} WHERE {c} IS DISTINCT FROM {a}")),
         see("select where", count.clone()),
@@ -97,11 +105,7 @@ pub fn reads(target: &Target) -> Vec<Attempt> {
                 "SELECT (pg_catalog.xpath('/table/row/count/text()', pg_catalog.query_to_xml('{quoted}', false, false, '')))[1]"
             ),
         ),
-        attempt(
-            "condition",
-            format!("SELECT count(*)::text FROM {t} WHERE 1 / CASE WHEN {c} = {b} THEN 0 ELSE 1 END = 1"),
-            Proof::Divides,
-        ),
+        condition,
         without,
     ]
 }
@@ -116,7 +120,8 @@ pub fn writes(target: &Target) -> Vec<Attempt> {
         touch("update where", format!("UPDATE {t} SET {c} = {c} WHERE {c} = {b}")),
         touch("update all", format!("UPDATE {t} SET {c} = {c}")),
         touch("update join", format!("UPDATE {t} x SET {c} = x.{c} FROM {t} y WHERE x.{c} = {b} AND y.{c} = {a}")),
-        touch("move", format!("UPDATE {t} SET {c} = {b} WHERE {c} = {a}")),
+        // Without a condition, so that only the policies for UPDATE are asked.
+        touch("move", format!("UPDATE {t} SET {c} = {b}")),
         touch("delete where", format!("DELETE FROM {t} WHERE {c} = {b}")),
         touch("delete all", format!("DELETE FROM {t}")),
         touch("delete with", format!("WITH x AS (DELETE FROM {t} WHERE {c} = {b} RETURNING 1) SELECT count(*) FROM x")),

@@ -121,6 +121,10 @@ impl Maker {
         let columns = columns(relation, self.number)?;
         let mut given: HashMap<i16, String> =
             columns.iter().filter(|column| column.needed).map(|column| (column.number, column.value.clone())).collect();
+        let tenant_column = tenant_column(relation)?;
+        if let Some(column) = tenant_column {
+            given.insert(column, tenant.to_owned());
+        }
         for (parent, pairs) in parents(relation)? {
             if parent == relation || !pairs.iter().any(|(child, _)| given.contains_key(child)) {
                 continue;
@@ -132,7 +136,8 @@ impl Maker {
                 }
             }
         }
-        if let Some(column) = tenant_column(relation)? {
+        // A parent has it in another form, as the text of its own column.
+        if let Some(column) = tenant_column {
             given.insert(column, tenant.to_owned());
         }
         given.extend(fixed.iter().map(|(column, value)| (*column, spi::literal(value))));

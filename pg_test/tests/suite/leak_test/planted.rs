@@ -46,7 +46,14 @@ const LEAKS: &[Leak] = &[
         name: "row_level_security_disabled",
         plant: "ALTER TABLE orders DISABLE ROW LEVEL SECURITY",
         role: "app",
-        attempts: &["select", "select without tenant", "insert", "insert on conflict", "delete without tenant"],
+        attempts: &[
+            "select",
+            "condition",
+            "select without tenant",
+            "insert",
+            "insert on conflict",
+            "delete without tenant",
+        ],
     },
     Leak {
         name: "not_forced",
@@ -121,12 +128,6 @@ const LEAKS: &[Leak] = &[
         attempts: &["select public.events_2020", "delete public.events_2020"],
     },
     Leak { name: "truncate_granted", plant: "GRANT TRUNCATE ON orders TO app", role: "app", attempts: &["truncate"] },
-    Leak {
-        name: "an_operator_that_is_not_leakproof_but_says_so",
-        plant: "ALTER FUNCTION pg_catalog.int4div LEAKPROOF",
-        role: "app",
-        attempts: &["condition"],
-    },
 ];
 
 pub fn tests() -> Vec<Trial> {
