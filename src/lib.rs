@@ -5,6 +5,8 @@
 //! - `rls`: protect() a table in one call
 //! - `observe`: which statements protect() would refuse, before it does
 //! - `seal`: protected tables stay filtered for every role
+//! - `lint`: finds what would let a tenant see another's rows
+//! - `leak_test`: tries to cross the border, as every role, and rolls it back
 //!
 //! `pg` is the bridge to the server and the only room that steps outside safe Rust; `error` chooses SQLSTATE, detail and hint.
 
@@ -12,6 +14,8 @@ use pgrx::prelude::*;
 
 mod context;
 mod error;
+mod leak_test;
+mod lint;
 mod observe;
 mod pg;
 mod rls;

@@ -19,3 +19,14 @@ mod rls {
     pub mod shared;
     pub mod steps;
 }
+
+#[path = "../../src/leak_test"]
+mod leak_test {
+    pub mod attempts;
+}
+
+#[path = "../../src/lint"]
+mod lint {
+    pub mod catalogue;
+    pub mod flaws;
+}

@@ -203,6 +203,11 @@ pub fn absence() -> Option<Absence> {
     (!fits_lock(&tenant)).then_some(Absence::OtherTenant)
 }
 
+/// There is a value that neither this transaction nor a statement of it has set: it outlives the transaction.
+pub fn is_of_the_session() -> bool {
+    !STATE.held.borrow().is_empty() && STATE.lock.borrow().is_open()
+}
+
 /// There is a value, but this transaction has acted for another tenant, or a token was refused since it was set. A parallel
 /// worker would not know of either.
 pub fn is_hidden() -> bool {
@@ -351,6 +356,28 @@ pub fn set_alone(alone: bool) {
 
 pub fn is_alone() -> bool {
     STATE.alone.get()
+}
+
+/// Puts the former lock back on every path.
+struct FormerLock(Option<Lock>);
+
+impl Drop for FormerLock {
+    fn drop(&mut self) {
+        if let Some(lock) = self.0.take() {
+            STATE.lock.replace(lock);
+            changed();
+        }
+    }
+}
+
+/// Runs `work` as though a transaction of its own began here, with no tenant fixed. Only for leak_test(): it tries one tenant after the
+/// other, each in a subtransaction that is rolled back inside `work` and takes the tenant with it; what this transaction acts for comes back after.
+pub fn as_new_transaction<R>(work: impl FnOnce() -> R) -> R {
+    let former = FormerLock(Some(STATE.lock.replace(Lock::new())));
+    changed();
+    let result = work();
+    drop(former);
+    result
 }
 
 /// The transaction is over: the next one is open, and what the server assigns until then is its clean-up.

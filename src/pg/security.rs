@@ -136,6 +136,18 @@ pub fn forget_plans(relation: pg_sys::Oid) {
     unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relation) };
 }
 
+/// Runs `work` as any role, restricted: for leak_test(), which only a superuser may call. Not SET ROLE, which a function of a policy's could
+/// undo.
+pub fn as_role<R>(role: pg_sys::Oid, work: impl FnOnce() -> R) -> R {
+    act_as(Some(role), work)
+}
+
+/// Whether the current role is superuser.
+pub fn is_superuser() -> bool {
+    // SAFETY: a syscache look-up.
+    unsafe { pg_sys::superuser() }
+}
+
 /// Locks a relation and all that inherit from it against everybody, by oid: a name could come to mean another one
 /// before it is locked. Held until the transaction ends.
 pub fn lock_tree(relation: pg_sys::Oid) {

@@ -9,6 +9,8 @@ mod frame;
 mod guarded;
 mod harness;
 mod interleavings;
+mod leak_test;
+mod lint;
 mod pooled;
 mod rls;
 mod tokens;
@@ -24,6 +26,8 @@ fn all() -> Vec<Trial> {
         frame::tests(),
         guarded::tests(),
         interleavings::tests(),
+        leak_test::tests(),
+        lint::tests(),
         pooled::tests(),
         rls::tests(),
         tokens::tests(),

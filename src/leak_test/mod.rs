@@ -1,0 +1,86 @@
+//! leak_test: tries to cross the border between tenants, as every role that somebody can become, and rolls everything back.
+//!
+//! `tables` says what is tried by whom, `probe` puts rows of two tenants there, `attempts` (pure) knows the SQL, `run` tries it and judges. Every attempt runs in a subtransaction and a restricted security
+//! context of its own, so that nothing of it stays and no function of a user's can become superuser. What a superuser's rights are
+//! needed for touches no code of a user's: probe rows are made as the tables' owners. This file is the SQL surface; the function is declared in
+//! sql/leak_test.sql.
+
+mod attempts;
+mod probe;
+mod run;
+mod tables;
+
+use pgrx::prelude::*;
+
+use crate::context::state;
+use crate::error::{self, Result};
+use crate::pg::name::Name;
+use crate::pg::{security, spi};
+
+::pgrx::extension_sql_file!("../../sql/leak_test.sql", name = "leak_test", requires = ["rls"]);
+
+/// A line of the answer.
+pub struct Outcome {
+    pub relation: pg_sys::Oid,
+    pub role: Option<String>,
+    pub attempt: String,
+    pub result: &'static str,
+    pub detail: Option<String>,
+}
+
+pub const HELD: &str = "held";
+pub const LEAKED: &str = "leaked";
+pub const SKIPPED: &str = "skipped";
+
+/// `leak_test(relation regclass DEFAULT NULL)`: every attempt on the protected table, or on all of them, and what came of it.
+///
+/// Superuser only. Errors: 42501 for others; 55000 when the relation is not protected; 57014 when the statement is cancelled. Locks: those of the attempts (TRUNCATE
+/// included: ACCESS EXCLUSIVE for a moment), each released with its attempt.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn leak_test(
+    relation: Option<pg_sys::Oid>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(relation, pg_sys::Oid),
+            name!(role, Option<Name>),
+            name!(attempt, String),
+            name!(result, String),
+            name!(detail, Option<String>),
+        ),
+    >,
+> {
+    if !security::is_superuser() {
+        return Err(error::denied(
+            "must be superuser to run bulkhead.leak_test()",
+            "It acts as every role and for every tenant.",
+            "bulkhead.lint() is for everybody.",
+        ));
+    }
+    let outcomes = run::all(relation)?;
+    Ok(TableIterator::new(outcomes.into_iter().map(|outcome| {
+        (outcome.relation, outcome.role.map(Name), outcome.attempt, outcome.result.to_owned(), outcome.detail)
+    })))
+}
+
+/// Longest wait for a lock in an attempt.
+const LOCK_TIMEOUT: &str = "1s";
+
+/// Sets the tenant, a literal, as SET LOCAL would, in the innermost subtransaction. Called by a superuser, before the role changes.
+fn act_for(tenant: &str) -> Result<()> {
+    // Signed mode takes tokens only, and a token for a tenant that does not exist cannot be had.
+    spi::run(
+        &format!(
+            "SELECT pg_catalog.set_config('bulkhead.context_mode', 'locked', true)
+              WHERE pg_catalog.current_setting('bulkhead.context_mode') OPERATOR(pg_catalog.=) 'signed'
+             UNION ALL SELECT pg_catalog.set_config('lock_timeout', '{LOCK_TIMEOUT}', true)"
+        ),
+        &[],
+    )?;
+    state::set_alone(true);
+    let set = spi::run(&format!("SELECT pg_catalog.set_config('bulkhead.tenant_context', {tenant}, true)"), &[]);
+    state::set_alone(false);
+    set
+}

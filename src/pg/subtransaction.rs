@@ -1,0 +1,55 @@
+//! Subtransactions that leave nothing behind, for trying things out.
+
+use std::panic::AssertUnwindSafe;
+
+use pgrx::PgTryBuilder;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::prelude::*;
+
+use crate::error::Result;
+
+/// How a piece of work ended that was rolled back all the same.
+pub struct Failure {
+    pub code: PgSqlErrorCode,
+    pub message: String,
+}
+
+/// Runs `work` in a subtransaction and rolls that back whatever came of it; role, settings, locks and memory are as before. An
+/// error inside is an answer and not raised; only the cancelling of the whole statement is, where `ours` does not claim it.
+pub fn rolled_back<R>(ours: impl Fn() -> bool, work: impl FnOnce() -> Result<R>) -> std::result::Result<R, Failure> {
+    // SAFETY: the memory context and the resource owner are put back as PL/pgSQL does around its exception blocks; the
+    // name may be NULL.
+    let (memory, owner) = unsafe {
+        let former = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::MemoryContextSwitchTo(former.0);
+        former
+    };
+    let ended: std::result::Result<R, CaughtError> = PgTryBuilder::new(AssertUnwindSafe(|| match work() {
+        Ok(result) => Ok(result),
+        Err(report) => {
+            // Raised, so that it is caught in the same form as the server's own.
+            report.report(PgLogLevel::ERROR);
+            unreachable!("an error was reported and did not end the work")
+        }
+    }))
+    .catch_others(Err)
+    .execute();
+    // SAFETY: the subtransaction begun above is the innermost one: what `work` began inside it has ended with it.
+    unsafe {
+        pg_sys::RollbackAndReleaseCurrentSubTransaction();
+        pg_sys::MemoryContextSwitchTo(memory);
+        pg_sys::CurrentResourceOwner = owner;
+    }
+    ended.map_err(|caught| {
+        let (CaughtError::PostgresError(report)
+        | CaughtError::ErrorReport(report)
+        | CaughtError::RustPanic { ereport: report, .. }) = &caught;
+        let failure = Failure { code: report.sql_error_code(), message: report.message().to_owned() };
+        let cancelled = failure.code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED && !ours();
+        if cancelled || failure.code == PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN {
+            caught.rethrow();
+        }
+        failure
+    })
+}
