@@ -168,7 +168,7 @@ const POLICIES: [(&str, &str); 5] = [
     ("USING (true)", "true"),
     (
         "EXISTS (SELECT 1 FROM admins …)",
-        "EXISTS (SELECT 1 FROM admins a WHERE a.user_id = current_setting('app.user', true))",
+        "EXISTS (SELECT 1 FROM admins a WHERE a.user_id = current_setting('app.member', true))",
     ),
     ("a SECURITY DEFINER look-up", "is_admin()"),
 ];
@@ -181,7 +181,7 @@ async fn policies(database: &Database, issuer: &Issuer, options: &Options, repor
          CREATE TABLE admins (user_id text PRIMARY KEY);
          INSERT INTO admins SELECT 'user ' || n FROM generate_series(1, 1000) n;
          CREATE FUNCTION is_admin() RETURNS boolean STABLE SECURITY DEFINER LANGUAGE sql AS
-           $$ SELECT EXISTS (SELECT 1 FROM admins a WHERE a.user_id = current_setting('app.user', true)) $$;
+           $$ SELECT EXISTS (SELECT 1 FROM admins a WHERE a.user_id = current_setting('app.member', true)) $$;
          CREATE TABLE accounts (id bigint NOT NULL, role text NOT NULL, balance integer NOT NULL);
          INSERT INTO accounts SELECT n, 'admin', n % 977 FROM generate_series(1, {rows}) n;
          RESET ROLE;
@@ -192,7 +192,7 @@ async fn policies(database: &Database, issuer: &Issuer, options: &Options, repor
     let session = database.try_connect("app").await?;
     wait_for_keys(&session, &token(issuer, 0)).await?;
     let set = format!(
-        "SET max_parallel_workers_per_gather = 0; SET app.user = 'user 7'; SET bulkhead.tenant_context = '{}'",
+        "SET max_parallel_workers_per_gather = 0; SET app.member = 'user 7'; SET bulkhead.tenant_context = '{}'",
         token(issuer, 0)
     );
     session.batch_execute(&set).await?;
