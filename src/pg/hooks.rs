@@ -227,12 +227,13 @@ unsafe extern "C-unwind" fn before_start(query: *mut pg_sys::QueryDesc) {
 #[pg_guard]
 unsafe extern "C-unwind" fn before_lifted_run(query: *mut pg_sys::QueryDesc) {
     naked::check_lifted_plan(verdict::starting());
-    // SAFETY: the caller's promise. The server fills a tuple store from a plain SELECT only for a cursor that is to outlive
-    // its transaction.
+    // SAFETY: the caller's promise; the active portal is valid while it is active. EXECUTE and RETURN QUERY fill a tuple store
+    // as well; a portal that has one of its own and still runs its query is about to outlive its transaction.
     let held = unsafe {
         (*(*query).dest).mydest == pg_sys::CommandDest::DestTuplestore
-            && (*query).operation == pg_sys::CmdType::CMD_SELECT
-            && !(*(*query).plannedstmt).hasModifyingCTE
+            && pg_sys::ActivePortal
+                .as_ref()
+                .is_some_and(|portal| portal.queryDesc == query && !portal.holdStore.is_null())
     };
     if held {
         naked::refuse_held();
