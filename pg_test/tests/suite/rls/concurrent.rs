@@ -5,7 +5,7 @@ use pg_test::Database;
 use pg_test::interleave::Interleaving;
 
 use super::fixture::{
-    A, B, NOTHING, OF_A, assert_same, bare_orders, bare_orders_past_the_seal, orders, orders_past_the_seal, picture,
+    A, B, NOTHING, OF_A, assert_same, bare_orders, bare_orders_past_the_seal, orders_past_the_seal, picture,
     registered, seen_by,
 };
 
