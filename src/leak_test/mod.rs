@@ -84,3 +84,14 @@ fn act_for(tenant: &str) -> Result<()> {
     state::set_alone(false);
     set
 }
+
+/// Runs `work`, which changes the role, under the search_path that users have: their functions may need it. What runs before and after, as
+/// superuser, must not meet their operators.
+fn under_path<R>(path: &str, work: impl FnOnce() -> Result<R>) -> Result<R> {
+    let set = |path: &str| spi::run("SELECT pg_catalog.set_config('search_path', $1, true)", &[path.into()]);
+    set(path)?;
+    let result = work()?;
+    // After an error, the subtransaction's end does this.
+    set("pg_catalog, pg_temp")?;
+    Ok(result)
+}

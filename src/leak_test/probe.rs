@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use pgrx::prelude::*;
 
-use super::act_for;
+use super::{act_for, under_path};
 use crate::context::state;
 use crate::error::{self, Result};
 use crate::pg::{security, spi};
@@ -46,7 +46,9 @@ pub struct Made {
 /// Columns by number, with the text of their values.
 type RowText = HashMap<i16, String>;
 
-pub struct Maker {
+pub struct Maker<'a> {
+    /// Users' search_path.
+    path: &'a str,
     /// What was made already, so that a tenant has one row in each table.
     rows: HashMap<(u32, String), RowText>,
     number: u32,
@@ -65,9 +67,9 @@ struct Column {
     value: String,
 }
 
-impl Maker {
-    pub fn new() -> Maker {
-        Maker { rows: HashMap::new(), number: 0 }
+impl Maker<'_> {
+    pub fn new(path: &str) -> Maker<'_> {
+        Maker { path, rows: HashMap::new(), number: 0 }
     }
 
     /// Makes the tenants and a probe row for each; in the caller's subtransaction.
@@ -94,7 +96,9 @@ impl Maker {
         let list: Vec<String> = columns.iter().map(|column| format!("{}::text", column.name)).collect();
         let returning = format!("{sql} RETURNING ARRAY[{}]", list.join(", "));
         let values = as_tenant_kept(tenant, || {
-            security::as_owner(relation, || spi::row(&returning, &[], |row| row.get::<Vec<Option<String>>>(1)))
+            under_path(self.path, || {
+                security::as_owner(relation, || spi::row(&returning, &[], |row| row.get::<Vec<Option<String>>>(1)))
+            })
         })?
         .unwrap_or_default();
         let row: RowText = columns.iter().zip(values).filter_map(|(c, value)| Some((c.number, value?))).collect();

@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 use super::attempts::{self, Attempt, Proof, Target};
 use super::probe::{self, Cast, Maker, Table};
 use super::tables::{self, MAX_ROLES, MAX_TABLES, Reader, Role};
-use super::{HELD, LEAKED, Outcome, SKIPPED, act_for};
+use super::{HELD, LEAKED, Outcome, SKIPPED, act_for, under_path};
 use crate::context::state;
 use crate::error::Result;
 use crate::pg::subtransaction::{self, Failure};
@@ -52,7 +52,7 @@ fn over<T>(list: &[T], limit: i64) -> bool {
 fn attack(table: &Table, roles: &[Role], path: &str) -> Result<Vec<Outcome>> {
     let never = || false;
     let with_probes = apart(never, || {
-        let cast = Maker::new().cast(table)?;
+        let cast = Maker::new(path).cast(table)?;
         play(table, &cast, roles, path)
     });
     let reason = match with_probes {
@@ -89,7 +89,9 @@ fn skipped(table: &Table, role: Option<&Role>, attempt: &str, detail: impl Into<
 
 /// What is tried on a table by everybody.
 struct Plan {
+    /// For those who have a right to the table.
     attempts: Vec<Attempt>,
+    /// For everybody: the table's rows by other ways.
     readers: Vec<Attempt>,
     left_out: Vec<(String, String)>,
 }
@@ -106,10 +108,11 @@ fn plan(table: &Table, cast: &Cast) -> Result<Plan> {
     };
     let mut attempts = attempts::reads(&target);
     attempts.extend(attempts::writes(&target));
-    for child in tables::children(table)? {
-        attempts.extend(attempts::child(&target, &child));
-    }
+    // A right to a child is no right to its parent, so everybody is tried on these.
     let mut readers = Vec::new();
+    for child in tables::children(table)? {
+        readers.extend(attempts::child(&target, &child));
+    }
     // Nothing that a client receives can be had here; it is planned as a SELECT is.
     let copy = "COPY to the client cannot run inside a function; it reads what SELECT reads";
     let mut left_out = vec![("copy".to_owned(), copy.to_owned())];
@@ -217,10 +220,7 @@ impl Stage<'_> {
     /// Runs the statements as the role; what the last one says, if it is a question.
     fn run(&self, attempt: &Attempt) -> Result<Option<String>> {
         act_for(if attempt.with_tenant { &self.cast.own } else { "''" })?;
-        // Users' functions may need the path that users have. What runs before and after, as superuser, must not meet their operators.
-        let set = |path: &str| spi::run("SELECT pg_catalog.set_config('search_path', $1, true)", &[path.into()]);
-        set(self.path)?;
-        let told = security::as_role(self.role.oid, || {
+        let as_role = || {
             let (last, first) = attempt.statements.split_last().unzip();
             for statement in first.into_iter().flatten() {
                 spi::run(statement, &[])?;
@@ -230,9 +230,8 @@ impl Stage<'_> {
                 (Some(statement), _) => Ok(spi::row(statement, &[], |row| row.optional::<String>(1))?.flatten()),
                 (None, _) => Ok(None),
             }
-        })?;
-        set("pg_catalog, pg_temp")?;
-        Ok(told)
+        };
+        under_path(self.path, || security::as_role(self.role.oid, as_role))
     }
 
     /// What the attempt says when the other tenant's probe row is gone.
@@ -243,7 +242,7 @@ impl Stage<'_> {
             state::as_new_transaction(|| {
                 act_for(other)?;
                 let delete = format!("DELETE FROM {name} WHERE {column} OPERATOR(pg_catalog.=) {other}");
-                security::as_owner(*oid, || spi::run(&delete, &[]))
+                under_path(self.path, || security::as_owner(*oid, || spi::run(&delete, &[])))
             })?;
             state::as_new_transaction(|| self.run(attempt))
         });
