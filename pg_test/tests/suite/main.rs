@@ -11,6 +11,7 @@ mod harness;
 mod interleavings;
 mod pooled;
 mod rls;
+mod seal;
 
 use std::process::ExitCode;
 
@@ -25,6 +26,7 @@ fn all() -> Vec<Trial> {
         interleavings::tests(),
         pooled::tests(),
         rls::tests(),
+        seal::tests(),
     ];
     features.into_iter().flatten().collect()
 }

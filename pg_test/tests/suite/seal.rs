@@ -1,0 +1,17 @@
+//! `seal`: protected tables stay filtered for every role, in every shape of statement.
+
+mod differential;
+mod generator;
+mod random;
+mod world;
+mod writes;
+
+/// Two tenants.
+const A: &str = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
+const B: &str = "b0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
+
+use libtest_mimic::Trial;
+
+pub fn tests() -> Vec<Trial> {
+    [differential::tests()].into_iter().flatten().collect()
+}
