@@ -1,8 +1,10 @@
 //! `seal`: protected tables stay filtered for every role, in every shape of statement.
 
 mod differential;
+mod fixture;
 mod generator;
 mod random;
+mod shapes;
 mod world;
 mod writes;
 
@@ -13,5 +15,5 @@ const B: &str = "b0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
 use libtest_mimic::Trial;
 
 pub fn tests() -> Vec<Trial> {
-    [differential::tests()].into_iter().flatten().collect()
+    [differential::tests(), shapes::tests()].into_iter().flatten().collect()
 }

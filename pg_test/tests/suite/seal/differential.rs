@@ -89,7 +89,7 @@ impl Style {
                 )
             }
             Style::Cursor => format!(
-                "BEGIN; DECLARE q SCROLL CURSOR FOR {bound}; FETCH 1 FROM q; FETCH BACKWARD 1 FROM q;
+                "BEGIN; DECLARE q SCROLL CURSOR FOR {bound}; MOVE 2 FROM q; MOVE BACKWARD ALL FROM q;
                  FETCH ALL FROM q; COMMIT"
             ),
             Style::View => format!(

@@ -98,7 +98,7 @@ impl<'a> Generator<'a> {
         self.with.push((name.clone(), inner_types));
         let body = self.query(depth - 1, outer, types);
         self.with.pop();
-        format!("(WITH {name}({columns}) AS {how}({inner}) {body})")
+        format!("(WITH {name}({columns}) AS {how}({inner}) SELECT * FROM ({body}) q)")
     }
 
     fn recursive(&mut self, depth: usize, types: &[Type]) -> String {
@@ -109,7 +109,7 @@ impl<'a> Generator<'a> {
         self.with.pop();
         format!(
             "(WITH RECURSIVE {name}(x1, x2, x3) AS (SELECT 1, s.id, s.c FROM {source} s WHERE s.b > 1
-             UNION SELECT n.x1 + 1, s.id, s.c FROM {name} n JOIN {source} s ON s.id = n.x2 + 1 WHERE n.x1 < 4) {body})"
+             UNION SELECT n.x1 + 1, s.id, s.c FROM {name} n JOIN {source} s ON s.id = n.x2 + 1 WHERE n.x1 < 4) SELECT * FROM ({body}) q)"
         )
     }
 

@@ -48,6 +48,7 @@ impl Kind {
 
     /// The plain one's: the first tenant has it for itself.
     pub fn fill_plain(&self, db: &Database) {
+        db.admin("GRANT ALL ON SCHEMA public TO owner").unwrap();
         self.create(db);
         self.rows(db, &self.tenants[..1]);
         for table in TABLES {
