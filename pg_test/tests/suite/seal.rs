@@ -1,5 +1,6 @@
 //! `seal`: protected tables stay filtered for every role, in every shape of statement.
 
+mod bypass;
 mod differential;
 mod fixture;
 mod generator;
@@ -15,5 +16,5 @@ const B: &str = "b0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
 use libtest_mimic::Trial;
 
 pub fn tests() -> Vec<Trial> {
-    [differential::tests(), shapes::tests()].into_iter().flatten().collect()
+    [bypass::tests(), differential::tests(), shapes::tests()].into_iter().flatten().collect()
 }
