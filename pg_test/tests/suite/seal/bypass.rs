@@ -66,7 +66,8 @@ async fn it_lasts_until_its_transaction_ends(db: Database) {
         // A statement of its own is a transaction of its own.
         client.run("SELECT bulkhead.begin_bypass('once')").await;
         is_naked(&client).await;
-        let chained = client.refused("BEGIN; SELECT bulkhead.begin_bypass('x'); COMMIT AND CHAIN; SELECT * FROM orders");
+        let chained =
+            client.refused("BEGIN; SELECT bulkhead.begin_bypass('x'); COMMIT AND CHAIN; SELECT * FROM orders");
         chained.await.state("42501");
         client.run("ROLLBACK").await;
     }
@@ -80,7 +81,11 @@ async fn it_needs_a_reason_and_the_privilege(db: Database) {
     }
     let app = db.connect("app").await;
     app.refused("SELECT bulkhead.begin_bypass('please')").await.state("42501");
-    for set in ["SET LOCAL bulkhead.bypass = 'x'", "SET bulkhead.bypass = 'x'", "SELECT set_config('bulkhead.bypass', 'x', true)"] {
+    for set in [
+        "SET LOCAL bulkhead.bypass = 'x'",
+        "SET bulkhead.bypass = 'x'",
+        "SELECT set_config('bulkhead.bypass', 'x', true)",
+    ] {
         app.refused(&format!("BEGIN; {set}")).await.state("42501");
         app.run("ROLLBACK").await;
     }
@@ -118,7 +123,8 @@ async fn savepoints_give_and_take_it(db: Database) {
     assert_eq!(seen(&svc).await, ALL);
     svc.run("ROLLBACK TO s").await;
     is_naked(&svc).await;
-    svc.run("ROLLBACK; BEGIN; SELECT bulkhead.begin_bypass('x'); SAVEPOINT s; RESET bulkhead.bypass; ROLLBACK TO s").await;
+    svc.run("ROLLBACK; BEGIN; SELECT bulkhead.begin_bypass('x'); SAVEPOINT s; RESET bulkhead.bypass; ROLLBACK TO s")
+        .await;
     assert_eq!(seen(&svc).await, ALL);
     svc.run("RELEASE s; SAVEPOINT t; SELECT bulkhead.begin_bypass('y'); RELEASE t").await;
     assert_eq!(seen(&svc).await, ALL);
@@ -183,8 +189,11 @@ async fn no_deputy_can_be_lent_one(db: Database) {
          CREATE FUNCTION read_as_super() RETURNS SETOF int LANGUAGE sql SECURITY DEFINER AS 'SELECT id FROM public.orders'",
     )
     .unwrap();
-    db.admin("CREATE FUNCTION bypass_as_super() RETURNS void LANGUAGE sql SECURITY DEFINER AS
-              $$ SELECT bulkhead.begin_bypass('lent') $$").unwrap();
+    db.admin(
+        "CREATE FUNCTION bypass_as_super() RETURNS void LANGUAGE sql SECURITY DEFINER AS
+              $$ SELECT bulkhead.begin_bypass('lent') $$",
+    )
+    .unwrap();
     for call in ["SELECT count_as_super()", "SELECT * FROM read_as_super()"] {
         let svc = db.connect("svc").await;
         svc.run("BEGIN; SELECT bulkhead.begin_bypass('mine')").await;
@@ -223,7 +232,10 @@ async fn it_lifts_the_seal_and_never_row_level_security(db: Database) {
     owner.refused(&format!("INSERT INTO orders VALUES (9, '{B}', 'x')")).await.state("42501");
     let svc = db.connect("svc").await;
     svc.run("BEGIN; SELECT bulkhead.begin_bypass('x')").await;
-    svc.run(&format!("INSERT INTO orders VALUES (9, '{B}', 'x'); UPDATE orders SET item = 'all'; DELETE FROM orders WHERE id = 9")).await;
+    svc.run(&format!(
+        "INSERT INTO orders VALUES (9, '{B}', 'x'); UPDATE orders SET item = 'all'; DELETE FROM orders WHERE id = 9"
+    ))
+    .await;
     assert_eq!(svc.one("SELECT count(*) FROM orders WHERE item = 'all'").await, "5");
     svc.run("ROLLBACK").await;
 }
@@ -238,7 +250,11 @@ async fn cached_plans_do_not_cross_its_border(db: Database) {
     for role in ["svc", "postgres"] {
         for mode in ["force_generic_plan", "force_custom_plan", "auto"] {
             let client = acting(&db, role).await;
-            client.run(&format!("SET plan_cache_mode = {mode}; PREPARE p(int) AS SELECT count(*) FROM orders WHERE id > $1")).await;
+            client
+                .run(&format!(
+                    "SET plan_cache_mode = {mode}; PREPARE p(int) AS SELECT count(*) FROM orders WHERE id > $1"
+                ))
+                .await;
             let typed = client.prepare("SELECT count(*) FROM orders WHERE id > $1").await.unwrap();
             let all = async |expected: &str, when: &str| {
                 for query in ["EXECUTE p(0)", "SELECT cached()", "SELECT sql_cached()"] {
@@ -276,18 +292,28 @@ async fn cached_plans_do_not_cross_its_border(db: Database) {
 async fn cursors_end_with_it(db: Database) {
     world(&db).await;
     let svc = acting(&db, "svc").await;
-    svc.run("BEGIN; SAVEPOINT s; SELECT bulkhead.begin_bypass('x'); DECLARE c CURSOR FOR SELECT id FROM orders ORDER BY id").await;
+    svc.run(
+        "BEGIN; SAVEPOINT s; SELECT bulkhead.begin_bypass('x'); DECLARE c CURSOR FOR SELECT id FROM orders ORDER BY id",
+    )
+    .await;
     assert_eq!(svc.column("FETCH 4 FROM c").await, ["1", "2", "3", "4"]);
     svc.run("RESET bulkhead.bypass").await;
     assert!(svc.simple_query("FETCH ALL FROM c").await.is_err());
     svc.run("ROLLBACK").await;
     // Declared under it, with the rows to come when it is over.
-    svc.run("BEGIN; SELECT bulkhead.begin_bypass('x'); DECLARE c CURSOR WITH HOLD FOR SELECT id FROM orders ORDER BY id").await;
+    svc.run(
+        "BEGIN; SELECT bulkhead.begin_bypass('x'); DECLARE c CURSOR WITH HOLD FOR SELECT id FROM orders ORDER BY id",
+    )
+    .await;
     let committed = svc.simple_query("COMMIT").await;
     assert!(committed.is_err(), "a held cursor of a bypass must not be kept");
     svc.run("ROLLBACK").await;
     svc.refused("FETCH ALL FROM c").await.state("34000");
-    for cursor in ["SELECT id FROM orders", "SELECT count(*) FROM orders", "WITH o AS MATERIALIZED (SELECT id FROM orders) SELECT * FROM o"] {
+    for cursor in [
+        "SELECT id FROM orders",
+        "SELECT count(*) FROM orders",
+        "WITH o AS MATERIALIZED (SELECT id FROM orders) SELECT * FROM o",
+    ] {
         svc.run(&format!("BEGIN; SELECT bulkhead.begin_bypass('x'); DECLARE d CURSOR WITH HOLD FOR {cursor}")).await;
         let _ = svc.column("FETCH ALL FROM d").await;
         assert!(svc.simple_query("COMMIT").await.is_err(), "{cursor}");
@@ -323,12 +349,19 @@ async fn it_is_recorded(db: Database) {
     let svc = db.connect("svc").await;
     svc.run("SET application_name = 'nightly'; BEGIN; SELECT bulkhead.begin_bypass('invoice run'); SELECT * FROM orders; COMMIT").await;
     svc.run("BEGIN; SET LOCAL bulkhead.bypass = 'by setting'; SELECT 7, count(*) FROM orders; COMMIT").await;
-    let rows = db.admin("SELECT role, session_role, client, application, reason, statement LIKE '%orders%' FROM bulkhead.bypass_log
-                         WHERE role = 'svc' ORDER BY at").unwrap();
+    let rows = db
+        .admin(
+            "SELECT role, session_role, client, application, reason, statement LIKE '%orders%' FROM bulkhead.bypass_log
+                         WHERE role = 'svc' ORDER BY at",
+        )
+        .unwrap();
     assert_eq!(rows.trim(), "svc|svc|local|nightly|invoice run|t\nsvc|svc|local|nightly|by setting|t");
     let log = db.log();
     for reason in ["invoice run", "by setting"] {
-        assert!(log.lines().any(|line| line.contains("bulkhead bypass by role \"svc\"") && line.contains(reason)), "{reason}");
+        assert!(
+            log.lines().any(|line| line.contains("bulkhead bypass by role \"svc\"") && line.contains(reason)),
+            "{reason}"
+        );
     }
     for role in ["app", "svc"] {
         db.connect(role).await.refused("SELECT * FROM bulkhead.bypass_log").await.state("42501");
@@ -344,7 +377,10 @@ async fn a_rolled_back_one_is_in_the_server_log(db: Database) {
     svc.run("COMMIT").await;
     let log = db.log();
     assert!(log.contains("undone") && log.contains("only read"));
-    assert_eq!(db.admin("SELECT count(*) FROM bulkhead.bypass_log WHERE reason IN ('undone', 'only read')").unwrap().trim(), "0");
+    assert_eq!(
+        db.admin("SELECT count(*) FROM bulkhead.bypass_log WHERE reason IN ('undone', 'only read')").unwrap().trim(),
+        "0"
+    );
 }
 
 async fn parallel_queries_see_all_rows_under_it(db: Database) {

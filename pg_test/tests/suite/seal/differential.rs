@@ -92,15 +92,17 @@ impl Style {
                 "BEGIN; DECLARE q SCROLL CURSOR FOR {bound}; MOVE 2 FROM q; MOVE BACKWARD ALL FROM q;
                  FETCH ALL FROM q; COMMIT"
             ),
-            Style::View => format!(
-                "BEGIN; CREATE TEMP VIEW q AS SELECT q::text AS r FROM ({bound}) q; SELECT * FROM q; ROLLBACK"
-            ),
+            Style::View => {
+                format!("BEGIN; CREATE TEMP VIEW q AS SELECT q::text AS r FROM ({bound}) q; SELECT * FROM q; ROLLBACK")
+            }
             Style::Function => format!(
                 "BEGIN; CREATE FUNCTION pg_temp.q(n int) RETURNS SETOF text LANGUAGE sql STABLE
                  AS $q$ SELECT q::text FROM ({query}) q $q$; SELECT * FROM pg_temp.q(3); ROLLBACK"
             ),
-            Style::Copied => format!("SELECT q.r FROM query_to_xml($q$ SELECT q::text AS r FROM ({bound}) q $q$,
-                 true, false, '') x, XMLTABLE('/table/row' PASSING x COLUMNS r text PATH 'r') q"),
+            Style::Copied => format!(
+                "SELECT q.r FROM query_to_xml($q$ SELECT q::text AS r FROM ({bound}) q $q$,
+                 true, false, '') x, XMLTABLE('/table/row' PASSING x COLUMNS r text PATH 'r') q"
+            ),
         }
     }
 }

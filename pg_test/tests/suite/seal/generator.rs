@@ -58,7 +58,8 @@ impl<'a> Generator<'a> {
         }
         match self.random.below(14) {
             0 | 1 => {
-                let verb = *self.random.pick(&["UNION", "UNION ALL", "INTERSECT", "INTERSECT ALL", "EXCEPT", "EXCEPT ALL"]);
+                let verb =
+                    *self.random.pick(&["UNION", "UNION ALL", "INTERSECT", "INTERSECT ALL", "EXCEPT", "EXCEPT ALL"]);
                 let left = self.query(depth - 1, outer, types);
                 let right = self.query(depth - 1, outer, types);
                 format!("({left}) {verb} ({right})")

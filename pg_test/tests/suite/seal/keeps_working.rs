@@ -46,16 +46,26 @@ async fn foreign_keys_work_for_every_role_and_tenant(db: Database) {
         let id = 100 + number;
         // The parent may be another tenant's row: the check must see every row.
         client.run(&format!("INSERT INTO cascaded VALUES ({id}, '{A}', 7)")).await;
-        client.run("BEGIN; UPDATE cascaded SET shelf = 8 WHERE shelf = 1; DELETE FROM shelf WHERE id = 2; ROLLBACK").await;
+        client
+            .run("BEGIN; UPDATE cascaded SET shelf = 8 WHERE shelf = 1; DELETE FROM shelf WHERE id = 2; ROLLBACK")
+            .await;
         client.refused(&format!("INSERT INTO cascaded VALUES (999, '{A}', 77)")).await.state("23503");
-        client.run(&format!("BEGIN; INSERT INTO deferred VALUES ({id}, '{A}', {id}); INSERT INTO shelf VALUES ({id}, '{A}'); COMMIT")).await;
+        client
+            .run(&format!(
+                "BEGIN; INSERT INTO deferred VALUES ({id}, '{A}', {id}); INSERT INTO shelf VALUES ({id}, '{A}'); COMMIT"
+            ))
+            .await;
         client.refused(&format!("BEGIN; INSERT INTO deferred VALUES (999, '{A}', 999); COMMIT")).await.state("23503");
         client.refused(&format!("DELETE FROM shelf WHERE id = {id}; SELECT 1")).await.state("23503");
         let mine = number + 1;
         client.run(&format!("DELETE FROM shelf WHERE id = {mine}")).await;
         let left = format!("SELECT count(*) FROM cascaded WHERE shelf = {mine}");
         assert_eq!(db.admin(&left).unwrap().trim(), "0", "{role}");
-        assert_eq!(db.admin(&format!("SELECT shelf IS NULL FROM nulled WHERE id = {mine}")).unwrap().trim(), "t", "{role}");
+        assert_eq!(
+            db.admin(&format!("SELECT shelf IS NULL FROM nulled WHERE id = {mine}")).unwrap().trim(),
+            "t",
+            "{role}"
+        );
     }
     // A child of another tenant follows its parent.
     db.admin("DELETE FROM nulled WHERE id = 5").unwrap();
@@ -179,9 +189,11 @@ async fn migrations_and_maintenance_work_without_a_tenant(db: Database) {
 
 async fn pg_dump_works_with_a_bypass_and_says_so_without(db: Database) {
     orders(&db).await;
-    db.admin("GRANT EXECUTE ON FUNCTION bulkhead.begin_bypass(text) TO svc; GRANT USAGE ON SCHEMA bulkhead TO svc").unwrap();
+    db.admin("GRANT EXECUTE ON FUNCTION bulkhead.begin_bypass(text) TO svc; GRANT USAGE ON SCHEMA bulkhead TO svc")
+        .unwrap();
     let dump = |role: &str, options: &str| {
-        let output = db.client_program("pg_dump", role).args(["-t", "orders"]).env("PGOPTIONS", options).output().unwrap();
+        let output =
+            db.client_program("pg_dump", role).args(["-t", "orders"]).env("PGOPTIONS", options).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (output.status.success(), text(&output.stdout), text(&output.stderr))
     };
@@ -207,13 +219,25 @@ async fn logical_replication_carries_all_rows(_: Nowhere) {
     from.admin("CREATE PUBLICATION p FOR TABLE orders, TABLE filtered WHERE (id > 2)").unwrap();
     from.connect("postgres").await.run("SELECT pg_create_logical_replication_slot('s', 'pgoutput')").await;
     to.admin("CREATE TABLE orders (id int PRIMARY KEY, tenant_id uuid, item text); CREATE TABLE filtered (id int PRIMARY KEY, tenant_id uuid, n int)").unwrap();
-    let connection = format!("host={} port={} user=postgres dbname={}", cluster.socket_dir().display(), cluster.port(), from.name);
-    to.admin(&format!("CREATE SUBSCRIPTION s CONNECTION '{connection}' PUBLICATION p WITH (create_slot = false, slot_name = 's')")).unwrap();
+    let connection =
+        format!("host={} port={} user=postgres dbname={}", cluster.socket_dir().display(), cluster.port(), from.name);
+    to.admin(&format!(
+        "CREATE SUBSCRIPTION s CONNECTION '{connection}' PUBLICATION p WITH (create_slot = false, slot_name = 's')"
+    ))
+    .unwrap();
     reaches(&to, "SELECT count(*) FROM orders", "5").await;
     reaches(&to, "SELECT count(*) FROM filtered", "3").await;
     from.admin(&format!("INSERT INTO orders VALUES (6, '{B}', 'six'); UPDATE orders SET item = 'changed' WHERE id = 4; DELETE FROM orders WHERE id = 1")).unwrap();
-    acting(&from, "app").await.run("INSERT INTO orders (id, item) VALUES (7, 'seven'); UPDATE orders SET item = 'mine'").await;
-    reaches(&to, "SELECT string_agg(id || item, ',' ORDER BY id) FROM orders", "2mine,3mine,4changed,5item 5,6six,7mine").await;
+    acting(&from, "app")
+        .await
+        .run("INSERT INTO orders (id, item) VALUES (7, 'seven'); UPDATE orders SET item = 'mine'")
+        .await;
+    reaches(
+        &to,
+        "SELECT string_agg(id || item, ',' ORDER BY id) FROM orders",
+        "2mine,3mine,4changed,5item 5,6six,7mine",
+    )
+    .await;
     from.admin("TRUNCATE orders").unwrap();
     reaches(&to, "SELECT count(*) FROM orders", "0").await;
     to.admin("ALTER SUBSCRIPTION s DISABLE; ALTER SUBSCRIPTION s SET (slot_name = NONE); DROP SUBSCRIPTION s").unwrap();

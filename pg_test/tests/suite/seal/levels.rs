@@ -49,13 +49,14 @@ async fn shared_preloading_claims_the_seal(db: Database) {
 /// A session that plans and runs many statements of every kind does not grow.
 async fn memory_stays_flat(db: Database) {
     orders(&db).await;
-    db.admin("CREATE FUNCTION inlined() RETURNS SETOF orders LANGUAGE sql STABLE AS 'SELECT * FROM public.orders'").unwrap();
+    db.admin("CREATE FUNCTION inlined() RETURNS SETOF orders LANGUAGE sql STABLE AS 'SELECT * FROM public.orders'")
+        .unwrap();
     let svc = acting(&db, "svc").await;
-    let rounds = "SELECT count(*) FROM orders; SELECT count(*) FROM inlined(); UPDATE orders SET item = item WHERE id = 1;
+    let rounds =
+        "SELECT count(*) FROM orders; SELECT count(*) FROM inlined(); UPDATE orders SET item = item WHERE id = 1;
                   PREPARE p AS SELECT * FROM orders; EXECUTE p; DEALLOCATE p;";
-    let used = async || -> i64 {
-        svc.one("SELECT sum(total_bytes) FROM pg_backend_memory_contexts").await.parse().unwrap()
-    };
+    let used =
+        async || -> i64 { svc.one("SELECT sum(total_bytes) FROM pg_backend_memory_contexts").await.parse().unwrap() };
     let many = async |times: usize| {
         for _ in 0..times {
             svc.run(&rounds.repeat(50)).await;

@@ -31,15 +31,22 @@ fn psql(db: &Database, role: &str, tenant: &str, script: &str) -> (String, Strin
 async fn truncate_needs_a_bypass(db: Database) {
     let owner = orders(&db).await;
     owner.run("CREATE TABLE other (id int PRIMARY KEY); ALTER TABLE orders ADD FOREIGN KEY (id) REFERENCES other NOT VALID").await;
-    owner.run(
-        "CREATE TABLE parts (id int, tenant_id uuid) PARTITION BY RANGE (id);
+    owner
+        .run(
+            "CREATE TABLE parts (id int, tenant_id uuid) PARTITION BY RANGE (id);
          CREATE TABLE part PARTITION OF parts DEFAULT; SELECT bulkhead.protect('parts')",
-    ).await;
+        )
+        .await;
     for role in ["owner", "postgres"] {
         for client in [db.connect(role).await, acting(&db, role).await] {
             for statement in [
-                "TRUNCATE orders", "TRUNCATE ONLY orders", "TRUNCATE other CASCADE", "TRUNCATE other, orders",
-                "TRUNCATE parts", "TRUNCATE part", "DO $$ BEGIN TRUNCATE orders; END $$",
+                "TRUNCATE orders",
+                "TRUNCATE ONLY orders",
+                "TRUNCATE other CASCADE",
+                "TRUNCATE other, orders",
+                "TRUNCATE parts",
+                "TRUNCATE part",
+                "DO $$ BEGIN TRUNCATE orders; END $$",
             ] {
                 client.refused(statement).await.state("55000").hint_contains("begin_bypass");
             }
@@ -58,8 +65,16 @@ async fn copies_of_the_table_hold_the_tenants_rows(db: Database) {
             ("CREATE TABLE x AS SELECT id FROM orders", "x", "TABLE"),
             ("SELECT id INTO x FROM orders", "x", "TABLE"),
             ("CREATE TEMP TABLE x AS TABLE orders", "x", "TABLE"),
-            ("CREATE MATERIALIZED VIEW x AS SELECT id FROM orders; REFRESH MATERIALIZED VIEW x", "x", "MATERIALIZED VIEW"),
-            ("CREATE MATERIALIZED VIEW x AS SELECT id FROM orders WITH NO DATA; REFRESH MATERIALIZED VIEW x", "x", "MATERIALIZED VIEW"),
+            (
+                "CREATE MATERIALIZED VIEW x AS SELECT id FROM orders; REFRESH MATERIALIZED VIEW x",
+                "x",
+                "MATERIALIZED VIEW",
+            ),
+            (
+                "CREATE MATERIALIZED VIEW x AS SELECT id FROM orders WITH NO DATA; REFRESH MATERIALIZED VIEW x",
+                "x",
+                "MATERIALIZED VIEW",
+            ),
             ("PREPARE p AS SELECT id FROM orders; CREATE TABLE x AS EXECUTE p; DEALLOCATE p", "x", "TABLE"),
         ] {
             client.run(create).await;
@@ -83,10 +98,12 @@ async fn copies_of_the_table_hold_the_tenants_rows(db: Database) {
 
 async fn a_parent_that_is_not_protected_is_refused(db: Database) {
     let owner = orders(&db).await;
-    owner.run(
-        "CREATE TABLE loose (id int NOT NULL, tenant_id uuid, item text);
+    owner
+        .run(
+            "CREATE TABLE loose (id int NOT NULL, tenant_id uuid, item text);
          CREATE TABLE wide (id int NOT NULL, tenant_id uuid NOT NULL, item text) PARTITION BY RANGE (id)",
-    ).await;
+        )
+        .await;
     for role in ["owner", "postgres"] {
         for client in [db.connect(role).await, acting(&db, role).await] {
             for statement in [
@@ -102,11 +119,11 @@ async fn a_parent_that_is_not_protected_is_refused(db: Database) {
 
 async fn below_such_a_parent_nothing_is_read(db: Database) {
     let owner = orders(&db).await;
-    owner.run("CREATE TABLE loose (id int NOT NULL, tenant_id uuid, item text); CREATE TABLE top (id int NOT NULL)").await;
-    db.admin(
-        "ALTER EVENT TRIGGER bulkhead_follow DISABLE".replace("bulkhead_follow", &event_trigger(&db)).as_str(),
-    )
-    .unwrap();
+    owner
+        .run("CREATE TABLE loose (id int NOT NULL, tenant_id uuid, item text); CREATE TABLE top (id int NOT NULL)")
+        .await;
+    db.admin("ALTER EVENT TRIGGER bulkhead_follow DISABLE".replace("bulkhead_follow", &event_trigger(&db)).as_str())
+        .unwrap();
     let trigger = event_trigger(&db);
     db.admin(&format!(
         "ALTER TABLE orders INHERIT loose; ALTER TABLE loose INHERIT top; ALTER EVENT TRIGGER {trigger} ENABLE;
@@ -116,8 +133,13 @@ async fn below_such_a_parent_nothing_is_read(db: Database) {
     for role in ROLES {
         for client in [db.connect(role).await, acting(&db, role).await] {
             for statement in [
-                "SELECT * FROM loose", "SELECT * FROM top", "SELECT * FROM over", "UPDATE loose SET item = 'x'",
-                "DELETE FROM top", "SELECT count(*) FROM top", "COPY (SELECT * FROM loose) TO STDOUT",
+                "SELECT * FROM loose",
+                "SELECT * FROM top",
+                "SELECT * FROM over",
+                "UPDATE loose SET item = 'x'",
+                "DELETE FROM top",
+                "SELECT count(*) FROM top",
+                "COPY (SELECT * FROM loose) TO STDOUT",
             ] {
                 client.refused(statement).await.state("42501").message_contains("orders");
             }
@@ -129,15 +151,20 @@ async fn below_such_a_parent_nothing_is_read(db: Database) {
 
 /// The event trigger that watches for new children.
 fn event_trigger(db: &Database) -> String {
-    db.admin("SELECT quote_ident(evtname) FROM pg_event_trigger WHERE evtevent = 'ddl_command_end' LIMIT 1").unwrap().trim().into()
+    db.admin("SELECT quote_ident(evtname) FROM pg_event_trigger WHERE evtevent = 'ddl_command_end' LIMIT 1")
+        .unwrap()
+        .trim()
+        .into()
 }
 
 async fn copy_to_gives_the_tenants_rows(db: Database) {
     let owner = orders(&db).await;
-    owner.run(
-        "ALTER TABLE orders ADD twice int GENERATED ALWAYS AS (id * 2) STORED, ADD \"odd \"\"name\" int DEFAULT 7;
+    owner
+        .run(
+            "ALTER TABLE orders ADD twice int GENERATED ALWAYS AS (id * 2) STORED, ADD \"odd \"\"name\" int DEFAULT 7;
          ALTER TABLE orders ADD gone int; ALTER TABLE orders DROP gone",
-    ).await;
+        )
+        .await;
     let file = format!("/tmp/{}.copy", db.name);
     for role in ROLES {
         for (options, expected) in [
@@ -177,7 +204,12 @@ async fn copy_from_takes_the_tenants_rows(db: Database) {
         for (script, rows) in [
             (format!("COPY orders FROM STDIN;\n10\t{A}\tmine\n11\t{A}\tmine\n\\.\n"), 2),
             ("COPY orders (id, item) FROM STDIN;\n10\tmine\n\\.\n".to_string(), 1),
-            (format!("COPY orders FROM STDIN (FORMAT csv, HEADER) WHERE id > 10;\nid,t,i\n10,{A},mine\n11,{A},mine\n\\.\n"), 1),
+            (
+                format!(
+                    "COPY orders FROM STDIN (FORMAT csv, HEADER) WHERE id > 10;\nid,t,i\n10,{A},mine\n11,{A},mine\n\\.\n"
+                ),
+                1,
+            ),
             (format!("COPY orders FROM STDIN WHERE id > 5 OR true;\n10\t{A}\tmine\n\\.\n"), 1),
         ] {
             let (_, err) = psql(&db, role, A, &script);
@@ -194,9 +226,17 @@ async fn copy_from_takes_the_tenants_rows(db: Database) {
             "COPY numbers FROM STDIN;\n1\t7\n\\.\n".to_string(),
         ] {
             let (_, err) = psql(&db, role, A, &script);
-            assert!(err.contains("belongs to another tenant") || err.contains("cannot be a tenant"), "{role}: {script}: {err}");
+            assert!(
+                err.contains("belongs to another tenant") || err.contains("cannot be a tenant"),
+                "{role}: {script}: {err}"
+            );
         }
-        let (_, err) = psql(&db, role, A, &format!("COPY parts FROM STDIN;\n1\t{A}\t1\n20\t{A}\t1\n\\.\nCOPY high (id) FROM STDIN;\n30\n\\.\n"));
+        let (_, err) = psql(
+            &db,
+            role,
+            A,
+            &format!("COPY parts FROM STDIN;\n1\t{A}\t1\n20\t{A}\t1\n\\.\nCOPY high (id) FROM STDIN;\n30\n\\.\n"),
+        );
         assert_eq!(err, "", "{role}");
         assert_eq!(db.admin("DELETE FROM parts RETURNING id").unwrap().lines().count(), 3);
         let (_, err) = psql(&db, role, "7", "COPY numbers FROM STDIN;\n1\t7\n2\t8\n\\.\n");
@@ -232,10 +272,14 @@ async fn naked_copy_is_refused(db: Database) {
     orders(&db).await;
     for role in ["svc", "postgres"] {
         for script in [
-            "COPY orders TO STDOUT;".to_string(), "COPY orders (id) TO STDOUT;".to_string(),
-            "COPY (TABLE orders) TO STDOUT;".to_string(), "COPY (DELETE FROM orders RETURNING *) TO STDOUT;".to_string(),
-            format!("COPY orders FROM STDIN;\n10\t{A}\tx\n\\.\n"), "COPY orders (id) FROM STDIN;\n10\n\\.\n".to_string(),
-            "COPY orders FROM PROGRAM 'true';".to_string(), "COPY orders TO PROGRAM 'cat';".to_string(),
+            "COPY orders TO STDOUT;".to_string(),
+            "COPY orders (id) TO STDOUT;".to_string(),
+            "COPY (TABLE orders) TO STDOUT;".to_string(),
+            "COPY (DELETE FROM orders RETURNING *) TO STDOUT;".to_string(),
+            format!("COPY orders FROM STDIN;\n10\t{A}\tx\n\\.\n"),
+            "COPY orders (id) FROM STDIN;\n10\n\\.\n".to_string(),
+            "COPY orders FROM PROGRAM 'true';".to_string(),
+            "COPY orders TO PROGRAM 'cat';".to_string(),
         ] {
             let (out, err) = psql(&db, role, "", &script);
             assert!(err.contains("orders") || err.contains("pg_execute_server_program"), "{role}: {script}: {err}");
@@ -257,7 +301,9 @@ async fn copy_knows_hostile_names(db: Database) {
     for role in ["svc", "postgres"] {
         let (out, err) = psql(&db, role, A, "COPY \"a\"\"; DROP TABLE x; --\" TO STDOUT;");
         assert!(out.contains("mine") && !out.contains("theirs"), "{role}: {out} {err}");
-        let script = format!("SET search_path = hostile, public;\nCOPY \"a\"\"; DROP TABLE x; --\" FROM STDIN;\n{B}\t3\tx\n\\.\n");
+        let script = format!(
+            "SET search_path = hostile, public;\nCOPY \"a\"\"; DROP TABLE x; --\" FROM STDIN;\n{B}\t3\tx\n\\.\n"
+        );
         let (_, err) = psql(&db, role, A, &script);
         assert!(err.contains("another tenant"), "{role}: {err}");
     }

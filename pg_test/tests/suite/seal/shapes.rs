@@ -125,7 +125,11 @@ async fn the_owner_cannot_take_the_policies_away(db: Database) {
     let drop_policies = db
         .admin("SELECT string_agg(format('DROP POLICY %I ON orders', polname), ';') FROM pg_policy WHERE polrelid = 'orders'::regclass")
         .unwrap();
-    for step in ["ALTER TABLE orders NO FORCE ROW LEVEL SECURITY", "ALTER TABLE orders DISABLE ROW LEVEL SECURITY", drop_policies.trim()] {
+    for step in [
+        "ALTER TABLE orders NO FORCE ROW LEVEL SECURITY",
+        "ALTER TABLE orders DISABLE ROW LEVEL SECURITY",
+        drop_policies.trim(),
+    ] {
         owner.run(step).await;
         for role in ROLES {
             assert_eq!(seen(&acting(&db, role).await).await, OF_A, "{role} after {step}");
@@ -194,11 +198,19 @@ async fn views_and_definers_are_filtered(db: Database) {
     for role in ROLES {
         let client = acting(&db, role).await;
         for source in [
-            "(SELECT id FROM supers)", "(SELECT id FROM above)", "(SELECT id FROM barrier)", "plpgsql_definer()",
-            "sql_definer()", "atomic_definer()", "(SELECT id FROM inner_one())", "(SELECT id FROM outer_one())",
-            "(SELECT id FROM with_default())", "(SELECT id FROM with_default(n => 50))",
+            "(SELECT id FROM supers)",
+            "(SELECT id FROM above)",
+            "(SELECT id FROM barrier)",
+            "plpgsql_definer()",
+            "sql_definer()",
+            "atomic_definer()",
+            "(SELECT id FROM inner_one())",
+            "(SELECT id FROM outer_one())",
+            "(SELECT id FROM with_default())",
+            "(SELECT id FROM with_default(n => 50))",
             "(SELECT f.id FROM generate_series(1, 1) g, LATERAL with_default(g + 50) f)",
-            "(SELECT (inner_one()).id)", "ROWS FROM (sql_definer())",
+            "(SELECT (inner_one()).id)",
+            "ROWS FROM (sql_definer())",
             "(SELECT f FROM ROWS FROM (sql_definer(), generate_series(1, 3)) AS r(f, g))",
             "(SELECT id FROM inner_one() WITH ORDINALITY)",
         ] {
@@ -209,7 +221,9 @@ async fn views_and_definers_are_filtered(db: Database) {
         client.run("BEGIN; UPDATE above SET item = 'x'; DELETE FROM supers WHERE id > 3; ROLLBACK").await;
         client.refused(&format!("INSERT INTO above VALUES (9, '{B}', 'x')")).await.state("42501");
         let naked = db.connect(role).await;
-        for call in ["SELECT * FROM barrier", "SELECT plpgsql_definer()", "SELECT * FROM inner_one()", "SELECT scalar()"] {
+        for call in
+            ["SELECT * FROM barrier", "SELECT plpgsql_definer()", "SELECT * FROM inner_one()", "SELECT scalar()"]
+        {
             naked.refused(call).await.state("42501");
         }
     }
@@ -315,16 +329,28 @@ async fn held_cursors_close_when_the_tenant_changes(db: Database) {
         client.run(&format!("SET bulkhead.tenant_context = '{B}'")).await;
         client.refused("FETCH ALL FROM c").await.state("34000");
         client.run(&format!("SET bulkhead.tenant_context = '{A}'")).await;
-        client.run("DECLARE c CURSOR WITH HOLD FOR SELECT id FROM orders ORDER BY id; RESET bulkhead.tenant_context").await;
+        client
+            .run("DECLARE c CURSOR WITH HOLD FOR SELECT id FROM orders ORDER BY id; RESET bulkhead.tenant_context")
+            .await;
         client.refused("FETCH ALL FROM c").await.state("34000");
-        client.run(&format!("SET bulkhead.tenant_context = '{A}'; DECLARE c CURSOR WITH HOLD FOR SELECT id FROM orders")).await;
+        client
+            .run(&format!("SET bulkhead.tenant_context = '{A}'; DECLARE c CURSOR WITH HOLD FOR SELECT id FROM orders"))
+            .await;
         client.run(&format!("SET bulkhead.tenant_context = '{B}'")).await;
-        client.refused("DO $$ DECLARE c refcursor := 'c'; n int; BEGIN FETCH c INTO n; RAISE NOTICE '%', n; END $$").await.state("34000");
-        client.run(&format!("SET bulkhead.tenant_context = '{A}'; DECLARE c CURSOR WITH HOLD FOR SELECT id FROM orders")).await;
-        client.refused(&format!(
-            "BEGIN; SELECT set_config('bulkhead.tenant_context', '{B}', true);
+        client
+            .refused("DO $$ DECLARE c refcursor := 'c'; n int; BEGIN FETCH c INTO n; RAISE NOTICE '%', n; END $$")
+            .await
+            .state("34000");
+        client
+            .run(&format!("SET bulkhead.tenant_context = '{A}'; DECLARE c CURSOR WITH HOLD FOR SELECT id FROM orders"))
+            .await;
+        client
+            .refused(&format!(
+                "BEGIN; SELECT set_config('bulkhead.tenant_context', '{B}', true);
              SELECT cursor_to_xml('c', 10, true, false, '')"
-        )).await.state("34000");
+            ))
+            .await
+            .state("34000");
     }
 }
 
@@ -332,7 +358,11 @@ async fn plans_follow_tenant_and_role(db: Database) {
     orders(&db).await;
     let client = acting(&db, "postgres").await;
     for mode in ["force_generic_plan", "force_custom_plan", "auto"] {
-        client.run(&format!("SET plan_cache_mode = {mode}; PREPARE p(int) AS SELECT id FROM orders WHERE id > $1 ORDER BY 1")).await;
+        client
+            .run(&format!(
+                "SET plan_cache_mode = {mode}; PREPARE p(int) AS SELECT id FROM orders WHERE id > $1 ORDER BY 1"
+            ))
+            .await;
         for _ in 0..3 {
             for (tenant, rows) in [(A, &["1", "2", "3"][..]), (B, &["4", "5"])] {
                 client.run(&format!("SET bulkhead.tenant_context = '{tenant}'")).await;
@@ -381,7 +411,8 @@ async fn event_triggers_and_large_plans_are_filtered(db: Database) {
         let client = acting_for(&db, role, A).await;
         assert_eq!(client.column(&format!("SELECT DISTINCT id FROM ({union}) u ORDER BY 1")).await, OF_A, "{role}");
         assert_eq!(client.column(&format!("SELECT id FROM orders{joins} ORDER BY 1")).await, OF_A, "{role}");
-        let nested = (0..60).fold("SELECT id FROM orders".to_string(), |inner, n| format!("SELECT id FROM ({inner}) q{n} OFFSET 0"));
+        let nested = (0..60)
+            .fold("SELECT id FROM orders".to_string(), |inner, n| format!("SELECT id FROM ({inner}) q{n} OFFSET 0"));
         assert_eq!(client.column(&format!("SELECT id FROM ({nested}) q ORDER BY 1")).await, OF_A, "{role}");
     }
 }

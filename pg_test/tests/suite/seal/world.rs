@@ -26,10 +26,42 @@ pub const NUMBERS: Kind = Kind {
 pub const TABLES: [&str; 7] = ["t0", "kid", "t1", "t2", "t3", "parts", "heir"];
 /// Those, their partitions and children, views and functions: anything that yields the columns of a table.
 pub const SOURCES: [&str; 36] = [
-    "t0", "kid", "t1", "t2", "t3", "parts", "heir", "ONLY heir", "ONLY parts", "heir_child", "parts_low", "parts_mid",
-    "parts_mid_0", "parts_mid_1", "parts_rest", "free", "price", "plain_view", "deep_view", "barrier", "owners_view",
-    "invoker", "unioned", "inlined()", "atomic()", "chain()", "procedural()", "deputy()", "deputy_inlined()",
-    "below(5)", "below(3)", "dynamic()", "variadic_one(1, 2, 3)", "t0", "t1", "parts",
+    "t0",
+    "kid",
+    "t1",
+    "t2",
+    "t3",
+    "parts",
+    "heir",
+    "ONLY heir",
+    "ONLY parts",
+    "heir_child",
+    "parts_low",
+    "parts_mid",
+    "parts_mid_0",
+    "parts_mid_1",
+    "parts_rest",
+    "free",
+    "price",
+    "plain_view",
+    "deep_view",
+    "barrier",
+    "owners_view",
+    "invoker",
+    "unioned",
+    "inlined()",
+    "atomic()",
+    "chain()",
+    "procedural()",
+    "deputy()",
+    "deputy_inlined()",
+    "below(5)",
+    "below(3)",
+    "dynamic()",
+    "variadic_one(1, 2, 3)",
+    "t0",
+    "t1",
+    "parts",
 ];
 
 impl Kind {
@@ -142,7 +174,8 @@ impl Kind {
 
     /// Every row of the first tenant and every row of the others, past the seal.
     pub async fn contents(&self, watch: &Client) -> [Vec<String>; 2] {
-        let all = TABLES.map(|table| format!("SELECT '{table}' AS t, x::text AS r, tenant_id::text AS k FROM {table} x"));
+        let all =
+            TABLES.map(|table| format!("SELECT '{table}' AS t, x::text AS r, tenant_id::text AS k FROM {table} x"));
         let all = all.join(" UNION ALL ");
         let tenant = self.tenants[0];
         let rows = async |which: &str| {

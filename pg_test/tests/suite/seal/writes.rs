@@ -49,7 +49,9 @@ impl Generator<'_> {
             5 => format!("DELETE FROM {target} AS t WHERE {filter} AND t.id % 3 = 0{returning}"),
             6 => {
                 let inner = self.query(2, &nothing, &[Int]);
-                format!("DELETE FROM {target} AS t USING ({inner}) q(x1) WHERE q.x1 = t.id AND t.b < 3 AND {filter}{returning}")
+                format!(
+                    "DELETE FROM {target} AS t USING ({inner}) q(x1) WHERE q.x1 = t.id AND t.b < 3 AND {filter}{returning}"
+                )
             }
             7 => {
                 let target = *self.random.pick(&TABLES);
