@@ -14,6 +14,7 @@ mod lint;
 mod pooled;
 mod rls;
 mod tokens;
+mod seal;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,7 @@ fn all() -> Vec<Trial> {
         pooled::tests(),
         rls::tests(),
         tokens::tests(),
+        seal::tests(),
     ];
     features.into_iter().flatten().collect()
 }

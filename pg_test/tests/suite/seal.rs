@@ -1,0 +1,26 @@
+//! `seal`: protected tables stay filtered for every role, in every shape of statement.
+
+mod bypass;
+mod differential;
+mod fixture;
+mod generator;
+mod keeps_working;
+mod levels;
+mod moves;
+mod random;
+mod shapes;
+mod world;
+mod writes;
+
+/// Two tenants.
+const A: &str = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
+const B: &str = "b0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
+
+use libtest_mimic::Trial;
+
+pub fn tests() -> Vec<Trial> {
+    [bypass::tests(), differential::tests(), keeps_working::tests(), levels::tests(), moves::tests(), shapes::tests()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
