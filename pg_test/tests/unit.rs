@@ -9,6 +9,11 @@ mod context {
     pub mod tenant;
 }
 
+#[path = "../../src/observe"]
+mod observe {
+    pub mod normalise;
+}
+
 #[path = "../../src/rls"]
 mod rls {
     pub mod facts;

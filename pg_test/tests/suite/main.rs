@@ -9,6 +9,7 @@ mod frame;
 mod guarded;
 mod harness;
 mod interleavings;
+mod observe;
 mod pooled;
 mod rls;
 
@@ -23,6 +24,7 @@ fn all() -> Vec<Trial> {
         frame::tests(),
         guarded::tests(),
         interleavings::tests(),
+        observe::tests(),
         pooled::tests(),
         rls::tests(),
     ];
