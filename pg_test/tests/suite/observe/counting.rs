@@ -52,7 +52,10 @@ async fn every_kind_of_statement_counts(db: Database) {
     for statement in statements {
         app.run(&statement.replace("$?", "$$ BEGIN PERFORM FROM orders; END $$")).await;
     }
-    let expected: Vec<[&str; 2]> = statements.iter().map(|statement| [*statement, "1"]).collect();
+    // One that names the table twice counts twice.
+    let twice = ["INSERT", "SELECT item FROM orders UNION"];
+    let count = |statement: &str| if twice.iter().any(|start| statement.starts_with(start)) { "2" } else { "1" };
+    let expected: Vec<[&str; 2]> = statements.iter().map(|statement| [*statement, count(statement)]).collect();
     assert_eq!(counted(&owner).await, expected);
 
     // A cursor counts when it is opened.
@@ -101,7 +104,7 @@ async fn a_statement_counts_by_role_application_and_text(db: Database) {
         [
             ["orders", "app", "web", query, "1", "t", "NULL"],
             ["orders", "app", "worker", query, "3", "t", "NULL"],
-            ["orders", "svc", "", query, "1", "t", "NULL"]
+            ["orders", "svc", "bulkhead test", query, "1", "t", "NULL"]
         ]
     );
 }
@@ -293,7 +296,7 @@ async fn no_constant_is_shown(db: Database) {
         r"SELECT FROM orders WHERE item LIKE'a\\' OR item = 'secret'",
         "SELECT FROM orders WHERE item = $$secret$$ OR item = $x$secret $$ secret$x$",
         "SELECT FROM orders WHERE item = U&'secret'",
-        "SELECT FROM orders WHERE item = ('se' 'cret') /* secret */ -- secret",
+        "SELECT FROM orders WHERE item = ('se'\n'cret') /* secret */ -- secret",
         "SELECT FROM orders WHERE id IN (987654, -987654, 987654e0, 9.87654)",
         "SELECT FROM orders WHERE id=987654AND id>987654",
     ];
