@@ -298,7 +298,7 @@ async fn no_constant_is_shown(db: Database) {
         "SELECT FROM orders WHERE item = U&'secret'",
         "SELECT FROM orders WHERE item = ('se'\n'cret') /* secret */ -- secret",
         "SELECT FROM orders WHERE id IN (987654, -987654, 987654e0, 9.87654)",
-        "SELECT FROM orders WHERE id=987654AND id>987654",
+        "SELECT FROM orders WHERE id=987654 AND id>987654",
     ];
     for statement in statements {
         app.run(statement).await;
