@@ -11,6 +11,11 @@ mod context {
     pub mod token;
 }
 
+#[path = "../../src/observe"]
+mod observe {
+    pub mod normalise;
+}
+
 #[path = "../../src/rls"]
 mod rls {
     pub mod facts;

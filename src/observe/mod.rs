@@ -48,7 +48,7 @@ pub fn note(relation: pg_sys::Oid) {
     let role = security::current_role().to_u32();
     let database = security::database();
     let application = client::application();
-    let query = normalise::normalise(&client::statement(), board::QUERY_BYTES);
+    let query = normalise::normalise(&client::statement(), client::backslashes_escape(), board::QUERY_BYTES);
     let mut hasher = DefaultHasher::new();
     (database, relation.to_u32(), role, &application, &query).hash(&mut hasher);
     let now = client::now();
@@ -115,6 +115,23 @@ pub fn remove(relations: &[pg_sys::Oid]) -> Result<()> {
     })?;
     relations.iter().for_each(|relation| forget(*relation));
     Ok(())
+}
+
+/// After DDL: the recorded names follow renamed columns, and where a name is right, as in a restored database, the number follows it.
+pub fn follow() -> Result<()> {
+    security::as_extension(|| {
+        spi::run(
+            "UPDATE bulkhead.observation o SET tenant_attnum = a.attnum, tenant_column = a.attname
+               FROM pg_catalog.pg_attribute a
+              WHERE a.attrelid OPERATOR(pg_catalog.=) o.relation AND NOT a.attisdropped
+                AND CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute n
+                                       WHERE n.attrelid OPERATOR(pg_catalog.=) o.relation
+                                         AND n.attname OPERATOR(pg_catalog.=) o.tenant_column AND NOT n.attisdropped)
+                         THEN a.attname OPERATOR(pg_catalog.=) o.tenant_column AND a.attnum OPERATOR(pg_catalog.<>) o.tenant_attnum
+                         ELSE a.attnum OPERATOR(pg_catalog.=) o.tenant_attnum END",
+            &[],
+        )
+    })
 }
 
 /// Records an observed table.

@@ -1,7 +1,8 @@
 //! A statement's text without its constants: what makes two runs of it the same statement. Pure Rust.
 
-/// On one line, each constant as `$?`, comments left out, at most `limit` bytes.
-pub fn normalise(statement: &str, limit: usize) -> String {
+/// On one line, each constant as `$?`, comments left out, at most `limit` bytes. `backslashes`: they escape in every string
+/// (standard_conforming_strings is off).
+pub fn normalise(statement: &str, backslashes: bool, limit: usize) -> String {
     let mut shown = String::new();
     let mut rest = statement;
     while let Some(first) = rest.chars().next() {
@@ -15,8 +16,8 @@ pub fn normalise(statement: &str, limit: usize) -> String {
             }
             blank(rest)
         } else if first == '\'' {
-            // E'…', B'…', N'…': the letter was taken for a word.
-            let escapes = shown.ends_with(['e', 'E']);
+            // E'…', B'…', N'…': the letter was taken for a word. LIKE'…' has no such letter.
+            let escapes = backslashes || ends_with_lone_e(&shown);
             shown.push_str("$?");
             string(rest, escapes)
         } else if let Some(length) = dollar(rest).filter(|_| !after_word) {
@@ -38,6 +39,11 @@ pub fn normalise(statement: &str, limit: usize) -> String {
     let end = (0..=shown.len().min(limit)).rev().find(|at| shown.is_char_boundary(*at)).unwrap_or(0);
     shown.truncate(end);
     shown.trim_end().trim_end_matches(';').trim_end().to_owned()
+}
+
+fn ends_with_lone_e(shown: &str) -> bool {
+    let before = shown.strip_suffix(['e', 'E']);
+    before.is_some_and(|before| !before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$'))
 }
 
 fn blank(rest: &str) -> usize {
@@ -136,7 +142,7 @@ mod tests {
     use super::normalise;
 
     fn shown(statement: &str) -> String {
-        normalise(statement, 500)
+        normalise(statement, false, 500)
     }
 
     #[test]
@@ -144,6 +150,13 @@ mod tests {
         assert_eq!(shown("SELECT * FROM t WHERE id = 42 AND v = 'it''s'"), "SELECT * FROM t WHERE id = $? AND v = $?");
         assert_eq!(shown(r"SELECT E'a\'b', 1.5e-3, $$x'y$$, $a$ $$ $a$"), "SELECT E$?, $?, $?, $?");
         assert_eq!(shown("VALUES (-7, .5, 0x1F, 1_000)"), "VALUES (-$?, .$?, $?, $?)");
+    }
+
+    #[test]
+    fn a_backslash_escapes_only_where_it_does_for_the_server() {
+        assert_eq!(shown(r"SELECT a LIKE'b\' OR c = 'secret'"), "SELECT a LIKE$? OR c = $?");
+        assert_eq!(shown(r"SELECT (E'it\'s secret')"), "SELECT (E$?)");
+        assert_eq!(normalise(r"SELECT 'it\'s secret'", true, 500), "SELECT $?");
     }
 
     #[test]
@@ -166,6 +179,6 @@ mod tests {
         {
             assert!(!shown(broken).contains("abc") || broken.contains('"'), "{broken}");
         }
-        assert!(normalise(&"\u{e9}".repeat(1000), 501).len() <= 501);
+        assert!(normalise(&"\u{e9}".repeat(1000), false, 501).len() <= 501);
     }
 }

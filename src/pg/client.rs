@@ -49,6 +49,12 @@ pub fn statement() -> String {
     unsafe { text(pg_sys::debug_query_string) }
 }
 
+/// A backslash escapes the next character in every string constant, as it did in old servers.
+pub fn backslashes_escape() -> bool {
+    // SAFETY: reads a variable of the server's.
+    unsafe { !pg_sys::standard_conforming_strings }
+}
+
 fn address() -> String {
     // SAFETY: the function reads the connection and returns an inet or NULL, which inet_out prints.
     unsafe {

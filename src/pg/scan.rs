@@ -99,9 +99,14 @@ fn read_observation(entries: &mut Vec<Entry>) {
             let datum = pg_sys::heap_getattr(tuple, RELATION, (*open.0).rd_att, &mut is_null);
             let Some(relation) = pg_sys::Oid::from_datum(datum, is_null) else { continue };
             let name = pg_sys::heap_getattr(tuple, TENANT_COLUMN, (*open.0).rd_att, &mut is_null);
-            let column = pg_sys::get_attnum(relation, name.cast_mut_ptr());
+            let mut column = pg_sys::get_attnum(relation, name.cast_mut_ptr());
+            if column == 0 {
+                // Renamed just now: `observe::follow` writes the new name at the end of the command.
+                let number = pg_sys::heap_getattr(tuple, TENANT_ATTNUM, (*open.0).rd_att, &mut is_null);
+                column = i16::from_datum(number, is_null).unwrap_or(0);
+            }
             let column_type = pg_sys::get_atttype(relation, column);
-            // A column that was renamed or dropped since is nothing to go by.
+            // A column that was dropped since is nothing to go by.
             if column_type != pg_sys::InvalidOid
                 && let Some(key) = Key::of(security::base_type(column_type))
             {

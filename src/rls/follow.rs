@@ -22,6 +22,7 @@ pub fn ddl(relations: &[(pg_sys::Oid, bool)]) -> Result<()> {
         return apply::refuse_old_snapshot();
     }
     ledger::follow()?;
+    observe::follow()?;
     let candidates: Vec<pg_sys::Oid> = relations.into_iter().chain(registry::strays()).collect();
     for Below { child, ancestor, column } in ledger::strays(&candidates)? {
         match column {

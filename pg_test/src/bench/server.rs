@@ -22,9 +22,15 @@ const SETTINGS: [(&str, &str); 7] = [
 
 /// A throwaway server to measure on.
 pub fn start(preload: Preload) -> Result<Cluster> {
+    start_with(preload, &[])
+}
+
+/// The same with further lines of postgresql.conf; what a reader has to know of them belongs into the report's notes.
+pub fn start_with(preload: Preload, settings: &[(&str, &str)]) -> Result<Cluster> {
     progress::stage("started a server to measure", || {
         let builder = Cluster::builder().preload(preload);
-        SETTINGS.iter().fold(builder, |builder, (name, value)| builder.setting(*name, *value)).start()
+        let all = SETTINGS.iter().chain(settings);
+        all.fold(builder, |builder, (name, value)| builder.setting(*name, *value)).start()
     })
 }
 

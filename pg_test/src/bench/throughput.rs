@@ -15,6 +15,12 @@ use tokio_postgres::Statement;
 use crate::Client;
 
 /// One session and its endless supply of transactions.
+pub trait Work: Send + Sync + 'static {
+    /// One transaction, from the first statement to the last answer.
+    fn transaction(&self) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// Transactions that set a tenant and read one row by its key.
 pub struct Worker {
     pub session: Client,
     /// The statement to run in each transaction, with one bigint parameter.
@@ -23,14 +29,16 @@ pub struct Worker {
     pub set_tenant: Arc<[String]>,
     /// The next transaction's number.
     pub next: AtomicUsize,
+    /// So many keys are there, from 0.
+    pub keys: usize,
 }
 
-impl Worker {
+impl Work for Worker {
     /// `BEGIN; SET LOCAL …; SELECT … by key; COMMIT`. The key is one of the tenant's: keys are dealt to tenants in turn.
-    async fn transaction(&self, keys: usize) -> Result<()> {
+    async fn transaction(&self) -> Result<()> {
         // A prime step visits keys far from each other, and in time all of them.
         let number = self.next.fetch_add(7919, Ordering::Relaxed);
-        let key = number % keys;
+        let key = number % self.keys;
         self.session.batch_execute("BEGIN").await?;
         self.session.batch_execute(&self.set_tenant[key % self.set_tenant.len()]).await?;
         let rows = self.session.query(&self.statement, &[&i64::try_from(key)?]).await?;
@@ -38,24 +46,24 @@ impl Worker {
         self.session.batch_execute("COMMIT").await?;
         Ok(())
     }
-
-    async fn run_until(&self, deadline: Instant, keys: usize) -> Result<u32> {
-        let mut count = 0;
-        while Instant::now() < deadline {
-            self.transaction(keys).await?;
-            count += 1;
-        }
-        Ok(count)
-    }
 }
 
-/// Lets all workers run for this long and returns their transactions a second. `keys` keys are there, from 0.
-pub async fn slice(workers: &[Arc<Worker>], keys: usize, length: Duration) -> Result<f64> {
+async fn run_until(worker: &impl Work, deadline: Instant) -> Result<u32> {
+    let mut count = 0;
+    while Instant::now() < deadline {
+        worker.transaction().await?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// Lets all workers run for this long and returns their transactions a second.
+pub async fn slice<W: Work>(workers: &[Arc<W>], length: Duration) -> Result<f64> {
     let start = Instant::now();
     let mut running = JoinSet::new();
     for worker in workers {
         let worker = Arc::clone(worker);
-        running.spawn(async move { worker.run_until(start + length, keys).await });
+        running.spawn(async move { run_until(worker.as_ref(), start + length).await });
     }
     let mut count = 0;
     while let Some(finished) = running.join_next().await {

@@ -11,6 +11,7 @@ mod harness;
 mod interleavings;
 mod leak_test;
 mod lint;
+mod observe;
 mod pooled;
 mod rls;
 mod tokens;
@@ -29,6 +30,7 @@ fn all() -> Vec<Trial> {
         interleavings::tests(),
         leak_test::tests(),
         lint::tests(),
+        observe::tests(),
         pooled::tests(),
         rls::tests(),
         tokens::tests(),
