@@ -10,6 +10,7 @@ pub mod copy;
 pub mod cursors;
 pub mod ddl;
 pub mod filter;
+pub mod foreign_key;
 pub mod hooks;
 pub mod library;
 pub mod list;

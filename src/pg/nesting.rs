@@ -24,11 +24,14 @@ pub struct Nesting {
     pub mode: Mode,
     /// Inside ALTER TABLE: the error context that stood when it began. 1 stands for none of it, 0 for no ALTER TABLE.
     pub altering: usize,
+    /// That command detaches a partition, and does nothing else.
+    pub detaching: bool,
     /// Inside COPY by a process that replicates.
     pub replicating: bool,
 }
 
-const NOWHERE: Nesting = Nesting { referential: false, mode: Mode::Sealed, altering: 0, replicating: false };
+const NOWHERE: Nesting =
+    Nesting { referential: false, mode: Mode::Sealed, altering: 0, detaching: false, replicating: false };
 
 static NOW: PerBackend<Cell<Nesting>> = PerBackend::new(Cell::new(NOWHERE));
 static OUTER: PerBackend<RefCell<Vec<Nesting>>> = PerBackend::new(RefCell::new(Vec::new()));

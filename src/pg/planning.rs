@@ -7,7 +7,7 @@
 use pgrx::prelude::*;
 
 use super::filter::{self, Inlined};
-use super::{list, nesting, registry};
+use super::{foreign_key, list, nesting, registry};
 use crate::rls::naked;
 use crate::seal::verdict::{self, Verdict};
 
@@ -126,20 +126,12 @@ impl Statement {
         Statement(query)
     }
 
-    /// A SELECT of two tables under the aliases `fk` and `pk`, as the checks of a new foreign key are.
-    pub fn joins_key_to_key(&self) -> bool {
-        // SAFETY: `new` promises that the query is valid; range table entries have a name each.
+    /// The server's own check of all rows: for a foreign key that is added or validated, or, in DETACH PARTITION, where no
+    /// function of a user's has a place, for what refers to the partition.
+    pub fn validates_foreign_key(&self) -> bool {
+        // SAFETY: `new` promises that the query is valid.
         unsafe {
-            let named = |cell: &pg_sys::ListCell, name: &std::ffi::CStr| {
-                let entry = cell.ptr_value.cast::<pg_sys::RangeTblEntry>();
-                (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION
-                    && !(*entry).alias.is_null()
-                    && std::ffi::CStr::from_ptr((*(*entry).alias).aliasname) == name
-            };
-            let cells = list::cells((*self.0).rtable);
-            (*self.0).commandType == pg_sys::CmdType::CMD_SELECT
-                && cells.iter().any(|cell| named(cell, c"fk"))
-                && cells.iter().any(|cell| named(cell, c"pk"))
+            foreign_key::is_initial_check(self.0) || (nesting::now().detaching && foreign_key::joins_key_to_key(self.0))
         }
     }
 }

@@ -4,6 +4,7 @@ use std::ffi::{CStr, c_char};
 
 use pgrx::prelude::*;
 
+use super::foreign_key::Pair;
 use super::list;
 use super::registry::{Border, Entry};
 use super::security;
@@ -317,6 +318,20 @@ pub fn stored_columns(relation: pg_sys::Oid) -> Vec<i16> {
 
 pub fn is_generated(relation: pg_sys::Oid, column: i16) -> bool {
     !stored_columns(relation).contains(&column)
+}
+
+/// Whether the relation has a foreign key to the other one over exactly these columns, by these operators.
+pub fn has_foreign_key(relation: pg_sys::Oid, referenced: pg_sys::Oid, pairs: &[Pair]) -> bool {
+    let open = open(relation);
+    // SAFETY: the list belongs to the open relation, and its arrays have `nkeys` elements in use.
+    let keys = unsafe { list::cells(pg_sys::RelationGetFKeyList(open.0)) };
+    keys.iter().any(|cell| {
+        // SAFETY: as above.
+        let key = unsafe { &*cell.ptr_value.cast::<pg_sys::ForeignKeyCacheInfo>() };
+        let count = key.nkeys as usize;
+        let of_key = (0..count).map(|at| (key.conkey[at], key.confkey[at], key.conpfeqop[at]));
+        key.confrelid == referenced && pairs.len() == count && of_key.zip(pairs).all(|(own, pair)| own == *pair)
+    })
 }
 
 /// A trigger that fires before each row that is inserted.

@@ -3,7 +3,7 @@
 use pgrx::prelude::*;
 
 use super::nesting::{self, Nesting};
-use super::{copy, cursors, ddl, registry};
+use super::{copy, cursors, ddl, list, registry};
 use crate::observe;
 use crate::seal::{bypass, verdict};
 
@@ -27,7 +27,11 @@ pub unsafe fn before(statement: *mut pg_sys::PlannedStmt) -> *mut pg_sys::Planne
             },
             T_AlterTableStmt if !is_idle() => match ddl::begin() {
                 Ok(altering) => {
-                    nesting::enter(|now| now.altering = altering);
+                    let detaching = detaches(node.cast());
+                    nesting::enter(|now| {
+                        now.altering = altering;
+                        now.detaching = detaching;
+                    });
                 }
                 Err(report) => report.report(PgLogLevel::ERROR),
             },
@@ -35,6 +39,21 @@ pub unsafe fn before(statement: *mut pg_sys::PlannedStmt) -> *mut pg_sys::Planne
             _ => {}
         }
         statement
+    }
+}
+
+/// DETACH PARTITION is a command of its own, which no other can be combined with.
+///
+/// # Safety
+/// `command` is valid.
+unsafe fn detaches(command: *const pg_sys::AlterTableStmt) -> bool {
+    use pg_sys::AlterTableType::{AT_DetachPartition, AT_DetachPartitionFinalize};
+    // SAFETY: the caller's promise; the list is of such nodes.
+    unsafe {
+        list::cells((*command).cmds).iter().all(|cell| {
+            let part = (*cell.ptr_value.cast::<pg_sys::AlterTableCmd>()).subtype;
+            part == AT_DetachPartition || part == AT_DetachPartitionFinalize
+        })
     }
 }
 
@@ -62,7 +81,11 @@ pub fn check_truncate(relation: pg_sys::Oid) {
     if is_idle() || unsafe { pg_sys::IsLogicalWorker() } {
         return;
     }
-    let sealed = matches!(verdict::starting(), verdict::Verdict::Sealed { .. });
+    let verdict = verdict::starting();
+    let sealed = matches!(verdict, verdict::Verdict::Sealed { .. });
+    if verdict == verdict::Verdict::Lifted && registry::is_protected(relation) {
+        bypass::note();
+    }
     if let Some(registry::Entry { border: registry::Border::Observed(_), .. }) = registry::find(relation)
         && sealed
     {

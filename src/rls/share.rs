@@ -8,6 +8,7 @@ use super::shape::{self, Shape};
 use super::shared;
 use super::steps::Earlier;
 use crate::error::Result;
+use crate::observe;
 
 pub fn share(relation: pg_sys::Oid) -> Result<Vec<String>> {
     apply::refuse_old_snapshot()?;
@@ -19,6 +20,7 @@ pub fn share(relation: pg_sys::Oid) -> Result<Vec<String>> {
     if ledger::find(relation)?.is_some_and(|registered| !registered.shared) {
         done = apply::take_off(relation)?;
     }
+    observe::remove(&[relation])?;
     let _busy = Busy::begin();
     done.extend(declare(relation, false)?);
     Ok(done)

@@ -64,7 +64,7 @@ pub fn is_set() -> bool {
     GRANT.get().lives(transaction::number())
 }
 
-/// It acts for the current role. Records nothing: for status(), which lifts nothing.
+/// It acts for the current role. To look is not to use it: what lifts the seal calls `note`.
 pub fn acts() -> bool {
     GRANT.get().acts(transaction::number(), security::current_role().to_u32()) && may_begin()
 }
@@ -74,13 +74,11 @@ pub fn is_of_session() -> bool {
     GRANT.get().transaction == 0
 }
 
-/// It lifts the seal for what runs now; recorded before it does so for the first time in a transaction.
-pub fn is_active() -> bool {
-    let acts = acts();
-    if acts && !RECORDED.replace(true) {
+/// It lifts the seal for what runs now: recorded the first time in a transaction.
+pub fn note() {
+    if acts() && !RECORDED.replace(true) {
         record::write();
     }
-    acts
 }
 
 /// The current role may call begin_bypass(): the privilege that every way to a bypass asks for.
@@ -118,7 +116,11 @@ pub fn begin(reason: &str) -> Result<()> {
 ///
 /// `why`: what the statement would do to the seal.
 pub fn require(what: &str, why: &str) -> Result<()> {
-    if !super::verdict::in_force() || is_active() {
+    if !super::verdict::in_force() {
+        return Ok(());
+    }
+    if acts() {
+        note();
         return Ok(());
     }
     Err(error::state(

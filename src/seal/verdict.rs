@@ -43,7 +43,7 @@ pub fn planning(statement: &Statement) -> Verdict {
     if nesting::is_referential() {
         return Verdict::Referential;
     }
-    if ddl::validates() && statement.joins_key_to_key() {
+    if ddl::validates() && statement.validates_foreign_key() {
         return Verdict::Validation;
     }
     for_a_while()
@@ -68,7 +68,7 @@ pub fn starting() -> Verdict {
 }
 
 fn for_a_while() -> Verdict {
-    if nesting::now().replicating || bypass::is_active() {
+    if nesting::now().replicating || bypass::acts() {
         return Verdict::Lifted;
     }
     Verdict::Sealed { bypass_waits: bypass::is_set() }

@@ -14,8 +14,8 @@ mod lint;
 mod observe;
 mod pooled;
 mod rls;
-mod tokens;
 mod seal;
+mod tokens;
 
 use std::process::ExitCode;
 
