@@ -147,6 +147,14 @@ fn play(table: &Table, cast: &Cast, roles: &[Role], path: &str) -> Result<Vec<Ou
             continue;
         }
         let stage = Stage { table, cast, role, path };
+        if role.superuser {
+            // No trigger, view or function of a user's is run with a superuser's rights.
+            let reads = plan.attempts.iter().filter(|attempt| !matches!(attempt.proof, Proof::Touches(_)));
+            outcomes.extend(reads.map(|attempt| stage.attempt(attempt)));
+            let detail = "code of users' would run with a superuser's rights";
+            outcomes.push(skipped(table, Some(role), "writes, views and functions", detail));
+            continue;
+        }
         if tables::has_rights(role, table)? {
             outcomes.extend(plan.attempts.iter().map(|attempt| stage.attempt(attempt)));
         } else {
@@ -272,6 +280,8 @@ fn refusal(failure: &Failure, proof: &Proof) -> Verdict {
     use PgSqlErrorCode::*;
     match failure.code {
         ERRCODE_INSUFFICIENT_PRIVILEGE => Ok(false),
+        // What the seal asks for.
+        ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE if failure.message.ends_with("needs a bypass") => Ok(false),
         ERRCODE_DIVISION_BY_ZERO if *proof == Proof::Divides => Ok(true),
         _ if timeout::was_reached() => Err(format!("it took longer than {} s", LIMIT_MILLISECONDS / 1000)),
         _ => Err(failure.message.clone()),

@@ -206,7 +206,7 @@ unsafe extern "C-unwind" fn before_start(query: *mut pg_sys::QueryDesc) {
     }
     // SAFETY: as above.
     unsafe {
-        if planning::is_tagged(statement) {
+        if planning::is_lifted(statement) {
             naked::check_lifted_plan(verdict::starting());
         }
         if !plan::may_be_lone_switch(query) {
@@ -214,6 +214,10 @@ unsafe extern "C-unwind" fn before_start(query: *mut pg_sys::QueryDesc) {
         }
     }
     if naked::is_idle() {
+        return;
+    }
+    // SAFETY: as above.
+    if unsafe { planning::is_validation(statement) } {
         return;
     }
     let verdict = verdict::starting();
@@ -253,7 +257,7 @@ macro_rules! executor_run_hook {
         ) {
             // SAFETY: passes on what it was given.
             unsafe {
-                if planning::is_tagged((*query).plannedstmt) {
+                if planning::is_lifted((*query).plannedstmt) {
                     before_lifted_run(query);
                 }
                 let alone = plan::may_be_lone_switch(query) && before_lone_run(query);

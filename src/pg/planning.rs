@@ -26,19 +26,21 @@ pub enum Mode {
 pub struct Planning {
     before: nesting::Nesting,
     inlined: Inlined,
-    /// The plan may run only while what lifted the seal lasts.
-    tagged: bool,
+    /// What the plan carries: 0 for nothing.
+    tag: i32,
     depends_on_role: bool,
 }
 
-/// Never the number of a system cache, so the server never looks at the item.
-const TAG: i32 = -77;
+/// Made past the seal: may run only while what lifted it lasts. Never the number of a system cache, so the server never looks at the item.
+const LIFTED: i32 = -77;
+/// The server's own check of all rows in ALTER TABLE.
+const VALIDATION: i32 = -78;
 
 /// # Safety
 /// `query` is valid and may be changed; `options` is valid.
 pub unsafe fn begin(query: *mut pg_sys::Query, options: &mut i32, params: pg_sys::ParamListInfo) -> Planning {
     let inlined = Inlined { invalidation: std::ptr::null_mut(), depends_on_role: false };
-    let mut planning = Planning { before: nesting::now(), inlined, tagged: false, depends_on_role: false };
+    let mut planning = Planning { before: nesting::now(), inlined, tag: 0, depends_on_role: false };
     // SAFETY: the caller's promise.
     let verdict = verdict::planning(&unsafe { Statement::new(query) });
     let mode = match verdict {
@@ -63,9 +65,12 @@ pub unsafe fn begin(query: *mut pg_sys::Query, options: &mut i32, params: pg_sys
             Verdict::Referential => {
                 nesting::begin_referential();
             }
-            Verdict::Validation => unfilter(query),
+            Verdict::Validation => {
+                unfilter(query);
+                planning.tag = VALIDATION;
+            }
             Verdict::Lifted => {
-                planning.tagged = true;
+                planning.tag = LIFTED;
                 planning.depends_on_role = true;
             }
         }
@@ -85,9 +90,9 @@ pub unsafe fn end(planning: &Planning, plan: *mut pg_sys::PlannedStmt) {
     unsafe {
         (*plan).invalItems = pg_sys::list_concat((*plan).invalItems, planning.inlined.invalidation);
         (*plan).dependsOnRole |= planning.depends_on_role || planning.inlined.depends_on_role;
-        if planning.tagged && names_protected(plan) {
+        if planning.tag != 0 && names_protected(plan) {
             let item = filter::node::<pg_sys::PlanInvalItem>(pg_sys::NodeTag::T_PlanInvalItem);
-            (*item).cacheId = TAG;
+            (*item).cacheId = planning.tag;
             (*plan).invalItems = pg_sys::lcons(item.cast(), (*plan).invalItems);
         }
     }
@@ -107,12 +112,27 @@ unsafe fn names_protected(plan: *const pg_sys::PlannedStmt) -> bool {
 ///
 /// # Safety
 /// `plan` is valid.
-pub unsafe fn is_tagged(plan: *const pg_sys::PlannedStmt) -> bool {
+pub unsafe fn is_lifted(plan: *const pg_sys::PlannedStmt) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { tag(plan) == LIFTED }
+}
+
+/// Whether a plan is the server's own check of all rows in ALTER TABLE.
+///
+/// # Safety
+/// `plan` is valid.
+pub unsafe fn is_validation(plan: *const pg_sys::PlannedStmt) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { tag(plan) == VALIDATION }
+}
+
+/// # Safety
+/// `plan` is valid.
+unsafe fn tag(plan: *const pg_sys::PlannedStmt) -> i32 {
     // SAFETY: the caller's promise; the items are of this type.
     unsafe {
-        list::cells((*plan).invalItems)
-            .first()
-            .is_some_and(|first| (*first.ptr_value.cast::<pg_sys::PlanInvalItem>()).cacheId == TAG)
+        let first = list::cells((*plan).invalItems).first();
+        first.map_or(0, |first| (*first.ptr_value.cast::<pg_sys::PlanInvalItem>()).cacheId)
     }
 }
 

@@ -24,9 +24,6 @@ pub fn is_idle() -> bool {
 /// relation when there is no tenant that it could hold: under the seal for every role, and otherwise where row level security filters
 /// it for `touched.as_role`.
 pub fn check(touched: &Touched, verdict: Verdict) {
-    if verdict == Verdict::Validation {
-        return;
-    }
     let Some(entry) = registry::find(touched.relation) else { return };
     let sealed = matches!(verdict, Verdict::Sealed { .. });
     let key = match entry.border {

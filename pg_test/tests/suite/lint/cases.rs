@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 use pg_test::{Client, Database};
 
 use super::{cases_objects, cases_rights, catalogue, clean};
-use crate::harness::trial_named;
+use crate::harness::{WithoutPreload, trial_named};
 
 #[derive(Clone, Copy)]
 pub struct Case {
@@ -19,15 +19,21 @@ pub struct Case {
     pub remedy: bool,
     /// Takes back what outlives the database.
     pub undo: &'static str,
+    /// It is a fault only where nothing is sealed.
+    pub unsealed: bool,
 }
 
 impl Case {
     pub const fn new(rule: &'static str, level: &'static str, object: &'static str, spoil: &'static str) -> Case {
-        Case { rule, spoil, level, object, remedy: false, undo: "" }
+        Case { rule, spoil, level, object, remedy: false, undo: "", unsealed: false }
     }
 
     pub const fn mended(self) -> Case {
         Case { remedy: true, ..self }
+    }
+
+    pub const fn unsealed(self) -> Case {
+        Case { unsealed: true, ..self }
     }
 
     pub const fn undone(self, undo: &'static str) -> Case {
@@ -47,7 +53,11 @@ pub fn tests() -> Vec<Trial> {
     let mut trials = crate::tests![every_rule_has_its_case];
     for (number, case) in all().into_iter().enumerate() {
         let name = format!("lint::cases::{}_{number}", case.rule.replace('-', "_"));
-        trials.push(trial_named(name, move |db: Database| found_and_mended(db, case)));
+        trials.push(if case.unsealed {
+            trial_named(name, move |db: WithoutPreload| async move { found_and_mended((*db).clone(), case).await })
+        } else {
+            trial_named(name, move |db: Database| found_and_mended(db, case))
+        });
     }
     trials
 }

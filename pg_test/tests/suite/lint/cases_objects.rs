@@ -222,7 +222,8 @@ pub const OBJECTS: &[Case] = &[
         "shop.deep",
         "CREATE VIEW shop.deep AS SELECT count(*) FROM shop.open_orders",
     )
-    .mended(),
+    .mended()
+    .unsealed(),
     Case::new(
         "materialized-view",
         "warning",
@@ -249,7 +250,8 @@ pub const OBJECTS: &[Case] = &[
         "shop.everyone()",
         "CREATE FUNCTION shop.everyone() RETURNS bigint SECURITY DEFINER SET search_path = shop, pg_temp
            LANGUAGE sql AS 'SELECT count(*) FROM orders'",
-    ),
+    )
+    .unsealed(),
     Case::new(
         "immutable-reads-setting",
         "error",

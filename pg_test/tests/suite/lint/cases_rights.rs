@@ -10,6 +10,7 @@ pub const CASES: &[Case] = &[
         "CREATE ROLE {db}_job LOGIN BYPASSRLS; GRANT SELECT (id) ON shop.comments TO {db}_job",
     )
     .mended()
+    .unsealed()
     .undone("REVOKE ALL ON shop.comments FROM {db}_job; DROP ROLE {db}_job"),
     Case::new(
         "bypass-reachable",

@@ -169,7 +169,8 @@ impl<'a> Generator<'a> {
                 (Int, 0) => format!("(rank() OVER (PARTITION BY {part} ORDER BY {order}))::int"),
                 (Int, 1) => format!("(sum({order}) OVER (PARTITION BY {part}))::int"),
                 (Int, _) => format!("(count(*) OVER (ORDER BY {order}))::int"),
-                (Text, 0) => format!("lag({part}) OVER (ORDER BY {part})"),
+                // Nothing that depends on the order of equal rows.
+                (Text, 0) => format!("min({part}) OVER (PARTITION BY {order})"),
                 (Text, _) => format!("max({part}) OVER (ORDER BY {order})"),
             });
         }

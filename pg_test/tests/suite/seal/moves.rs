@@ -141,7 +141,7 @@ async fn below_such_a_parent_nothing_is_read(db: Database) {
                 "SELECT count(*) FROM top",
                 "COPY (SELECT * FROM loose) TO STDOUT",
             ] {
-                client.refused(statement).await.state("42501").message_contains("orders");
+                client.refused(statement).await.state("42501").message_contains("is a parent of a protected table");
             }
             client.run("SELECT * FROM ONLY loose").await;
         }

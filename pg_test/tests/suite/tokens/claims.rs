@@ -162,7 +162,7 @@ async fn workers_see_the_same_claims(db: Database) {
     let load = format!(
         "INSERT INTO big SELECT i, CASE WHEN i % 2 = 0 THEN '{A}' ELSE '{B}' END::uuid FROM generate_series(1, 40000) i; ANALYZE big"
     );
-    db.connect("postgres").await.run(&load).await;
+    db.past_the_seal("postgres").await.run(&load).await;
     let app = db.connect("app").await;
     app.run("SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET parallel_leader_participation = off").await;
     let query = "SELECT count(*), min(bulkhead.user_id()), max(bulkhead.claims()->>'sub') FROM big WHERE bulkhead.has_role('admin')";
