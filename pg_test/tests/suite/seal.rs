@@ -8,6 +8,7 @@ mod keeps_working;
 mod levels;
 mod moves;
 mod random;
+mod recorded;
 mod shapes;
 mod world;
 mod writes;
@@ -19,8 +20,16 @@ const B: &str = "b0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
 use libtest_mimic::Trial;
 
 pub fn tests() -> Vec<Trial> {
-    [bypass::tests(), differential::tests(), keeps_working::tests(), levels::tests(), moves::tests(), shapes::tests()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        bypass::tests(),
+        differential::tests(),
+        keeps_working::tests(),
+        levels::tests(),
+        moves::tests(),
+        recorded::tests(),
+        shapes::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
