@@ -49,8 +49,6 @@ struct Board {
     /// 0 for a free place; searched before anything else is looked at.
     keys: [u64; PLACES],
     places: [Naked; PLACES],
-    /// Statements that lost their place to others.
-    evicted: i64,
 }
 
 const FREE: Naked = Naked {
@@ -66,7 +64,7 @@ const FREE: Naked = Naked {
 
 impl Default for Board {
     fn default() -> Board {
-        Board { keys: [0; PLACES], places: [FREE; PLACES], evicted: 0 }
+        Board { keys: [0; PLACES], places: [FREE; PLACES] }
     }
 }
 
@@ -102,9 +100,6 @@ pub fn count(key: u64, now: i64, make: impl FnOnce() -> Naked) {
         }
         if let Some(naked) = made {
             let at = board.keys.iter().position(|other| *other == 0).unwrap_or_else(|| oldest(&board));
-            if board.keys[at] != 0 {
-                board.evicted += 1;
-            }
             board.keys[at] = key;
             board.places[at] = naked;
             return;

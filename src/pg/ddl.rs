@@ -1,9 +1,9 @@
-//! ALTER TABLE, as the seal sees it: the server's own check of all rows for a foreign key is told from whatever
-//! functions of users run inside the same command.
+//! ALTER TABLE, as the seal sees it: which queries may be the server's own check of all rows for a foreign key.
 //!
 //! The check is an SPI query that the command itself runs. So exactly one entry stands on the error context stack above what stood
-//! when the command began, and it is SPI's; a function of any language would have put its own beneath. Which entry is
-//! SPI's is learned once, from a query of ours.
+//! when the command began, and it is SPI's; a function in a procedural language would have put its own beneath. That is needed and
+//! not enough: a built-in function that runs SPI, called by an inlined one, looks the same, so the query's tree is judged as
+//! well (src/pg/foreign_key.rs). Which entry is SPI's is learned once, from a query of ours.
 
 use std::cell::Cell;
 
@@ -49,7 +49,7 @@ pub fn learn() {
     }
 }
 
-/// What is planned or starts now is a query that the running ALTER TABLE itself makes.
+/// What is planned now may be a query that the running ALTER TABLE itself makes.
 pub fn validates() -> bool {
     let altering = nesting::now().altering;
     altering != 0

@@ -177,7 +177,7 @@ pub fn check_planning(before: &Tenant) {
     }
     error::denied(
         "the tenant was set while the statement was being planned",
-        "A function called by the planner set bulkhead.tenant_context, and bulkhead.context_mode is locked.",
+        "A function called by the planner set bulkhead.tenant_context, and bulkhead.context_mode is not open.",
         "Declare functions that set the tenant VOLATILE, and call them before the statement.",
     )
     .report(PgLogLevel::ERROR);

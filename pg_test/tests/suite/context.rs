@@ -2,7 +2,7 @@
 
 mod accessors;
 mod attacks;
-mod fixture;
+pub mod fixture;
 mod locked;
 mod pooler;
 mod setting;

@@ -20,6 +20,7 @@ mod registry;
 mod share;
 mod strangers;
 mod unprotect;
+mod unprotect_all;
 
 use libtest_mimic::Trial;
 
@@ -44,6 +45,7 @@ pub fn tests() -> Vec<Trial> {
         share::tests(),
         strangers::tests(),
         unprotect::tests(),
+        unprotect_all::tests(),
     ]
     .into_iter()
     .flatten()

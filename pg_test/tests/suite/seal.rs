@@ -7,6 +7,7 @@ mod generator;
 mod keeps_working;
 mod levels;
 mod moves;
+mod plans;
 mod random;
 mod recorded;
 mod shapes;
@@ -26,6 +27,7 @@ pub fn tests() -> Vec<Trial> {
         keeps_working::tests(),
         levels::tests(),
         moves::tests(),
+        plans::tests(),
         recorded::tests(),
         shapes::tests(),
     ]
