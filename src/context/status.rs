@@ -3,6 +3,7 @@
 use super::state::{self, Absence};
 use super::tenant::Tenant;
 use crate::error::Result;
+use crate::observe;
 use crate::pg::library::{self, Loaded};
 use crate::pg::settings::{self, ContextMode, MissingContext};
 use crate::pg::{security, spi, transaction};
@@ -30,6 +31,7 @@ pub fn lines() -> Result<Vec<Line>> {
         Some(seal()),
         Some(row_security(&facts)),
         Some(exception()),
+        observed(),
         Some(versions(&facts)),
     ];
     Ok(lines.into_iter().flatten().collect())
@@ -217,6 +219,16 @@ fn exception() -> Line {
         (false, false) => "this role may not lift the seal: that needs EXECUTE on bulkhead.begin_bypass(text)",
     };
     line(ITEM, "none", detail)
+}
+
+/// Only where naked statements were counted.
+fn observed() -> Option<Line> {
+    let (taken, gave_way) = observe::places()?;
+    let detail = match gave_way {
+        0 => "statements on observed tables without a tenant, of all databases: bulkhead.naked_statements".to_owned(),
+        _ => format!("full: {gave_way} statements gave their place to others since the server started"),
+    };
+    Some(line("naked_statements", format!("{taken} of {} places", observe::PLACES), detail))
 }
 
 fn versions(facts: &Facts) -> Line {

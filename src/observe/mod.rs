@@ -6,6 +6,7 @@
 
 mod normalise;
 
+use std::cell::RefCell;
 use std::ffi::CStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -40,28 +41,72 @@ fn observe(relation: Option<pg_sys::Oid>, tenant_column: Option<&CStr>) -> Resul
     rls::observe(relation, &column)
 }
 
+/// The last statement that this backend counted for a relation: the same again needs neither its normal form nor a search.
+struct Counted {
+    relation: u32,
+    role: u32,
+    application: Vec<u8>,
+    statement: Vec<u8>,
+    key: u64,
+    at: usize,
+}
+
+/// One for each of a few relations, so that a statement on two tables finds both.
+const REMEMBERED: usize = 8;
+/// A longer statement is not remembered.
+const LONGEST: usize = 16 * 1024;
+
+thread_local! {
+    static COUNTED: RefCell<[Option<Counted>; REMEMBERED]> = const { RefCell::new([const { None }; REMEMBERED]) };
+}
+
 /// A statement without a tenant reaches an observed table. Never raises for what it counts.
 pub fn note(relation: pg_sys::Oid) {
     if !board::is_there() {
         return;
     }
+    let relation = relation.to_u32();
     let role = security::current_role().to_u32();
+    let now = client::now();
+    let (application, statement) = (client::raw_application(), client::raw_statement());
+    COUNTED.with_borrow_mut(|counted| {
+        let counted = &mut counted[relation as usize % REMEMBERED];
+        if let Some(last) = counted
+            && (last.relation, last.role) == (relation, role)
+            && last.application == application
+            && last.statement == statement
+            && board::count_again(last.key, last.at, now)
+        {
+            return;
+        }
+        let (key, at) = count(relation, role, now);
+        *counted = (statement.len() <= LONGEST).then(|| Counted {
+            relation,
+            role,
+            application: application.to_vec(),
+            statement: statement.to_vec(),
+            key,
+            at,
+        });
+    });
+}
+
+fn count(relation: u32, role: u32, now: i64) -> (u64, usize) {
     let database = security::database();
     let application = client::application();
     let query = normalise::normalise(&client::statement(), client::backslashes_escape(), board::QUERY_BYTES);
     let mut hasher = DefaultHasher::new();
-    (database, relation.to_u32(), role, &application, &query).hash(&mut hasher);
-    let now = client::now();
-    board::count(hasher.finish(), now, || board::Naked {
+    (database, relation, role, &application, &query).hash(&mut hasher);
+    let key = hasher.finish().max(1);
+    let at = board::count(key, now, || board::Naked {
         database,
-        relation: relation.to_u32(),
+        relation,
         role,
         query_id: client::query_id(),
         application: board::Text::new(&application),
         query: board::Text::new(&query),
-        count: 1,
-        last_seen: now,
     });
+    (key, at)
 }
 
 /// `naked_statements()`: what was counted in this database, for the tables that the caller owns (all of them for members of
@@ -81,40 +126,55 @@ fn naked_statements() -> TableIterator<
     ),
 > {
     let noted = if board::is_there() { board::read(security::database()) } else { Vec::new() };
-    let seen = noted.into_iter().filter(|naked| security::may_look_at(pg_sys::Oid::from(naked.relation)));
+    // What was counted before protect() stays on the board, out of sight: protect() may be rolled back.
+    let seen = noted.into_iter().filter(|seen| {
+        let relation = pg_sys::Oid::from(seen.naked.relation);
+        is_observed(relation) && security::may_look_at(relation)
+    });
     let rows: Vec<_> = seen
-        .filter_map(|naked| {
+        .filter_map(|seen| {
+            let naked = seen.naked;
             Some((
                 pg_sys::Oid::from(naked.relation),
                 pg_sys::Oid::from(naked.role),
                 naked.application.get(),
                 Some(naked.query_id).filter(|id| *id != 0),
                 naked.query.get(),
-                naked.count,
-                TimestampWithTimeZone::try_from(naked.last_seen).ok()?,
+                seen.count,
+                TimestampWithTimeZone::try_from(seen.last_seen).ok()?,
             ))
         })
         .collect();
     TableIterator::new(rows)
 }
 
-/// What was counted for a table is of no more use.
-pub fn forget(relation: pg_sys::Oid) {
-    if board::is_there() {
-        board::forget(security::database(), relation.to_u32());
-    }
+pub use board::PLACES;
+
+/// Places of the board that are taken, if any, and how many statements gave theirs to another since the server started.
+pub fn places() -> Option<(usize, i64)> {
+    board::is_there().then(board::fill).filter(|(taken, _)| *taken > 0)
 }
 
-/// The recorded rows, for src/rls: observed tables and their columns.
+/// By itself, or with a parent.
+fn is_observed(relation: pg_sys::Oid) -> bool {
+    registry::find(relation).is_some_and(|entry| matches!(entry.border, registry::Border::Observed(_)))
+}
+
+/// The tables that observe() was called for.
+pub fn recorded() -> Result<Vec<pg_sys::Oid>> {
+    security::as_extension(|| {
+        spi::rows("SELECT o.relation::oid FROM bulkhead.observation o ORDER BY 1", &[], |row| row.get(1))
+    })
+}
+
+/// Ends the observation of these tables.
 pub fn remove(relations: &[pg_sys::Oid]) -> Result<()> {
     security::as_extension(|| {
         spi::run(
             "DELETE FROM bulkhead.observation o WHERE o.relation OPERATOR(pg_catalog.=) ANY ($1)",
             &[relations.to_vec().into()],
         )
-    })?;
-    relations.iter().for_each(|relation| forget(*relation));
-    Ok(())
+    })
 }
 
 /// After DDL: the recorded names follow renamed columns, and where a name is right, as in a restored database, the number follows it.
@@ -134,8 +194,11 @@ pub fn follow() -> Result<()> {
     })
 }
 
-/// Records an observed table.
+/// Records an observed table. What an earlier observation counted goes.
 pub fn record(relation: pg_sys::Oid, number: i16, column: &str) -> Result<()> {
+    if !is_observed(relation) {
+        board::forget(security::database(), relation.to_u32());
+    }
     let role = security::current_role();
     security::as_extension(|| {
         spi::run(

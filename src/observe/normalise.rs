@@ -3,42 +3,64 @@
 /// On one line, each constant as `$?`, comments left out, at most `limit` bytes. `backslashes`: they escape in every string
 /// (standard_conforming_strings is off).
 pub fn normalise(statement: &str, backslashes: bool, limit: usize) -> String {
-    let mut shown = String::new();
+    let mut shown = String::with_capacity(statement.len().min(limit) + 64);
     let mut rest = statement;
-    while let Some(first) = rest.chars().next() {
+    while let Some(first) = rest.bytes().next() {
         if shown.len() >= limit {
             break;
         }
-        let after_word = shown.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$');
-        let taken = if first.is_whitespace() || rest.starts_with("--") || rest.starts_with("/*") {
+        let taken = if is_in_word(first) && !first.is_ascii_digit() && first != b'$' {
+            let length = word(rest);
+            shown.push_str(&rest[..length]);
+            length
+        } else if first.is_ascii_whitespace() || rest.starts_with("--") || rest.starts_with("/*") {
             if !shown.is_empty() && !shown.ends_with(' ') {
                 shown.push(' ');
             }
             blank(rest)
-        } else if first == '\'' {
+        } else if first == b'\'' {
             // E'…', B'…', N'…': the letter was taken for a word. LIKE'…' has no such letter.
             let escapes = backslashes || ends_with_lone_e(&shown);
             shown.push_str("$?");
             string(rest, escapes)
-        } else if let Some(length) = dollar(rest).filter(|_| !after_word) {
+        } else if let Some(length) = parameter(rest) {
+            shown.push_str(&rest[..length]);
+            length
+        } else if let Some(length) = dollar(rest) {
             shown.push_str("$?");
             length
-        } else if first.is_ascii_digit() && !after_word {
+        } else if first.is_ascii_digit() {
             shown.push_str("$?");
             number(rest)
-        } else if first == '"' {
+        } else if first == b'"' {
             let length = quoted(rest, '"');
             shown.push_str(&rest[..length]);
             length
         } else {
-            shown.push(first);
-            first.len_utf8()
+            shown.push(char::from(first));
+            1
         };
         rest = &rest[taken..];
     }
     let end = (0..=shown.len().min(limit)).rev().find(|at| shown.is_char_boundary(*at)).unwrap_or(0);
     shown.truncate(end);
     shown.trim_end().trim_end_matches(';').trim_end().to_owned()
+}
+
+/// As the server's own scanner has it: what is not ASCII belongs to a word.
+fn is_in_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || !byte.is_ascii()
+}
+
+fn word(rest: &str) -> usize {
+    rest.bytes().position(|byte| !is_in_word(byte)).unwrap_or(rest.len())
+}
+
+/// `$1` and its like.
+fn parameter(rest: &str) -> Option<usize> {
+    let number = rest.strip_prefix('$')?;
+    let digits = number.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(number.len());
+    (digits > 0).then_some(digits + 1)
 }
 
 fn ends_with_lone_e(shown: &str) -> bool {
@@ -162,8 +184,8 @@ mod tests {
     #[test]
     fn names_and_parameters_stay() {
         assert_eq!(
-            shown("SELECT a1, \"B 2\" FROM t3 WHERE x = $1 AND y_2 = $2"),
-            "SELECT a1, \"B 2\" FROM t3 WHERE x = $1 AND y_2 = $2"
+            shown("SELECT a1, \"B 2\" FROM t3$a WHERE x = $1 AND y_2 = $123 AND \u{e9}1=7"),
+            "SELECT a1, \"B 2\" FROM t3$a WHERE x = $1 AND y_2 = $123 AND \u{e9}1=$?"
         );
     }
 

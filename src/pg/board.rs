@@ -1,7 +1,10 @@
 //! A board in shared memory on which every backend notes naked statements; it may be lost, and is with the server's restart.
 //!
 //! A fixed number of places. A statement that is not on it yet takes a free one, or that of the one not seen for the longest.
-//! One lightweight lock, taken only by a statement that is naked and by whoever looks.
+//! One lightweight lock, taken only by a statement that is naked and by whoever looks: shared while a statement that has its place
+//! is counted, exclusive when places change.
+
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use pgrx::prelude::*;
 use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
@@ -40,8 +43,12 @@ pub struct Naked {
     pub query_id: i64,
     pub application: Text<NAME_BYTES>,
     pub query: Text<QUERY_BYTES>,
+}
+
+/// A statement, and how often it was seen; `last_seen` in microseconds, as the server counts them.
+pub struct Seen {
+    pub naked: Naked,
     pub count: i64,
-    /// Microseconds, as the server counts them.
     pub last_seen: i64,
 }
 
@@ -49,6 +56,10 @@ struct Board {
     /// 0 for a free place; searched before anything else is looked at.
     keys: [u64; PLACES],
     places: [Naked; PLACES],
+    counts: [AtomicI64; PLACES],
+    last_seen: [AtomicI64; PLACES],
+    /// Statements that gave their place to another, since the server started.
+    evicted: AtomicI64,
 }
 
 const FREE: Naked = Naked {
@@ -58,13 +69,17 @@ const FREE: Naked = Naked {
     query_id: 0,
     application: Text { len: 0, bytes: [0; NAME_BYTES] },
     query: Text { len: 0, bytes: [0; QUERY_BYTES] },
-    count: 0,
-    last_seen: 0,
 };
 
 impl Default for Board {
     fn default() -> Board {
-        Board { keys: [0; PLACES], places: [FREE; PLACES] }
+        Board {
+            keys: [0; PLACES],
+            places: [FREE; PLACES],
+            counts: [const { AtomicI64::new(0) }; PLACES],
+            last_seen: [const { AtomicI64::new(0) }; PLACES],
+            evicted: AtomicI64::new(0),
+        }
     }
 }
 
@@ -86,40 +101,76 @@ pub fn is_there() -> bool {
     library::loaded() == library::Loaded::Shared
 }
 
-/// Counts a statement; `key` is a hash of what makes it the same as another.
-pub fn count(key: u64, now: i64, make: impl FnOnce() -> Naked) {
-    let key = key.max(1);
-    let mut made = None;
-    let mut make = Some(make);
-    loop {
-        let mut board = BOARD.exclusive();
-        if let Some(at) = board.keys.iter().position(|other| *other == key) {
-            board.places[at].count += 1;
-            board.places[at].last_seen = now;
-            return;
-        }
-        if let Some(naked) = made {
-            let at = board.keys.iter().position(|other| *other == 0).unwrap_or_else(|| oldest(&board));
-            board.keys[at] = key;
-            board.places[at] = naked;
-            return;
-        }
-        // What may fail is done without the lock.
-        drop(board);
-        made = make.take().map(|make| make());
+impl Board {
+    fn see(&self, at: usize, now: i64) {
+        self.counts[at].fetch_add(1, Ordering::Relaxed);
+        self.last_seen[at].fetch_max(now, Ordering::Relaxed);
+    }
+
+    fn find(&self, key: u64) -> Option<usize> {
+        self.keys.iter().position(|other| *other == key)
+    }
+
+    /// The place for one more: a free one, or that of the one not seen for the longest.
+    fn place(&self) -> usize {
+        self.find(0).unwrap_or_else(|| {
+            self.evicted.fetch_add(1, Ordering::Relaxed);
+            let seen = self.last_seen.iter().enumerate();
+            seen.min_by_key(|(_, seen)| seen.load(Ordering::Relaxed)).map_or(0, |(at, _)| at)
+        })
     }
 }
 
-fn oldest(board: &Board) -> usize {
-    board.places.iter().enumerate().min_by_key(|(_, place)| place.last_seen).map_or(0, |(at, _)| at)
+/// Counts a statement that was at place `at` when it was counted last; false if it is not there any more.
+pub fn count_again(key: u64, at: usize, now: i64) -> bool {
+    let board = BOARD.share();
+    let is_there = board.keys[at] == key;
+    if is_there {
+        board.see(at, now);
+    }
+    is_there
+}
+
+/// Counts a statement and returns its place; `key` (not 0) is a hash of what makes it the same as another.
+pub fn count(key: u64, now: i64, make: impl FnOnce() -> Naked) -> usize {
+    let seen = {
+        let board = BOARD.share();
+        board.find(key).inspect(|at| board.see(*at, now))
+    };
+    if let Some(at) = seen {
+        return at;
+    }
+    // What may fail is done without the lock.
+    let naked = make();
+    let mut board = BOARD.exclusive();
+    let at = board.find(key).unwrap_or_else(|| {
+        let at = board.place();
+        board.keys[at] = key;
+        board.places[at] = naked;
+        board.counts[at].store(0, Ordering::Relaxed);
+        board.last_seen[at].store(0, Ordering::Relaxed);
+        at
+    });
+    board.see(at, now);
+    at
 }
 
 /// What is on the board for a database.
-pub fn read(database: u32) -> Vec<Naked> {
+pub fn read(database: u32) -> Vec<Seen> {
     let board = BOARD.share();
-    let taken =
-        board.keys.iter().zip(board.places.iter()).filter(|(key, place)| **key != 0 && place.database == database);
-    taken.map(|(_, place)| *place).collect()
+    let taken = (0..PLACES).filter(|at| board.keys[*at] != 0 && board.places[*at].database == database);
+    let seen = taken.map(|at| Seen {
+        naked: board.places[at],
+        count: board.counts[at].load(Ordering::Relaxed),
+        last_seen: board.last_seen[at].load(Ordering::Relaxed),
+    });
+    seen.collect()
+}
+
+/// Places taken by all databases, and how many statements gave theirs to another since the server started.
+pub fn fill() -> (usize, i64) {
+    let board = BOARD.share();
+    (board.keys.iter().filter(|key| **key != 0).count(), board.evicted.load(Ordering::Relaxed))
 }
 
 /// Takes a relation's statements off.

@@ -31,6 +31,12 @@ pub fn application() -> String {
     unsafe { text(pg_sys::application_name) }
 }
 
+/// The same, as the server has it.
+pub fn raw_application() -> &'static [u8] {
+    // SAFETY: NULL, or a C string of the setting's; nobody keeps it longer than the statement.
+    unsafe { bytes(pg_sys::application_name) }
+}
+
 /// Microseconds, as the server counts them.
 pub fn now() -> i64 {
     // SAFETY: reads the clock.
@@ -47,6 +53,12 @@ pub fn query_id() -> i64 {
 pub fn statement() -> String {
     // SAFETY: NULL, or a C string that lives as long as the statement.
     unsafe { text(pg_sys::debug_query_string) }
+}
+
+/// The same, as the server has it. Not to be kept: it lives as long as the statement.
+pub fn raw_statement() -> &'static [u8] {
+    // SAFETY: NULL, or a C string that lives as long as the statement.
+    unsafe { bytes(pg_sys::debug_query_string) }
 }
 
 /// A backslash escapes the next character in every string constant, as it did in old servers.
@@ -66,6 +78,16 @@ fn address() -> String {
             },
         )
     }
+}
+
+/// # Safety
+/// `string` is NULL or a C string.
+unsafe fn bytes(string: *const c_char) -> &'static [u8] {
+    if string.is_null() {
+        return b"";
+    }
+    // SAFETY: the caller's promise.
+    unsafe { CStr::from_ptr(string) }.to_bytes()
 }
 
 /// What is written is UTF-8; in a database of another encoding only ASCII means the same in both.

@@ -13,6 +13,7 @@ use super::registry::{self, Border, Entry};
 use super::security::{self, Rls};
 use super::{list, scan};
 use crate::error::{self, Result};
+use crate::observe;
 use crate::rls::key::Key;
 use crate::rls::naked;
 use crate::seal::bypass;
@@ -36,7 +37,9 @@ pub unsafe fn rewrite(statement: *mut pg_sys::PlannedStmt) -> Result<*mut pg_sys
         let verdict = verdict::starting();
         let role = security::current_role();
         if let Some(Entry { border: Border::Observed(_), .. }) = registry::find(relation) {
-            naked::check(&Touched { relation, as_role: role }, verdict);
+            if naked::check(&Touched { relation, as_role: role }, verdict) {
+                observe::note(relation);
+            }
             return Ok(statement);
         }
         let Some(found) = registry::find(relation).filter(|found| !matches!(found.border, Border::Shared)) else {

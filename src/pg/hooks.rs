@@ -16,6 +16,7 @@ use super::planning::{self, Planning};
 use super::{cursors, ddl, plan, utility};
 use crate::context::state;
 use crate::context::tenant::Tenant;
+use crate::observe;
 use crate::rls::naked;
 use crate::seal::verdict;
 
@@ -221,8 +222,12 @@ unsafe extern "C-unwind" fn before_start(query: *mut pg_sys::QueryDesc) {
         return;
     }
     let verdict = verdict::starting();
-    for relation in plan::relations(statement) {
-        naked::check(&relation, verdict);
+    let mut observed = Vec::new();
+    for touched in plan::relations(statement) {
+        if naked::check(&touched, verdict) && !observed.contains(&touched.relation) {
+            observed.push(touched.relation);
+            observe::note(touched.relation);
+        }
     }
 }
 

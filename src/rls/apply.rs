@@ -235,6 +235,11 @@ pub fn observe(relation: pg_sys::Oid, column: &str) -> Result<()> {
 pub fn unprotect(relation: pg_sys::Oid) -> Result<Vec<String>> {
     refuse_old_snapshot()?;
     shape::admit(relation)?;
+    if observe::recorded()?.contains(&relation) {
+        lock(relation)?;
+        observe::remove(&[relation])?;
+        return Ok(vec![format!("-- {} is not observed any more", security::relation_name(relation))]);
+    }
     take_off(relation)
 }
 

@@ -23,6 +23,7 @@ use std::ffi::CStr;
 use pgrx::prelude::*;
 
 use crate::error::{self, Result};
+use crate::observe;
 use crate::pg::{registry, spi};
 
 ::pgrx::extension_sql_file!("../../sql/rls.sql", name = "rls", requires = ["context"]);
@@ -56,7 +57,8 @@ fn protect_plan(relation: Option<pg_sys::Oid>, tenant_column: Option<&CStr>) -> 
     Ok(SetOfIterator::new(plan::plan(given(relation)?, &given(tenant_column)?.to_string_lossy())?))
 }
 
-/// `unprotect(relation regclass)`: the state that protect() or share() found. Returns the statements that it ran.
+/// `unprotect(relation regclass)`: the state that protect() or share() found. Returns the statements that it ran. For an observed table:
+/// ends the observation.
 ///
 /// Errors: 42501 not the owner; 55000 not registered, or registered through a parent. Takes ACCESS EXCLUSIVE.
 #[pg_extern(sql = false)]
@@ -64,11 +66,12 @@ fn unprotect(relation: Option<pg_sys::Oid>) -> Result<Lines> {
     Ok(SetOfIterator::new(apply::unprotect(given(relation)?)?))
 }
 
-/// `unprotect_all()`: unprotect() for every registered table. Errors and locks as unprotect().
+/// `unprotect_all()`: unprotect() for every registered and every observed table. Errors and locks as unprotect().
 #[pg_extern(sql = false)]
 fn unprotect_all() -> Result<Lines> {
     let mut done = Vec::new();
-    for relation in ledger::roots()? {
+    let observed = observe::recorded()?;
+    for relation in ledger::roots()?.into_iter().chain(observed) {
         pgrx::check_for_interrupts!();
         done.extend(apply::unprotect(relation)?);
     }

@@ -5,7 +5,6 @@ use pgrx::prelude::*;
 use crate::context::state;
 use crate::context::tenant::Tenant;
 use crate::error;
-use crate::observe;
 use crate::pg::plan::Touched;
 use crate::pg::registry::{Border, Entry};
 use crate::pg::security::Rls;
@@ -22,18 +21,20 @@ pub fn is_idle() -> bool {
 
 /// Called for each relation of each statement, before the statement yields its first row. Raises 42501 for a protected
 /// relation when there is no tenant that it could hold: under the seal for every role, and otherwise where row level security filters
-/// it for `touched.as_role`.
-pub fn check(touched: &Touched, verdict: Verdict) {
-    let Some(entry) = registry::find(touched.relation) else { return };
+/// it for `touched.as_role`. True for an observed relation whose statement would be refused.
+pub fn check(touched: &Touched, verdict: Verdict) -> bool {
+    let Some(entry) = registry::find(touched.relation) else { return false };
+    if let Border::Observed(key) = entry.border {
+        return matches!(verdict, Verdict::Sealed { .. }) && !state::with_tenant(|tenant| key.fits(tenant));
+    }
+    check_protected(touched, entry, verdict);
+    false
+}
+
+fn check_protected(touched: &Touched, entry: Entry, verdict: Verdict) {
     let sealed = matches!(verdict, Verdict::Sealed { .. });
     let key = match entry.border {
-        Border::Shared | Border::Exposing => return,
-        Border::Observed(key) => {
-            if sealed && !state::with_tenant(|tenant| key.fits(tenant)) {
-                observe::note(touched.relation);
-            }
-            return;
-        }
+        Border::Shared | Border::Exposing | Border::Observed(_) => return,
         Border::Column(key) => key,
         Border::Lost => return check_lost(touched, sealed),
     };
@@ -60,9 +61,10 @@ pub fn check(touched: &Touched, verdict: Verdict) {
 
 /// COPY of a protected table under the seal. Rows that come in need a tenant, whatever `bulkhead.missing_context` says.
 pub fn check_copy(touched: &Touched, is_from: bool) {
-    check(touched, Verdict::Sealed { bypass_waits: false });
+    let Some(entry) = registry::find(touched.relation) else { return };
+    check_protected(touched, entry, Verdict::Sealed { bypass_waits: false });
     if is_from
-        && let Some(Entry { border: Border::Column(key), .. }) = registry::find(touched.relation)
+        && let Border::Column(key) = entry.border
         && !state::with_tenant(|tenant| key.fits(tenant))
     {
         report_missing(touched, key, state::with_tenant(Tenant::is_none));

@@ -7,6 +7,7 @@ mod generator;
 mod keeps_working;
 mod levels;
 mod moves;
+mod outside;
 mod plans;
 mod random;
 mod recorded;
@@ -27,6 +28,7 @@ pub fn tests() -> Vec<Trial> {
         keeps_working::tests(),
         levels::tests(),
         moves::tests(),
+        outside::tests(),
         plans::tests(),
         recorded::tests(),
         shapes::tests(),

@@ -35,6 +35,9 @@ async fn five_thousand_statements_keep_it_bounded(_: Nowhere) {
     assert_eq!(owner.rows(kept).await, [["1023", "3977"]]);
     let often = "SELECT count FROM bulkhead.naked_statements WHERE query LIKE '%often%'";
     assert_eq!(owner.column(often).await, ["10"]);
+    let status = "SELECT value, detail FROM bulkhead.status() WHERE item = 'naked_statements'";
+    let told = ["1024 of 1024 places", "full: 3977 statements gave their place to others since the server started"];
+    assert_eq!(owner.rows(status).await, [told]);
 }
 
 async fn a_restart_empties_it(_: Nowhere) {

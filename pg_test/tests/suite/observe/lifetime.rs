@@ -16,6 +16,8 @@ pub fn tests() -> Vec<Trial> {
         protect_of_a_tree_promotes_all_of_it,
         a_protected_table_is_observed_only_past_the_seal,
         a_rollback_takes_it_back,
+        protect_rolled_back_loses_no_count,
+        unprotect_ends_it,
         a_renamed_table_is_still_observed,
         a_renamed_column_is_still_observed,
         a_dropped_column_ends_it,
@@ -112,6 +114,38 @@ async fn a_protected_table_is_observed_only_past_the_seal(db: Database) {
     assert_eq!(app.one("SELECT count(*) FROM orders").await, "5");
     assert_eq!(counted(&owner).await, [["SELECT count(*) FROM orders", "1"]]);
     assert_eq!(owner.one("SELECT count(*) FROM pg_policies").await, "0");
+}
+
+async fn protect_rolled_back_loses_no_count(db: Database) {
+    let owner = orders(&db).await;
+    let app = db.connect("app").await;
+    app.run("TABLE orders").await;
+    owner.run("BEGIN; SELECT bulkhead.protect('orders')").await;
+    assert_eq!(counted(&owner).await, NO_ROWS);
+    owner.run("ROLLBACK").await;
+    app.run("TABLE orders").await;
+    assert_eq!(counted(&owner).await, [["TABLE orders", "2"]]);
+}
+
+async fn unprotect_ends_it(db: Database) {
+    let owner = orders(&db).await;
+    let app = db.connect("app").await;
+    app.run("TABLE orders").await;
+    app.refused("SELECT bulkhead.unprotect('orders')").await.state("42501");
+    assert_eq!(
+        owner.column("SELECT bulkhead.unprotect('orders')").await,
+        ["-- public.orders is not observed any more"]
+    );
+    app.run("TABLE orders").await;
+    assert_eq!(counted(&owner).await, NO_ROWS);
+    owner.refused("SELECT bulkhead.unprotect('orders')").await.state("55000");
+    // Begun again, it counts from nothing; and unprotect_all() knows of it, too.
+    owner.run("SELECT bulkhead.observe('orders')").await;
+    assert_eq!(counted(&owner).await, NO_ROWS);
+    app.run("TABLE orders").await;
+    assert_eq!(counted(&owner).await, [["TABLE orders", "1"]]);
+    owner.run("SELECT FROM bulkhead.unprotect_all()").await;
+    assert_eq!(db.connect("postgres").await.rows(OBSERVED).await, NO_ROWS);
 }
 
 async fn a_rollback_takes_it_back(db: Database) {
