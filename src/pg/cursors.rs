@@ -54,6 +54,11 @@ pub unsafe fn is_being_held(query: *const pg_sys::QueryDesc) -> bool {
         .is_some_and(|portal| portal.queryDesc.cast_const() == query && !portal.holdStore.is_null())
 }
 
+/// There is none.
+pub fn is_empty() -> bool {
+    HELD.try_borrow().is_ok_and(|held| held.is_empty())
+}
+
 /// Closes those that were filled for another tenant than the current one. Raises 55000 for one that is being read.
 pub fn close_foreign() {
     if HELD.borrow().is_empty() {

@@ -27,7 +27,7 @@ pub struct Inlined {
 pub unsafe fn seal(query: *mut pg_sys::Query, params: pg_sys::ParamListInfo, inlined: *mut Inlined) -> pg_sys::Oid {
     // SAFETY: the caller's promise; the walk is given pointers that outlive it.
     unsafe {
-        let mut walk = Walk { params, inlined, met: pg_sys::InvalidOid };
+        let mut walk = Walk { params, inlined, met: pg_sys::InvalidOid, depth: 0 };
         walk.query(query);
         walk.met
     }
@@ -37,6 +37,8 @@ struct Walk {
     params: pg_sys::ParamListInfo,
     inlined: *mut Inlined,
     met: pg_sys::Oid,
+    /// Queries entered and not yet left.
+    depth: u32,
 }
 
 impl Walk {
@@ -45,7 +47,11 @@ impl Walk {
     unsafe fn query(&mut self, query: *mut pg_sys::Query) {
         // SAFETY: nodes of a valid query have the type that their tag or their field says.
         unsafe {
-            pg_sys::check_stack_depth();
+            // Guarded, so not for each of the few levels that a query has.
+            if self.depth % 16 == 15 {
+                pg_sys::check_stack_depth();
+            }
+            self.depth += 1;
             if self.calls_sql_function(query) {
                 self.inline(query);
             }
@@ -79,6 +85,7 @@ impl Walk {
                 let context = (&raw mut *self).cast::<c_void>();
                 pg_sys::query_tree_walker(query, Some(sublinks), context, flags as i32);
             }
+            self.depth -= 1;
         }
     }
 

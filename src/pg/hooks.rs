@@ -188,11 +188,28 @@ unsafe extern "C-unwind" fn before_truncate(relation: pg_sys::Oid) {
 unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: c_int) {
     // SAFETY: passes on what it was given.
     unsafe {
-        before_start(query);
+        if !is_none_of_our_business(query) {
+            before_start(query);
+        }
         match NEXT_START.get() {
             Some(next) => next(query, flags),
             None => server::standard_ExecutorStart(query, flags),
         }
+    }
+}
+
+/// Nearly every statement of a database with few protected tables: told apart without a call to the server, so without a guard.
+///
+/// # Safety
+/// `query` is valid.
+unsafe fn is_none_of_our_business(query: *const pg_sys::QueryDesc) -> bool {
+    // SAFETY: the descriptor and its plan are valid until the query ends.
+    unsafe {
+        let statement = (*query).plannedstmt;
+        !(*statement).parallelModeNeeded
+            && !planning::is_lifted(statement)
+            && cursors::is_empty()
+            && plan::is_foreign_to_us(statement)
     }
 }
 

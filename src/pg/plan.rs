@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
-use super::list;
+use super::{list, registry, security};
 
 /// A relation that a statement names, directly or through a view or an inlined function.
 pub struct Touched {
@@ -32,10 +32,27 @@ pub fn relations(statement: &pg_sys::PlannedStmt) -> impl Iterator<Item = Touche
                 let index = (entry.perminfoindex as usize).checked_sub(1)?;
                 (*permissions.get(index)?.ptr_value.cast::<pg_sys::RTEPermissionInfo>()).checkAsUser
             };
-            let as_role = if as_role == pg_sys::InvalidOid { pg_sys::GetUserId() } else { as_role };
+            let as_role = if as_role == pg_sys::InvalidOid { security::current_role() } else { as_role };
             Some(Touched { relation: entry.relid, as_role })
         })
     }
+}
+
+/// None of the statement's relations is registered. False also where that cannot be said without asking the server: it calls nothing
+/// of the server's, so that it needs no guard.
+///
+/// # Safety
+/// `statement` is valid.
+pub unsafe fn is_foreign_to_us(statement: *const pg_sys::PlannedStmt) -> bool {
+    registry::peek(|knows| {
+        // SAFETY: the caller's promise; the entries of a range table.
+        let entries = unsafe { list::cells((*statement).rtable) };
+        entries.iter().all(|cell| {
+            // SAFETY: as above.
+            let entry = unsafe { &*cell.ptr_value.cast::<pg_sys::RangeTblEntry>() };
+            entry.rtekind != pg_sys::RTEKind::RTE_RELATION || !knows(entry.relid)
+        })
+    })
 }
 
 /// Every cached plan of this backend is made again before its next use.

@@ -88,7 +88,9 @@ pub unsafe fn end(planning: &Planning, plan: *mut pg_sys::PlannedStmt) {
     nesting::leave(planning.before);
     // SAFETY: the caller's promise; the list and its items are allocated where the plan is.
     unsafe {
-        (*plan).invalItems = pg_sys::list_concat((*plan).invalItems, planning.inlined.invalidation);
+        if !planning.inlined.invalidation.is_null() {
+            (*plan).invalItems = pg_sys::list_concat((*plan).invalItems, planning.inlined.invalidation);
+        }
         (*plan).dependsOnRole |= planning.depends_on_role || planning.inlined.depends_on_role;
         if planning.tag != 0 && names_protected(plan) {
             let item = filter::node::<pg_sys::PlanInvalItem>(pg_sys::NodeTag::T_PlanInvalItem);

@@ -83,6 +83,16 @@ pub fn find(relation: pg_sys::Oid) -> Option<Entry> {
     entries.binary_search_by_key(&relation.to_u32(), |entry| entry.relation.to_u32()).ok().map(|at| entries[at])
 }
 
+/// Asks the list as it stands, where it is known to be right; else false. Calls nothing of the server's.
+pub fn peek(ask: impl FnOnce(&dyn Fn(pg_sys::Oid) -> bool) -> bool) -> bool {
+    if !REGISTRY.valid.get() {
+        return false;
+    }
+    REGISTRY.entries.try_borrow().is_ok_and(|entries| {
+        ask(&|relation| entries.binary_search_by_key(&relation.to_u32(), |entry| entry.relation.to_u32()).is_ok())
+    })
+}
+
 /// The function that a tenant column of this type is compared with.
 pub fn accessor(key: Key) -> pg_sys::Oid {
     pg_sys::Oid::from(REGISTRY.accessors.get()[key as usize])
@@ -125,7 +135,15 @@ pub fn transaction_ended() {
     REGISTRY.provisional.set(false);
 }
 
+#[inline]
 fn refresh() {
+    if !REGISTRY.valid.get() {
+        read();
+    }
+}
+
+#[cold]
+fn read() {
     // Reading takes a lock, which may bring in the very message that makes the list old again; a further round then reads
     // what is newer. A server that discards its caches all the time (a debugging aid) would never end that, hence the
     // bound. A failed look-up raises: the statement is refused.

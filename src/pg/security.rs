@@ -4,9 +4,14 @@ use pgrx::prelude::*;
 
 use super::scan;
 
+unsafe extern "C-unwind" {
+    /// Without the guard that pgrx puts around its binding: it reads a variable, raises nothing, and every statement asks.
+    #[link_name = "GetUserId"]
+    safe fn get_user_id() -> pg_sys::Oid;
+}
+
 pub fn current_role() -> pg_sys::Oid {
-    // SAFETY: reads a variable of the server's.
-    unsafe { pg_sys::GetUserId() }
+    get_user_id()
 }
 
 /// Whether the current role owns the relation, is a member of the role that does, or is superuser.

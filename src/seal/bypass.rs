@@ -66,7 +66,7 @@ pub fn is_set() -> bool {
 
 /// It acts for the current role. To look is not to use it: what lifts the seal calls `note`.
 pub fn acts() -> bool {
-    GRANT.get().acts(transaction::number(), security::current_role().to_u32()) && may_begin()
+    is_set() && GRANT.get().acts(transaction::number(), security::current_role().to_u32()) && may_begin()
 }
 
 /// It came as a start-up option, and is there in every transaction of the session.
