@@ -40,7 +40,7 @@ pub fn planning(statement: &Statement) -> Verdict {
     if rls::is_busy() {
         return Verdict::Lifted;
     }
-    if nesting::is_referential() {
+    if nesting::is_referential() && statement.reads_one_table() {
         return Verdict::Referential;
     }
     if ddl::validates() && statement.validates_foreign_key() {
@@ -49,16 +49,25 @@ pub fn planning(statement: &Statement) -> Verdict {
     for_a_while()
 }
 
-/// For a statement that is about to start, or COPY.
-pub fn starting() -> Verdict {
+/// For a planned statement that is about to start.
+///
+/// `referential`: it was planned as a query of referential integrity.
+pub fn starting(referential: bool) -> Verdict {
+    match command() {
+        Verdict::Sealed { .. } | Verdict::Lifted if referential && nesting::is_referential() && !rls::is_busy() => {
+            Verdict::Referential
+        }
+        verdict => verdict,
+    }
+}
+
+/// For COPY and TRUNCATE, which are never planned.
+pub fn command() -> Verdict {
     if !in_force() || registry::is_empty() {
         return Verdict::Off;
     }
     if rls::is_busy() {
         return Verdict::Lifted;
-    }
-    if nesting::is_referential() {
-        return Verdict::Referential;
     }
     for_a_while()
 }
