@@ -239,15 +239,12 @@ unsafe extern "C-unwind" fn before_start(query: *mut pg_sys::QueryDesc) {
             cursors::close_foreign();
         }
     }
-    if naked::is_idle() {
+    // SAFETY: as above.
+    let (referential, validation) =
+        unsafe { (planning::is_referential(statement), planning::is_validation(statement)) };
+    if validation || naked::is_idle(referential) {
         return;
     }
-    // SAFETY: as above.
-    if unsafe { planning::is_validation(statement) } {
-        return;
-    }
-    // SAFETY: as above.
-    let referential = unsafe { planning::is_referential(statement) };
     // A rule's statement runs where referential integrity's own does, with its rights.
     let strayed = !referential && nesting::begin_referential();
     let verdict = verdict::starting(referential);

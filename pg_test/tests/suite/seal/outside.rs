@@ -15,6 +15,7 @@ pub fn tests() -> Vec<Trial> {
         a_temporary_copy_holds_one_tenants_rows,
         a_temporary_table_that_cascades_fires_filtered_triggers,
         a_rule_inside_a_cascade_is_filtered,
+        what_protect_sets_off_is_filtered,
         a_connection_of_the_server_to_itself_is_naked,
         a_pg_cron_job_is_naked => 240,
         a_statement_cannot_choose_its_tenant_while_it_runs,
@@ -118,6 +119,38 @@ async fn a_rule_inside_a_cascade_is_filtered(db: Database) {
             )
             .await;
         client.refused("DELETE FROM parent").await.state("42501").message_contains("public.orders");
+    }
+}
+
+/// The planner of what protect() asks, and the index that it builds, call functions of the table's owner.
+async fn what_protect_sets_off_is_filtered(db: Database) {
+    orders(&db).await;
+    db.admin("GRANT CREATE ON SCHEMA public TO app, svc").unwrap();
+    for role in ROLES {
+        let client = acting(&db, role).await;
+        client
+            .run(&format!(
+                "CREATE FUNCTION spy_{role}() RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+                   RAISE WARNING '%', (SELECT array_agg(id ORDER BY id) FROM public.orders);
+                   RETURN true; END $$;
+                 CREATE TABLE own_{role} (id int, tenant_id text);
+                 CREATE INDEX ON own_{role} (id) WHERE spy_{role}();
+                 SELECT bulkhead.protect('own_{role}')"
+            ))
+            .await;
+        let mut heard = client.notices();
+        heard.sort();
+        heard.dedup();
+        assert_eq!(heard, ["WARNING: {1,2,3}"], "{role}");
+        // Nor without a tenant, also when there is something left to do.
+        client
+            .run(&format!("ALTER TABLE own_{role} ALTER tenant_id DROP NOT NULL; RESET bulkhead.tenant_context"))
+            .await;
+        client
+            .refused(&format!("SELECT bulkhead.protect('own_{role}')"))
+            .await
+            .state("42501")
+            .message_contains("public.orders");
     }
 }
 
