@@ -35,4 +35,6 @@ pub extern "C-unwind" fn _PG_init() {
     pg::transaction::register();
     pg::registry::register();
     pg::hooks::install();
+    // What was planned before carries none of the tags that the hooks look for.
+    pg::plan::forget_cached();
 }

@@ -85,6 +85,9 @@ fn act_for(tenant: &str) -> Result<()> {
     set
 }
 
+/// The search_path of what runs with a superuser's rights.
+const PINNED: &str = "pg_catalog, pg_temp";
+
 /// Runs `work`, which changes the role, under the search_path that users have: their functions may need it. What runs before and after, as
 /// superuser, must not meet their operators.
 fn under_path<R>(path: &str, work: impl FnOnce() -> Result<R>) -> Result<R> {
@@ -92,6 +95,6 @@ fn under_path<R>(path: &str, work: impl FnOnce() -> Result<R>) -> Result<R> {
     set(path)?;
     let result = work()?;
     // After an error, the subtransaction's end does this.
-    set("pg_catalog, pg_temp")?;
+    set(PINNED)?;
     Ok(result)
 }

@@ -83,6 +83,28 @@ pub fn has_rights(role: &Role, table: &Table) -> Result<bool> {
     Ok(any.unwrap_or(false))
 }
 
+/// A function of a role that is no superuser, in what the planner of any statement on the table looks at.
+pub fn planned_function(table: &Table) -> Result<Option<String>> {
+    let function = spi::row(
+        "WITH RECURSIVE tree(oid) AS (
+           SELECT $1 UNION SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid),
+         part(class, oid) AS (
+           SELECT 'pg_class'::regclass, oid FROM tree
+           UNION ALL SELECT 'pg_class'::regclass, x.indexrelid FROM pg_index x JOIN tree t ON t.oid = x.indrelid
+           UNION ALL SELECT 'pg_constraint'::regclass, k.oid FROM pg_constraint k JOIN tree t ON t.oid = k.conrelid
+           UNION ALL SELECT 'pg_statistic_ext'::regclass, s.oid FROM pg_statistic_ext s JOIN tree t ON t.oid = s.stxrelid)
+         SELECT p.oid::regprocedure::text
+           FROM part JOIN pg_depend d ON d.classid = part.class AND d.objid = part.oid
+           LEFT JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
+           JOIN pg_proc p ON p.oid = o.oprcode OR d.refclassid = 'pg_proc'::regclass AND p.oid = d.refobjid
+           JOIN pg_roles r ON r.oid = p.proowner
+          WHERE NOT r.rolsuper ORDER BY 1 LIMIT 1",
+        &[table.oid.into()],
+        |row| row.get(1),
+    )?;
+    Ok(function)
+}
+
 /// Some of the table's partitions and children.
 pub fn children(table: &Table) -> Result<Vec<String>> {
     spi::rows(

@@ -34,7 +34,7 @@ pub unsafe fn rewrite(statement: *mut pg_sys::PlannedStmt) -> Result<*mut pg_sys
         let flags = pg_sys::RVROption::RVR_MISSING_OK;
         let relation =
             pg_sys::RangeVarGetRelidExtended((*command).relation, lock as i32, flags, None, std::ptr::null_mut());
-        let verdict = verdict::starting();
+        let verdict = verdict::command();
         let role = security::current_role();
         if let Some(Entry { border: Border::Observed(_), .. }) = registry::find(relation) {
             if naked::check(&Touched { relation, as_role: role }, verdict) {

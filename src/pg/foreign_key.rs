@@ -1,14 +1,15 @@
 //! Whether a query is the server's own check of a new foreign key (RI_Initial_Check of ri_triggers.c): the orphans among all rows.
 //!
-//! Read from its tree and held against the constraints of the table, so that nothing else can be had in its name: it selects columns
-//! of the referencing table, LEFT JOINs the referenced one on exactly the key of an existing constraint, by that
-//! constraint's operators, and asks which have no partner.
+//! Read from its tree and held against the constraints of the table, so that nothing else can be had in its name: it selects the columns
+//! of a foreign key, LEFT JOINs the referenced table on exactly that key, by the constraint's operators, and asks which have no partner though
+//! none of their columns is NULL (MATCH FULL: not all). Of a constraint that holds, or is about to, it shows nothing but what breaks it.
+//! And like the server, only for a role that may read all rows of both.
 
 use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
-use super::{list, scan};
+use super::{list, scan, security};
 
 /// A relation of the query: its number in the range table, and its oid.
 #[derive(Clone, Copy)]
@@ -32,15 +33,28 @@ pub unsafe fn is_initial_check(query: *const pg_sys::Query) -> bool {
         {
             return false;
         }
-        let selects_columns = list::cells((*query).targetList).iter().all(|cell| {
-            let target = cell.ptr_value.cast::<pg_sys::TargetEntry>();
-            column((*target).expr.cast()).is_some_and(|(number, _)| number == referencing.number)
-        });
         let Some(pairs) = pairs((*join).quals, referencing, referenced) else { return false };
-        selects_columns
-            && asks_for_orphans((*(*query).jointree).quals, referencing, referenced, &pairs)
-            && scan::has_foreign_key(referencing.relation, referenced.relation, &pairs)
+        let targets = list::cells((*query).targetList);
+        let selects_key = targets.len() == pairs.len()
+            && targets.iter().zip(&pairs).all(|(cell, pair)| {
+                let target = cell.ptr_value.cast::<pg_sys::TargetEntry>();
+                column((*target).expr.cast()) == Some((referencing.number, pair.0))
+            });
+        let Some(test) = asks_for_orphans((*(*query).jointree).quals, referencing, referenced, &pairs) else {
+            return false;
+        };
+        selects_key
+            && may_read_all(referencing.relation)
+            && may_read_all(referenced.relation)
+            && scan::has_foreign_key(referencing.relation, referenced.relation, &pairs, test)
     }
+}
+
+/// As RI_Initial_Check asks before it makes the query. Forced row level security is what the check has to get past.
+fn may_read_all(relation: pg_sys::Oid) -> bool {
+    security::bypasses_rls(security::current_role())
+        || !security::has_row_security(relation)
+        || security::owns(relation)
 }
 
 /// Whether two tables stand under the aliases `fk` and `pk`, as in every query of that kind.
@@ -161,34 +175,64 @@ unsafe fn pairs(quals: *mut pg_sys::Node, referencing: Side, referenced: Side) -
     }
 }
 
-/// `pk.a IS NULL AND (fk.b IS NOT NULL …)`: nothing but tests for NULL, and one that the partner is missing.
+/// Which rows count as orphans.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Orphans {
+    /// Those with a value in every column of the key: MATCH SIMPLE.
+    Whole,
+    /// Those with a value in any: MATCH FULL.
+    Any,
+}
+
+/// `pk.a IS NULL AND (fk.b IS NOT NULL …)`: that the partner is missing, and that all, or any, of the columns have a value.
 ///
 /// # Safety
 /// `quals` is NULL or a valid expression.
-unsafe fn asks_for_orphans(quals: *mut pg_sys::Node, referencing: Side, referenced: Side, pairs: &[Pair]) -> bool {
+unsafe fn asks_for_orphans(
+    quals: *mut pg_sys::Node,
+    referencing: Side,
+    referenced: Side,
+    pairs: &[Pair],
+) -> Option<Orphans> {
     use pg_sys::BoolExprType::{AND_EXPR, OR_EXPR};
-    let mut missing = false;
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (missing, present): (Vec<_>, Vec<_>) = parts(quals, AND_EXPR)
+            .into_iter()
+            .partition(|part| null_test(*part).is_some_and(|test| test.number == referenced.number));
+        let [missing] = missing.as_slice() else { return None };
+        let first = pairs.first()?;
+        if null_test(*missing) != Some(NullTest { number: referenced.number, attribute: first.1, is_null: true }) {
+            return None;
+        }
+        let (tests, orphans) = match present.as_slice() {
+            [any] if pairs.len() > 1 => (parts(*any, OR_EXPR), Orphans::Any),
+            _ => (present, Orphans::Whole),
+        };
+        let wanted = |pair: &Pair| NullTest { number: referencing.number, attribute: pair.0, is_null: false };
+        let as_wanted = tests.len() == pairs.len()
+            && tests.iter().zip(pairs).all(|(test, pair)| null_test(*test) == Some(wanted(pair)));
+        as_wanted.then_some(orphans)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct NullTest {
+    number: i64,
+    attribute: i16,
+    is_null: bool,
+}
+
+/// # Safety
+/// `node` is a valid expression.
+unsafe fn null_test(node: *const pg_sys::Node) -> Option<NullTest> {
     // SAFETY: the caller's promise; nodes have the type that their tag says.
     unsafe {
-        for part in parts(quals, AND_EXPR) {
-            for test in parts(part, OR_EXPR) {
-                if (*test).type_ != pg_sys::NodeTag::T_NullTest {
-                    return false;
-                }
-                let test = test.cast::<pg_sys::NullTest>();
-                let Some((number, attribute)) = column((*test).arg.cast()) else { return false };
-                let is_null = (*test).nulltesttype == pg_sys::NullTestType::IS_NULL;
-                let known = if number == referenced.number {
-                    pairs.iter().any(|pair| pair.1 == attribute) && is_null
-                } else {
-                    number == referencing.number && pairs.iter().any(|pair| pair.0 == attribute)
-                };
-                if !known {
-                    return false;
-                }
-                missing |= number == referenced.number && part.cast() == test;
-            }
+        if (*node).type_ != pg_sys::NodeTag::T_NullTest {
+            return None;
         }
+        let test = node.cast::<pg_sys::NullTest>();
+        let (number, attribute) = column((*test).arg.cast())?;
+        Some(NullTest { number, attribute, is_null: (*test).nulltesttype == pg_sys::NullTestType::IS_NULL })
     }
-    missing
 }

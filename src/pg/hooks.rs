@@ -25,6 +25,7 @@ static NEXT_RELATION_INFO: PerBackend<Cell<pg_sys::get_relation_info_hook_type>>
 static NEXT_OBJECT_ACCESS: PerBackend<Cell<pg_sys::object_access_hook_type>> = PerBackend::new(Cell::new(None));
 static NEXT_START: PerBackend<Cell<pg_sys::ExecutorStart_hook_type>> = PerBackend::new(Cell::new(None));
 static NEXT_RUN: PerBackend<Cell<pg_sys::ExecutorRun_hook_type>> = PerBackend::new(Cell::new(None));
+static NEXT_FINISH: PerBackend<Cell<pg_sys::ExecutorFinish_hook_type>> = PerBackend::new(Cell::new(None));
 static NEXT_UTILITY: PerBackend<Cell<pg_sys::ProcessUtility_hook_type>> = PerBackend::new(Cell::new(None));
 
 /// The server's own functions, without the guard that pgrx puts around its bindings.
@@ -47,6 +48,7 @@ mod server {
         );
         #[cfg(feature = "pg18")]
         pub fn standard_ExecutorRun(query: *mut pg_sys::QueryDesc, direction: pg_sys::ScanDirection::Type, count: u64);
+        pub fn standard_ExecutorFinish(query: *mut pg_sys::QueryDesc);
         pub fn standard_ProcessUtility(
             statement: *mut pg_sys::PlannedStmt,
             query: *const c_char,
@@ -70,6 +72,7 @@ pub fn install() {
         NEXT_OBJECT_ACCESS.set((&raw mut pg_sys::object_access_hook).replace(Some(object_access)));
         NEXT_START.set((&raw mut pg_sys::ExecutorStart_hook).replace(Some(executor_start)));
         NEXT_RUN.set((&raw mut pg_sys::ExecutorRun_hook).replace(Some(executor_run)));
+        NEXT_FINISH.set((&raw mut pg_sys::ExecutorFinish_hook).replace(Some(executor_finish)));
         NEXT_UTILITY.set((&raw mut pg_sys::ProcessUtility_hook).replace(Some(process_utility)));
     }
 }
@@ -191,9 +194,31 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
         if !is_none_of_our_business(query) {
             before_start(query);
         }
+        let referential = nesting::begin_referential();
         match NEXT_START.get() {
             Some(next) => next(query, flags),
             None => server::standard_ExecutorStart(query, flags),
+        }
+        if referential {
+            nesting::end_referential();
+        }
+    }
+}
+
+/// What WITH writes and nobody reads runs at the end.
+///
+/// # Safety
+/// Called by the server with valid pointers.
+unsafe extern "C-unwind" fn executor_finish(query: *mut pg_sys::QueryDesc) {
+    // SAFETY: passes on what it was given.
+    unsafe {
+        let referential = nesting::begin_referential();
+        match NEXT_FINISH.get() {
+            Some(next) => next(query),
+            None => server::standard_ExecutorFinish(query),
+        }
+        if referential {
+            nesting::end_referential();
         }
     }
 }
@@ -225,20 +250,21 @@ unsafe extern "C-unwind" fn before_start(query: *mut pg_sys::QueryDesc) {
     // SAFETY: as above.
     unsafe {
         if planning::is_lifted(statement) {
-            naked::check_lifted_plan(verdict::starting());
+            naked::check_lifted_plan(verdict::command());
         }
         if !plan::may_be_lone_switch(query) {
             cursors::close_foreign();
         }
     }
-    if naked::is_idle() {
-        return;
-    }
     // SAFETY: as above.
-    if unsafe { planning::is_validation(statement) } {
+    let (referential, validation) =
+        unsafe { (planning::is_referential(statement), planning::is_validation(statement)) };
+    if validation || naked::is_idle(referential) {
         return;
     }
-    let verdict = verdict::starting();
+    // A rule's statement runs where referential integrity's own does, with its rights.
+    let strayed = !referential && nesting::begin_referential();
+    let verdict = verdict::starting(referential);
     let mut observed = Vec::new();
     for touched in plan::relations(statement) {
         if naked::check(&touched, verdict) && !observed.contains(&touched.relation) {
@@ -246,13 +272,16 @@ unsafe extern "C-unwind" fn before_start(query: *mut pg_sys::QueryDesc) {
             observe::note(touched.relation);
         }
     }
+    if strayed {
+        nesting::end_referential();
+    }
 }
 
 /// # Safety
 /// `query` is valid, and its plan was made past the seal.
 #[pg_guard]
 unsafe extern "C-unwind" fn before_lifted_run(query: *mut pg_sys::QueryDesc) {
-    naked::check_lifted_plan(verdict::starting());
+    naked::check_lifted_plan(verdict::command());
     // SAFETY: the caller's promise.
     if unsafe { cursors::is_being_held(query) } {
         naked::refuse_held();

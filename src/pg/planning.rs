@@ -35,6 +35,8 @@ pub struct Planning {
 const LIFTED: i32 = -77;
 /// The server's own check of all rows in ALTER TABLE.
 const VALIDATION: i32 = -78;
+/// A query of referential integrity.
+const REFERENTIAL: i32 = -79;
 
 /// # Safety
 /// `query` is valid and may be changed; `options` is valid.
@@ -42,29 +44,34 @@ pub unsafe fn begin(query: *mut pg_sys::Query, options: &mut i32, params: pg_sys
     let inlined = Inlined { invalidation: std::ptr::null_mut(), depends_on_role: false };
     let mut planning = Planning { before: nesting::now(), inlined, tag: 0, depends_on_role: false };
     // SAFETY: the caller's promise.
-    let verdict = verdict::planning(&unsafe { Statement::new(query) });
+    let statement = unsafe { Statement::new(query) };
+    let verdict = verdict::planning(&statement);
+    let referential = matches!(verdict, Verdict::Off) && nesting::is_referential() && statement.reads_one_table();
     let mode = match verdict {
         Verdict::Off => Mode::Off,
         Verdict::Sealed { .. } => Mode::Sealed,
         _ => Mode::Lifted,
     };
     nesting::enter(|now| now.mode = mode);
+    let nested = nesting::may_be_nested_referential();
+    // Also for what a rule has added: the functions that the planner calls for it are no queries of referential integrity.
+    nesting::begin_referential();
     // SAFETY: as above.
     unsafe {
         match verdict {
+            // Row level security alone has to know as well.
+            Verdict::Off if referential => planning.tag = REFERENTIAL,
             Verdict::Off => {}
             Verdict::Sealed { bypass_waits } => {
                 let met = filter::seal(query, params, &mut planning.inlined);
-                if met != pg_sys::InvalidOid && nesting::may_be_nested_referential() {
+                if met != pg_sys::InvalidOid && nested {
                     naked::report_trigger(met);
                 }
                 let met = met != pg_sys::InvalidOid;
                 // The same cached plan must not serve the role that holds the bypass.
                 planning.depends_on_role = met && bypass_waits;
             }
-            Verdict::Referential => {
-                nesting::begin_referential();
-            }
+            Verdict::Referential => planning.tag = REFERENTIAL,
             Verdict::Validation => {
                 unfilter(query);
                 planning.tag = VALIDATION;
@@ -128,6 +135,15 @@ pub unsafe fn is_validation(plan: *const pg_sys::PlannedStmt) -> bool {
     unsafe { tag(plan) == VALIDATION }
 }
 
+/// Whether a plan is that of a query of referential integrity.
+///
+/// # Safety
+/// `plan` is valid.
+pub unsafe fn is_referential(plan: *const pg_sys::PlannedStmt) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { tag(plan) == REFERENTIAL }
+}
+
 /// # Safety
 /// `plan` is valid.
 unsafe fn tag(plan: *const pg_sys::PlannedStmt) -> i32 {
@@ -148,6 +164,12 @@ impl Statement {
         Statement(query)
     }
 
+    /// A query as referential integrity makes it: on one table, and nothing that a rule of that table could have added.
+    pub fn reads_one_table(&self) -> bool {
+        // SAFETY: `new` promises that the query is valid.
+        unsafe { reads_one_table(self.0) }
+    }
+
     /// The server's own check of all rows: for a foreign key that is added or validated, or, in DETACH PARTITION, where no
     /// function of a user's has a place, for what refers to the partition.
     pub fn validates_foreign_key(&self) -> bool {
@@ -155,6 +177,27 @@ impl Statement {
         unsafe {
             foreign_key::is_initial_check(self.0) || (nesting::now().detaching && foreign_key::joins_key_to_key(self.0))
         }
+    }
+}
+
+/// A rule gives queries of their own, or adds its condition to the one that it replaces.
+///
+/// # Safety
+/// `query` is valid.
+unsafe fn reads_one_table(query: *const pg_sys::Query) -> bool {
+    // SAFETY: the caller's promise; nodes have the type that their field says.
+    unsafe {
+        let [only] = list::cells((*query).rtable) else { return false };
+        let entry = only.ptr_value.cast::<pg_sys::RangeTblEntry>();
+        (*query).querySource == pg_sys::QuerySource::QSRC_ORIGINAL
+            && !(*query).hasSubLinks
+            && (*query).cteList.is_null()
+            && match (*entry).rtekind {
+                pg_sys::RTEKind::RTE_RELATION => true,
+                // PostgreSQL 18 asks so about a key WITHOUT OVERLAPS.
+                pg_sys::RTEKind::RTE_SUBQUERY => reads_one_table((*entry).subquery),
+                _ => false,
+            }
     }
 }
 

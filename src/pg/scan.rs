@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_char};
 
 use pgrx::prelude::*;
 
-use super::foreign_key::Pair;
+use super::foreign_key::{Orphans, Pair};
 use super::list;
 use super::registry::{Border, Entry};
 use super::security;
@@ -22,6 +22,9 @@ const PG_INHERITS: u32 = 2611;
 const PG_INHERITS_RELID_SEQNO_INDEX: u32 = 2680;
 const INHRELID: i16 = 1;
 const INHPARENT: i32 = 2;
+
+// Fixed by pg_constraint.h.
+const PG_CONSTRAINT: u32 = 2606;
 
 /// Closes a relation on every path.
 struct OpenTable(pg_sys::Relation);
@@ -320,8 +323,9 @@ pub fn is_generated(relation: pg_sys::Oid, column: i16) -> bool {
     !stored_columns(relation).contains(&column)
 }
 
-/// Whether the relation has a foreign key to the other one over exactly these columns, by these operators.
-pub fn has_foreign_key(relation: pg_sys::Oid, referenced: pg_sys::Oid, pairs: &[Pair]) -> bool {
+/// Whether the relation has a foreign key to the other one over exactly these columns, by these operators, that counts as valid (a new one, and one
+/// that is being validated, already do) and takes such rows for orphans.
+pub fn has_foreign_key(relation: pg_sys::Oid, referenced: pg_sys::Oid, pairs: &[Pair], orphans: Orphans) -> bool {
     let open = open(relation);
     // SAFETY: the list belongs to the open relation, and its arrays have `nkeys` elements in use.
     let keys = unsafe { list::cells(pg_sys::RelationGetFKeyList(open.0)) };
@@ -330,8 +334,31 @@ pub fn has_foreign_key(relation: pg_sys::Oid, referenced: pg_sys::Oid, pairs: &[
         let key = unsafe { &*cell.ptr_value.cast::<pg_sys::ForeignKeyCacheInfo>() };
         let count = key.nkeys as usize;
         let of_key = (0..count).map(|at| (key.conkey[at], key.confkey[at], key.conpfeqop[at]));
-        key.confrelid == referenced && pairs.len() == count && of_key.zip(pairs).all(|(own, pair)| own == *pair)
+        let full = constraint_field::<i8>(key.conoid, c"confmatchtype") == Some(b'f' as i8);
+        key.confrelid == referenced
+            && pairs.len() == count
+            && of_key.zip(pairs).all(|(own, pair)| own == *pair)
+            && constraint_field(key.conoid, c"convalidated") == Some(true)
+            && (orphans == Orphans::Whole || full)
     })
+}
+
+/// A field of pg_constraint that is passed by value.
+fn constraint_field<T: FromDatum>(constraint: pg_sys::Oid, name: &CStr) -> Option<T> {
+    // SAFETY: look-ups in the system caches; the tuple is released after the one field was copied.
+    unsafe {
+        let number = pg_sys::get_attnum(pg_sys::Oid::from(PG_CONSTRAINT), name.as_ptr());
+        let cache = pg_sys::SysCacheIdentifier::CONSTROID as i32;
+        let tuple = pg_sys::SearchSysCache1(cache, constraint.into());
+        if tuple.is_null() {
+            return None;
+        }
+        let mut is_null = false;
+        let field = pg_sys::SysCacheGetAttr(cache, tuple, number, &mut is_null);
+        let field = T::from_datum(field, is_null);
+        pg_sys::ReleaseSysCache(tuple);
+        field
+    }
 }
 
 /// A trigger that fires before each row that is inserted.

@@ -110,13 +110,19 @@ impl Drop for Restore {
 
 /// Runs `work` as `role`, restricted: it cannot change settings' roles back, and the former role returns on every path.
 fn act_as<R>(role: Option<pg_sys::Oid>, work: impl FnOnce() -> R) -> R {
+    act_in(role, 0, work)
+}
+
+/// The same, with more of the security context's flags.
+fn act_in<R>(role: Option<pg_sys::Oid>, flags: u32, work: impl FnOnce() -> R) -> R {
     let mut former = Restore { role: pg_sys::InvalidOid, context: 0 };
     // SAFETY: plain values; the former role and context are put back by the guard on every path.
     unsafe {
         pg_sys::GetUserIdAndSecContext(&mut former.role, &mut former.context);
         pg_sys::SetUserIdAndSecContext(
             role.unwrap_or(former.role),
-            former.context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32 | pg_sys::SECURITY_RESTRICTED_OPERATION as i32,
+            former.context
+                | (flags | pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION) as i32,
         );
     }
     let result = work();
@@ -133,6 +139,11 @@ pub fn as_extension<R>(work: impl FnOnce() -> R) -> R {
 /// Runs `work` as the table's owner, whoever calls: what a user's table may run gets no more rights than its owner has.
 pub fn as_owner<R>(relation: pg_sys::Oid, work: impl FnOnce() -> R) -> R {
     act_as(relation_owner(relation), work)
+}
+
+/// The same with forced row level security off, as referential integrity asks: it sees every row. For one query on that table alone.
+pub fn as_unforced_owner<R>(relation: pg_sys::Oid, work: impl FnOnce() -> R) -> R {
+    act_in(relation_owner(relation), pg_sys::SECURITY_NOFORCE_RLS, work)
 }
 
 /// Every cached plan of the relation, in every session, is made again once this transaction has committed.

@@ -81,7 +81,7 @@ pub fn check_truncate(relation: pg_sys::Oid) {
     if is_idle() || unsafe { pg_sys::IsLogicalWorker() } {
         return;
     }
-    let verdict = verdict::starting();
+    let verdict = verdict::command();
     let sealed = matches!(verdict, verdict::Verdict::Sealed { .. });
     if verdict == verdict::Verdict::Lifted && registry::is_protected(relation) {
         bypass::note();

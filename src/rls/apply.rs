@@ -120,7 +120,7 @@ fn apply(root: pg_sys::Oid, column: &Column, inherited: bool) -> Result<Vec<Stri
     // The strongest lock first, so that two calls cannot wait for each other, and then another look.
     lock(root)?;
     let tree = shape::tree(root, &column.name)?;
-    security::as_owner(root, || refuse_unready(&tree, border))?;
+    security::as_unforced_owner(root, || refuse_unready(&tree, border))?;
     // An index on a partitioned table takes over those of its partitions: then it is not only ours.
     let takes_over = tree.iter().any(|shape| shape.partition && shape.facts.indexed);
     for (shape, steps) in work(&tree, border) {

@@ -28,7 +28,7 @@ use crate::pg::{registry, spi};
 
 ::pgrx::extension_sql_file!("../../sql/rls.sql", name = "rls", requires = ["context"]);
 
-pub use apply::{is_busy, observe};
+pub use apply::observe;
 
 type Lines = SetOfIterator<'static, String>;
 

@@ -6,7 +6,6 @@ use super::bypass;
 use crate::error;
 use crate::pg::planning::{Mode, Statement};
 use crate::pg::{ddl, library, nesting, registry, security, settings};
-use crate::rls;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
@@ -14,11 +13,11 @@ pub enum Verdict {
     Off,
     /// Filtered by the tenant. `bypass_waits`: a bypass is there, for another role than the current one.
     Sealed { bypass_waits: bool },
-    /// A foreign key's own query: it must see every row.
+    /// A foreign key's own query: it must see every row. Also what protect() and leak_test() ask about one table in that manner.
     Referential,
     /// The check of all rows when a foreign key is added or validated, or a partition detached.
     Validation,
-    /// For a while: a bypass, protect() at work, or COPY by a process that replicates.
+    /// For a while: a bypass, or COPY by a process that replicates.
     Lifted,
 }
 
@@ -37,10 +36,7 @@ pub fn planning(statement: &Statement) -> Verdict {
     if !in_force() || registry::is_empty() {
         return Verdict::Off;
     }
-    if rls::is_busy() {
-        return Verdict::Lifted;
-    }
-    if nesting::is_referential() {
+    if nesting::is_referential() && statement.reads_one_table() {
         return Verdict::Referential;
     }
     if ddl::validates() && statement.validates_foreign_key() {
@@ -49,16 +45,20 @@ pub fn planning(statement: &Statement) -> Verdict {
     for_a_while()
 }
 
-/// For a statement that is about to start, or COPY.
-pub fn starting() -> Verdict {
+/// For a planned statement that is about to start.
+///
+/// `referential`: it was planned as a query of referential integrity.
+pub fn starting(referential: bool) -> Verdict {
+    match command() {
+        Verdict::Sealed { .. } | Verdict::Lifted if referential && nesting::is_referential() => Verdict::Referential,
+        verdict => verdict,
+    }
+}
+
+/// For COPY and TRUNCATE, which are never planned.
+pub fn command() -> Verdict {
     if !in_force() || registry::is_empty() {
         return Verdict::Off;
-    }
-    if rls::is_busy() {
-        return Verdict::Lifted;
-    }
-    if nesting::is_referential() {
-        return Verdict::Referential;
     }
     for_a_while()
 }

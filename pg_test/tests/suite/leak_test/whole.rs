@@ -20,6 +20,8 @@ pub fn tests() -> Vec<Trial> {
         a_slow_attempt_is_given_up,
         a_cancelled_call_ends,
         a_trigger_gets_no_superusers_rights,
+        an_operator_gets_no_superusers_rights,
+        what_the_planner_calls_gets_no_superusers_rights,
     ]
 }
 
@@ -240,4 +242,56 @@ async fn a_trigger_gets_no_superusers_rights(db: Database) {
     assert!(held.parse::<usize>().unwrap() > 20, "{held}");
     let log = db.log();
     assert!(!log.contains("the trap has closed") && !log.contains("the role was reset"), "{log}");
+}
+
+/// Says in the log when it runs with a superuser's rights.
+const SPRING: &str = "CREATE FUNCTION spring() RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+       RAISE LOG 'the trap was stepped on';
+       IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN RAISE LOG 'the trap has closed'; END IF;
+       RETURN true; END $$;";
+
+/// What a superuser's attempts say, and the log.
+async fn sprung(db: &Database) -> (Vec<String>, String) {
+    let admin = db.connect("postgres").await;
+    let results = "SELECT DISTINCT result FROM bulkhead.leak_test('trap') WHERE role = 'postgres' ORDER BY 1";
+    let results = admin.column(results).await;
+    let log = db.log();
+    assert!(log.contains("the trap was stepped on"), "{log}");
+    (results, log)
+}
+
+/// No operator of pg_catalog takes two varchar as they are, so that one in the search_path would be preferred.
+async fn an_operator_gets_no_superusers_rights(db: Database) {
+    let owner = db.connect("owner").await;
+    owner
+        .run(&format!(
+            "{SPRING}
+             CREATE FUNCTION same(varchar, varchar) RETURNS boolean LANGUAGE sql AS 'SELECT spring() AND $1::text = $2::text';
+             CREATE OPERATOR public.= (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = same);
+             CREATE TABLE trap (tenant_id varchar);
+             SELECT bulkhead.protect('trap')"
+        ))
+        .await;
+    let (results, log) = sprung(&db).await;
+    assert_eq!(results, ["held", "skipped"]);
+    assert!(!log.contains("LOG:  the trap has closed"), "{log}");
+}
+
+/// The planner reads the predicates of all indexes, and evaluates what is constant in them.
+async fn what_the_planner_calls_gets_no_superusers_rights(db: Database) {
+    let owner = db.connect("owner").await;
+    owner
+        .run(&format!(
+            "{SPRING}
+             CREATE TABLE trap (tenant_id text, id int);
+             CREATE INDEX ON trap (id) WHERE spring();
+             SELECT bulkhead.protect('trap')"
+        ))
+        .await;
+    let (results, log) = sprung(&db).await;
+    assert_eq!(results, ["skipped"]);
+    assert!(!log.contains("LOG:  the trap has closed"), "{log}");
+    let admin = db.connect("postgres").await;
+    let open = "SELECT count(*) FROM bulkhead.leak_test('trap') WHERE role = 'svc' AND result <> 'held'";
+    assert_eq!(admin.one(open).await, "0");
 }

@@ -16,6 +16,7 @@ pub fn tests() -> Vec<Trial> {
         a_start_up_option_needs_the_privilege,
         nothing_is_left_behind_on_a_pooled_connection,
         no_deputy_can_be_lent_one,
+        it_ends_with_a_function_that_says_so,
         another_role_does_not_inherit_it,
         it_lifts_the_seal_and_never_row_level_security,
         cached_plans_do_not_cross_its_border,
@@ -206,6 +207,21 @@ async fn no_deputy_can_be_lent_one(db: Database) {
         app.run("ROLLBACK; BEGIN").await;
         assert_eq!(seen(&app).await, OF_A);
     }
+}
+
+/// As docs/seal.md advises for what others may call.
+async fn it_ends_with_a_function_that_says_so(db: Database) {
+    world(&db).await;
+    db.admin(
+        "CREATE FUNCTION deputy() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM public.orders';
+         CREATE FUNCTION report() RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET bulkhead.bypass = '' AS $$
+           BEGIN PERFORM bulkhead.begin_bypass('report'); RETURN (SELECT count(*) FROM public.orders); END $$",
+    )
+    .unwrap();
+    let client = acting(&db, "app").await;
+    assert_eq!(client.rows("SELECT report(), deputy()").await, [["5", "3"]]);
+    client.run("BEGIN").await;
+    assert_eq!(client.column("SELECT report(); SELECT deputy()").await, ["5", "3"]);
 }
 
 async fn another_role_does_not_inherit_it(db: Database) {

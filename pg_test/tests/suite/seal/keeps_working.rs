@@ -14,6 +14,7 @@ pub fn tests() -> Vec<Trial> {
         foreign_keys_work_for_every_role_and_tenant,
         a_new_foreign_key_checks_all_rows,
         functions_inside_alter_table_stay_filtered,
+        a_query_dressed_as_the_check_of_a_foreign_key_is_filtered,
         partitions_come_and_go_with_foreign_keys,
         migrations_and_maintenance_work_without_a_tenant,
         pg_dump_works_with_a_bypass_and_says_so_without,
@@ -132,6 +133,53 @@ async fn functions_inside_alter_table_stay_filtered(db: Database) {
                 assert!(heard.iter().all(|notice| !notice.contains("5 rows")), "{role}: {statement}: {heard:?}");
                 db.connect(role).await.refused(&statement).await.state("42501").message_contains("orders");
             }
+        }
+    }
+}
+
+/// ALTER TABLE of anybody's own table runs a query of theirs where the server's own check would run.
+async fn a_query_dressed_as_the_check_of_a_foreign_key_is_filtered(db: Database) {
+    let rows = |columns: &str| format!("(1, '{A}', {columns}), (2, '{B}', {columns}), (3, '{B}', {columns})");
+    db.admin(&format!(
+        "SET ROLE owner; CREATE TABLE pk (a int PRIMARY KEY, b int, tenant_id uuid, UNIQUE (a, b));
+         CREATE TABLE optional (id int, tenant_id uuid, a int REFERENCES pk); INSERT INTO optional VALUES {};
+         CREATE TABLE partly (id int, tenant_id uuid, a int, b int, FOREIGN KEY (a, b) REFERENCES pk (a, b)); INSERT INTO partly VALUES {};
+         CREATE TABLE unchecked (id int, tenant_id uuid, a int); INSERT INTO unchecked VALUES {};
+         ALTER TABLE unchecked ADD FOREIGN KEY (a) REFERENCES pk NOT VALID;
+         GRANT ALL ON pk, optional, partly, unchecked TO app, svc;
+         SELECT bulkhead.protect(t) FROM unnest('{{pk,optional,partly,unchecked}}'::regclass[]) t",
+        rows("NULL"),
+        rows("1, NULL"),
+        rows("77")
+    ))
+    .unwrap();
+    let one = "pk.a OPERATOR(pg_catalog.=) fk.a";
+    let both = format!("{one} AND pk.b OPERATOR(pg_catalog.=) fk.b");
+    for (table, columns, on, orphans) in [
+        ("optional", "fk.id, fk.a", one, "pk.a IS NULL"),
+        ("optional", "fk.a", one, "pk.a IS NULL"),
+        ("optional", "fk.a", one, "pk.a IS NULL AND (fk.a IS NULL)"),
+        ("partly", "fk.a, fk.b", both.as_str(), "pk.a IS NULL AND (fk.a IS NOT NULL)"),
+        ("partly", "fk.a, fk.b", both.as_str(), "pk.a IS NULL AND (fk.a IS NOT NULL OR fk.b IS NOT NULL)"),
+        ("unchecked", "fk.a", one, "pk.a IS NULL AND (fk.a IS NOT NULL)"),
+    ] {
+        let from = format!("FROM ONLY public.{table} fk LEFT OUTER JOIN ONLY public.pk pk ON ({on})");
+        let forged = format!("SELECT {columns} {from} WHERE {orphans}");
+        let xml = format!("query_to_xml('{forged}', true, true, '')");
+        for role in ROLES {
+            let client = acting(&db, role).await;
+            client.run("CREATE TEMP TABLE mine (x text); INSERT INTO mine VALUES ('')").await;
+            for alter in [format!("ADD y text DEFAULT {xml}::text"), format!("ALTER x TYPE xml USING {xml}")] {
+                client.run(&format!("ALTER TABLE mine {alter}")).await;
+                let column = if alter.starts_with("ADD") { "y" } else { "x" };
+                let count = format!(
+                    "SELECT (length({column}::text) - length(replace({column}::text, '<row ', ''))) / 5 FROM mine"
+                );
+                assert_eq!(client.one(&count).await, "1", "{role}: {alter}");
+            }
+            let client = db.connect(role).await;
+            client.run("CREATE TEMP TABLE mine (x text); INSERT INTO mine VALUES ('')").await;
+            client.refused(&format!("ALTER TABLE mine ADD y text DEFAULT {xml}::text")).await.state("42501");
         }
     }
 }

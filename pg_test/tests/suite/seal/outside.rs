@@ -14,6 +14,8 @@ pub fn tests() -> Vec<Trial> {
     crate::tests![
         a_temporary_copy_holds_one_tenants_rows,
         a_temporary_table_that_cascades_fires_filtered_triggers,
+        a_rule_inside_a_cascade_is_filtered,
+        what_protect_sets_off_is_filtered,
         a_connection_of_the_server_to_itself_is_naked,
         a_pg_cron_job_is_naked => 240,
         a_statement_cannot_choose_its_tenant_while_it_runs,
@@ -61,6 +63,94 @@ async fn a_temporary_table_that_cascades_fires_filtered_triggers(db: Database) {
         assert_eq!(client.rows(told).await, OF_A.map(|id| [id, "2"]), "{role}");
         let touched = "SELECT string_agg(id::text, ' ' ORDER BY id) FROM orders WHERE item IN ('BEFORE', 'AFTER')";
         assert_eq!(db.admin(touched).unwrap(), "1 2 3", "{role}");
+    }
+}
+
+/// A rule adds statements to those of a foreign key's action, or a condition; and what they call runs at every stage of them.
+async fn a_rule_inside_a_cascade_is_filtered(db: Database) {
+    orders(&db).await;
+    for role in ROLES {
+        let client = acting(&db, role).await;
+        client
+            .run(
+                "CREATE TEMP TABLE parent (id int PRIMARY KEY);
+                 CREATE TEMP TABLE child (id int REFERENCES parent ON DELETE CASCADE ON UPDATE CASCADE);
+                 CREATE TEMP TABLE guarded (id int REFERENCES parent ON DELETE CASCADE);
+                 CREATE TEMP TABLE told (what text);
+                 CREATE TEMP TABLE parts (id int) PARTITION BY LIST (id);
+                 CREATE TEMP TABLE part PARTITION OF parts FOR VALUES IN (1);
+                 INSERT INTO parts VALUES (1);
+                 CREATE FUNCTION pg_temp.tell(stage text) RETURNS int STABLE LANGUAGE plpgsql AS $$ BEGIN
+                   PERFORM pg_temp.note(stage || (SELECT array_agg(id ORDER BY id) FROM public.orders)::text);
+                   RETURN 1; END $$;
+                 CREATE FUNCTION pg_temp.note(what text) RETURNS void LANGUAGE sql AS 'INSERT INTO told VALUES (what)';
+                 CREATE FUNCTION pg_temp.fired() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                   NEW.id = pg_temp.tell('finish'); RETURN NEW; END $$;
+                 CREATE TRIGGER fired BEFORE INSERT ON parts FOR EACH ROW EXECUTE FUNCTION pg_temp.fired();
+                 CREATE RULE reading AS ON DELETE TO child DO ALSO INSERT INTO told SELECT 'rule' || id FROM public.orders;
+                 CREATE RULE pruning AS ON DELETE TO child DO ALSO DELETE FROM parts WHERE id = pg_temp.tell('start');
+                 CREATE RULE finishing AS ON DELETE TO child
+                   DO ALSO WITH unread AS (INSERT INTO parts VALUES (1) RETURNING id) INSERT INTO told SELECT 'with';
+                 CREATE RULE writing AS ON UPDATE TO child DO ALSO UPDATE public.orders SET item = 'ruled' WHERE id IN (3, 4);
+                 CREATE RULE replacing AS ON DELETE TO guarded WHERE (SELECT count(*) > 3 FROM public.orders) DO INSTEAD NOTHING;
+                 INSERT INTO parent VALUES (1), (2);
+                 INSERT INTO child VALUES (1);
+                 INSERT INTO guarded VALUES (2);
+                 UPDATE parent SET id = 5 WHERE id = 1;
+                 DELETE FROM parent",
+            )
+            .await;
+        let told = client.column("SELECT DISTINCT what FROM told ORDER BY 1").await;
+        assert_eq!(told, ["finish{1,2,3}", "rule1", "rule2", "rule3", "start{1,2,3}", "with"], "{role}");
+        assert_eq!(
+            client.one("SELECT count(*) FROM guarded").await,
+            "0",
+            "{role}: the condition saw other tenants' rows"
+        );
+        let touched = "SELECT string_agg(id::text, ' ' ORDER BY id) FROM orders WHERE item = 'ruled'";
+        assert_eq!(db.admin(touched).unwrap(), "3", "{role}");
+
+        // Nor without a tenant.
+        client
+            .run(
+                "INSERT INTO parent VALUES (1);
+                 INSERT INTO child VALUES (1);
+                 RESET bulkhead.tenant_context",
+            )
+            .await;
+        client.refused("DELETE FROM parent").await.state("42501").message_contains("public.orders");
+    }
+}
+
+/// The planner of what protect() asks, and the index that it builds, call functions of the table's owner.
+async fn what_protect_sets_off_is_filtered(db: Database) {
+    orders(&db).await;
+    db.admin("GRANT CREATE ON SCHEMA public TO app, svc").unwrap();
+    for role in ROLES {
+        let client = acting(&db, role).await;
+        client
+            .run(&format!(
+                "CREATE FUNCTION spy_{role}() RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+                   RAISE WARNING '%', (SELECT array_agg(id ORDER BY id) FROM public.orders);
+                   RETURN true; END $$;
+                 CREATE TABLE own_{role} (id int, tenant_id text);
+                 CREATE INDEX ON own_{role} (id) WHERE spy_{role}();
+                 SELECT bulkhead.protect('own_{role}')"
+            ))
+            .await;
+        let mut heard = client.notices();
+        heard.sort();
+        heard.dedup();
+        assert_eq!(heard, ["WARNING: {1,2,3}"], "{role}");
+        // Nor without a tenant, also when there is something left to do.
+        client
+            .run(&format!("ALTER TABLE own_{role} ALTER tenant_id DROP NOT NULL; RESET bulkhead.tenant_context"))
+            .await;
+        client
+            .refused(&format!("SELECT bulkhead.protect('own_{role}')"))
+            .await
+            .state("42501")
+            .message_contains("public.orders");
     }
 }
 
