@@ -11,7 +11,6 @@ use super::steps::{self, Border, Earlier, Step, Undo};
 use crate::error::{self, Result};
 use crate::observe;
 use crate::pg::cell::PerBackend;
-use crate::pg::security::Rls;
 use crate::pg::{security, spi};
 use crate::seal::bypass;
 
@@ -152,12 +151,11 @@ pub fn lacks_index(tree: &[Shape]) -> bool {
     steps::lacks_index(&root.facts, &children)
 }
 
+/// Called as the owner that row level security does not bind: it counts what SET NOT NULL would meet.
 fn refuse_unready(tree: &[Shape], border: Border) -> Result<()> {
     let Some(root) = tree.first() else { return Ok(()) };
     let (name, column) = (&root.name, border.column);
-    // Under row level security the owner would count only what the policies show; SET NOT NULL looks at every row anyhow.
-    let counts = security::rls(root.oid, security::current_role()) != Rls::Binds;
-    if counts && tree.iter().any(|shape| !shape.facts.not_null) {
+    if tree.iter().any(|shape| !shape.facts.not_null) {
         let nulls = shape::nulls(name, column)?;
         if nulls > 0 {
             return Err(error::state(
@@ -170,7 +168,7 @@ fn refuse_unready(tree: &[Shape], border: Border) -> Result<()> {
     let lacking: Vec<&Shape> =
         work(tree, border).iter().filter(|(_, steps)| steps.iter().any(|s| s.makes_index)).map(|(s, _)| *s).collect();
     for shape in lacking {
-        let rows = shape::rows_at_least(shape.oid, &shape.name, ROWS_TO_INDEX, counts)?;
+        let rows = shape::rows_at_least(shape.oid, &shape.name, ROWS_TO_INDEX)?;
         if rows > ROWS_TO_INDEX {
             let hint = if shape.facts.partitioned {
                 format!(

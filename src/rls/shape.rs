@@ -233,8 +233,8 @@ fn policies(relation: pg_sys::Oid) -> Result<Vec<Policy>> {
     )
 }
 
-/// Rows of the tree by the planner's statistics or, where `counts`, by a bounded count, whichever is more.
-pub fn rows_at_least(root: pg_sys::Oid, name: &str, limit: i64, counts: bool) -> Result<i64> {
+/// Rows of the tree by the planner's statistics or by a bounded count, whichever is more.
+pub fn rows_at_least(root: pg_sys::Oid, name: &str, limit: i64) -> Result<i64> {
     let estimate = spi::row(
         "WITH RECURSIVE tree(oid) AS (
            SELECT $1::oid UNION SELECT i.inhrelid FROM pg_inherits i JOIN tree t ON i.inhparent = t.oid)
@@ -243,7 +243,7 @@ pub fn rows_at_least(root: pg_sys::Oid, name: &str, limit: i64, counts: bool) ->
         |row| row.get::<i64>(1),
     )?
     .unwrap_or(0);
-    if estimate > limit || !counts {
+    if estimate > limit {
         return Ok(estimate);
     }
     let sql = format!("SELECT count(*) FROM (SELECT FROM {name} LIMIT {}) AS t", limit + 1);
