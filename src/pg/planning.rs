@@ -99,7 +99,7 @@ pub unsafe fn end(planning: &Planning, plan: *mut pg_sys::PlannedStmt) {
             (*plan).invalItems = pg_sys::list_concat((*plan).invalItems, planning.inlined.invalidation);
         }
         (*plan).dependsOnRole |= planning.depends_on_role || planning.inlined.depends_on_role;
-        if planning.tag != 0 && names_protected(plan) {
+        if planning.tag != 0 && names_registered(plan) {
             let item = filter::node::<pg_sys::PlanInvalItem>(pg_sys::NodeTag::T_PlanInvalItem);
             (*item).cacheId = planning.tag;
             (*plan).invalItems = pg_sys::lcons(item.cast(), (*plan).invalItems);
@@ -109,11 +109,11 @@ pub unsafe fn end(planning: &Planning, plan: *mut pg_sys::PlannedStmt) {
 
 /// # Safety
 /// `plan` is valid.
-unsafe fn names_protected(plan: *const pg_sys::PlannedStmt) -> bool {
+unsafe fn names_registered(plan: *const pg_sys::PlannedStmt) -> bool {
     // SAFETY: the caller's promise.
     unsafe { list::cells((*plan).relationOids) }.iter().any(|cell| {
         // SAFETY: a list of oids.
-        registry::is_protected(unsafe { cell.oid_value })
+        registry::find(unsafe { cell.oid_value }).is_some()
     })
 }
 
