@@ -53,6 +53,12 @@ impl Lock {
         Lock { phase: Phase::Open, fixed: Tenant::NONE, start: Tenant::NONE }
     }
 
+    /// As `new` has made it.
+    #[inline(always)]
+    pub fn is_new(&self) -> bool {
+        self.phase == Phase::Open && self.start.is_none()
+    }
+
     /// May `new` be set while the value is `current`? `alone`: by a top-level statement that does nothing else.
     /// Clearing is always allowed.
     pub fn may_set(&self, current: &Tenant, new: &Tenant, alone: bool) -> Result<(), Refusal> {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::lock::{Change, Lock, Refusal};
 use super::poison::{Poison, Stamp};
-use super::tenant::Tenant;
+use super::tenant::{Id, Tenant};
 use super::token::{Fault, Verified};
 use super::tokens;
 use crate::pg::cell::PerBackend;
@@ -90,6 +90,11 @@ pub fn changed() {
 /// A copy of the tenant in force.
 pub fn tenant() -> Tenant {
     with_tenant(|tenant| *tenant)
+}
+
+/// Its id alone.
+pub fn tenant_id() -> Id {
+    with_tenant(Id::of)
 }
 
 /// The tenant in force, `Tenant::NONE` when there is none.
@@ -378,6 +383,12 @@ pub fn as_new_transaction<R>(work: impl FnOnce() -> R) -> R {
     let result = work();
     drop(former);
     result
+}
+
+/// The transaction has set and touched nothing: there is nothing for `end_transaction` to undo.
+#[inline(always)]
+pub fn is_open() -> bool {
+    !STATE.alone.get() && STATE.lock.try_borrow().is_ok_and(|lock| lock.is_new())
 }
 
 /// The transaction is over: the next one is open, and what the server assigns until then is its clean-up.

@@ -19,6 +19,7 @@ struct Held {
     tenant: Tenant,
 }
 
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".data.hot.bulkhead"))]
 static HELD: PerBackend<RefCell<Vec<Held>>> = PerBackend::new(RefCell::new(Vec::new()));
 
 /// DECLARE CURSOR has run.

@@ -15,6 +15,7 @@ use crate::error::Result;
 
 /// The address of SPI's error callback; 0 until it is known.
 static SPI_CALLBACK: PerBackend<Cell<usize>> = PerBackend::new(Cell::new(0));
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".data.hot.bulkhead"))]
 static LEARNING: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
 
 fn stack() -> *mut pg_sys::ErrorContextCallback {
@@ -38,6 +39,12 @@ pub fn begin() -> Result<usize> {
         learned.map_err(|error| crate::error::internal(error.to_string()))?;
     }
     Ok(nesting::mark(stack().cast()))
+}
+
+/// `learn` has something to learn.
+#[inline(always)]
+pub fn is_learning() -> bool {
+    LEARNING.get()
 }
 
 /// Called when a statement is about to be planned.

@@ -4,6 +4,9 @@
 //! directly: the guard would turn every error of every query into a Rust panic and raise a copy of it that lacks the
 //! constraint's name, the context and the position. An error thus passes through these frames by longjmp, so no value
 //! with a destructor may be alive across such a call. What we ourselves decide sits in guarded functions (`before_…`).
+//!
+//! Most statements have nothing to do with us, and are told apart here without any call. What that costs is the cache lines and pages that
+//! a process brings back after each switch of context, so what every statement runs and reads lies together (`.hot`).
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
@@ -13,18 +16,24 @@ use pgrx::prelude::*;
 use super::cell::PerBackend;
 use super::nesting::{self, Nesting};
 use super::planning::{self, Planning};
-use super::{cursors, ddl, plan, utility};
+use super::{cursors, ddl, plan, registry, utility};
 use crate::context::state;
-use crate::context::tenant::Tenant;
+use crate::context::tenant::Id;
 use crate::observe;
 use crate::rls::naked;
 use crate::seal::verdict;
 
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".data.hot.bulkhead"))]
 static NEXT_PLANNER: PerBackend<Cell<pg_sys::planner_hook_type>> = PerBackend::new(Cell::new(None));
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".data.hot.bulkhead"))]
 static NEXT_RELATION_INFO: PerBackend<Cell<pg_sys::get_relation_info_hook_type>> = PerBackend::new(Cell::new(None));
+static WATCHES_TRUNCATE: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
 static NEXT_OBJECT_ACCESS: PerBackend<Cell<pg_sys::object_access_hook_type>> = PerBackend::new(Cell::new(None));
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".data.hot.bulkhead"))]
 static NEXT_START: PerBackend<Cell<pg_sys::ExecutorStart_hook_type>> = PerBackend::new(Cell::new(None));
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".data.hot.bulkhead"))]
 static NEXT_RUN: PerBackend<Cell<pg_sys::ExecutorRun_hook_type>> = PerBackend::new(Cell::new(None));
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".data.hot.bulkhead"))]
 static NEXT_FINISH: PerBackend<Cell<pg_sys::ExecutorFinish_hook_type>> = PerBackend::new(Cell::new(None));
 static NEXT_UTILITY: PerBackend<Cell<pg_sys::ProcessUtility_hook_type>> = PerBackend::new(Cell::new(None));
 
@@ -69,7 +78,6 @@ pub fn install() {
     unsafe {
         NEXT_PLANNER.set((&raw mut pg_sys::planner_hook).replace(Some(planner)));
         NEXT_RELATION_INFO.set((&raw mut pg_sys::get_relation_info_hook).replace(Some(relation_info)));
-        NEXT_OBJECT_ACCESS.set((&raw mut pg_sys::object_access_hook).replace(Some(object_access)));
         NEXT_START.set((&raw mut pg_sys::ExecutorStart_hook).replace(Some(executor_start)));
         NEXT_RUN.set((&raw mut pg_sys::ExecutorRun_hook).replace(Some(executor_run)));
         NEXT_FINISH.set((&raw mut pg_sys::ExecutorFinish_hook).replace(Some(executor_finish)));
@@ -79,6 +87,7 @@ pub fn install() {
 
 /// # Safety
 /// Called by the server with valid pointers.
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.hot.bulkhead"))]
 unsafe extern "C-unwind" fn planner(
     parse: *mut pg_sys::Query,
     query: *const c_char,
@@ -86,19 +95,53 @@ unsafe extern "C-unwind" fn planner(
     params: pg_sys::ParamListInfo,
 ) -> *mut pg_sys::PlannedStmt {
     let before = state::generation();
-    let tenant = state::tenant();
-    let mut options = options;
-    // SAFETY: passes on what it was given; `planning` is plain values.
+    let tenant = state::tenant_id();
+    // SAFETY: passes on what it was given.
     unsafe {
-        let planning = before_planning(parse, &mut options, params);
-        let planned = match NEXT_PLANNER.get() {
-            Some(next) => next(parse, query, options, params),
-            None => server::standard_planner(parse, query, options, params),
+        let planned = if planning::is_none_of_our_business(parse) {
+            plan_next(parse, query, options, params)
+        } else {
+            plan_ours(parse, query, options, params)
         };
-        after_planning(&planning, planned);
         if state::generation() != before {
             check_planning(&tenant);
         }
+        planned
+    }
+}
+
+/// # Safety
+/// As `planner`.
+#[inline(always)]
+unsafe fn plan_next(
+    parse: *mut pg_sys::Query,
+    query: *const c_char,
+    options: c_int,
+    params: pg_sys::ParamListInfo,
+) -> *mut pg_sys::PlannedStmt {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match NEXT_PLANNER.get() {
+            Some(next) => next(parse, query, options, params),
+            None => server::standard_planner(parse, query, options, params),
+        }
+    }
+}
+
+/// # Safety
+/// As `planner`.
+#[inline(never)]
+unsafe fn plan_ours(
+    parse: *mut pg_sys::Query,
+    query: *const c_char,
+    mut options: c_int,
+    params: pg_sys::ParamListInfo,
+) -> *mut pg_sys::PlannedStmt {
+    // SAFETY: the caller's promise; `planning` is plain values.
+    unsafe {
+        let planning = before_planning(parse, &mut options, params);
+        let planned = plan_next(parse, query, options, params);
+        after_planning(&planning, planned);
         planned
     }
 }
@@ -127,13 +170,14 @@ unsafe extern "C-unwind" fn after_planning(planning: *const Planning, planned: *
 /// # Safety
 /// `before` is valid.
 #[pg_guard]
-unsafe extern "C-unwind" fn check_planning(before: *const Tenant) {
+unsafe extern "C-unwind" fn check_planning(before: *const Id) {
     // SAFETY: the caller's promise.
     naked::check_planning(unsafe { &*before });
 }
 
 /// # Safety
 /// Called by the server with valid pointers.
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.hot.bulkhead"))]
 unsafe extern "C-unwind" fn relation_info(
     root: *mut pg_sys::PlannerInfo,
     relation: pg_sys::Oid,
@@ -142,7 +186,9 @@ unsafe extern "C-unwind" fn relation_info(
 ) {
     // SAFETY: passes on what it was given.
     unsafe {
-        check_relation(root, relation, rel);
+        if !registry::peek(|knows| !knows(relation)) {
+            check_relation(root, relation, rel);
+        }
         if let Some(next) = NEXT_RELATION_INFO.get() {
             next(root, relation, is_parent, rel);
         }
@@ -159,6 +205,15 @@ unsafe extern "C-unwind" fn check_relation(
 ) {
     // SAFETY: the caller's promise.
     unsafe { planning::check_relation(root, relation, rel) };
+}
+
+/// Asks to hear of each table that TRUNCATE empties, those that it cascades to included. From this backend's first TRUNCATE on: the server
+/// calls this hook for every function and schema that any statement looks up.
+fn watch_truncate() {
+    if !WATCHES_TRUNCATE.replace(true) {
+        // SAFETY: as in `install`.
+        unsafe { NEXT_OBJECT_ACCESS.set((&raw mut pg_sys::object_access_hook).replace(Some(object_access))) };
+    }
 }
 
 /// # Safety
@@ -188,6 +243,7 @@ unsafe extern "C-unwind" fn before_truncate(relation: pg_sys::Oid) {
 
 /// # Safety
 /// Called by the server with valid pointers.
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.hot.bulkhead"))]
 unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: c_int) {
     // SAFETY: passes on what it was given.
     unsafe {
@@ -209,6 +265,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
 ///
 /// # Safety
 /// Called by the server with valid pointers.
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.hot.bulkhead"))]
 unsafe extern "C-unwind" fn executor_finish(query: *mut pg_sys::QueryDesc) {
     // SAFETY: passes on what it was given.
     unsafe {
@@ -300,6 +357,7 @@ macro_rules! executor_run_hook {
     ($($last:ident: $type:ty)?) => {
         /// # Safety
         /// Called by the server with valid pointers.
+        #[cfg_attr(target_os = "linux", unsafe(link_section = ".text.hot.bulkhead"))]
         unsafe extern "C-unwind" fn executor_run(
             query: *mut pg_sys::QueryDesc,
             direction: pg_sys::ScanDirection::Type,
@@ -350,8 +408,11 @@ unsafe extern "C-unwind" fn process_utility(
 ) {
     // SAFETY: passes on what it was given; the node and the receiver are valid for the call.
     unsafe {
-        let alone =
-            plan::goes_to_client(dest) && (*(*statement).utilityStmt).type_ == pg_sys::NodeTag::T_VariableSetStmt;
+        let kind = (*(*statement).utilityStmt).type_;
+        if kind == pg_sys::NodeTag::T_TruncateStmt {
+            watch_truncate();
+        }
+        let alone = plan::goes_to_client(dest) && kind == pg_sys::NodeTag::T_VariableSetStmt;
         if alone {
             state::set_alone(true);
         }

@@ -16,7 +16,7 @@ use pgrx::pg_sys;
 use super::cell::PerBackend;
 use super::planning::Mode;
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct Nesting {
     /// Inside a query of referential integrity: what starts now is a trigger's or a function's.
@@ -34,6 +34,7 @@ pub struct Nesting {
 const NOWHERE: Nesting =
     Nesting { referential: false, mode: Mode::Sealed, altering: 0, detaching: false, replicating: false };
 
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".data.hot.bulkhead"))]
 static NOW: PerBackend<Cell<Nesting>> = PerBackend::new(Cell::new(NOWHERE));
 static OUTER: PerBackend<RefCell<Vec<Nesting>>> = PerBackend::new(RefCell::new(Vec::new()));
 
@@ -57,6 +58,12 @@ pub fn enter(change: impl FnOnce(&mut Nesting)) -> Nesting {
 
 pub fn leave(before: Nesting) {
     NOW.set(before);
+}
+
+/// Inside nothing of what this module tells apart.
+#[inline(always)]
+pub fn is_nowhere() -> bool {
+    NOW.get() == NOWHERE && !unforced()
 }
 
 /// Forced row level security is off for the owner.

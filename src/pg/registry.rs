@@ -49,6 +49,7 @@ struct Registry {
     provisional: Cell<bool>,
 }
 
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".data.hot.bulkhead"))]
 static REGISTRY: PerBackend<Registry> = PerBackend::new(Registry {
     valid: Cell::new(false),
     table: Cell::new(0),
@@ -84,6 +85,7 @@ pub fn find(relation: pg_sys::Oid) -> Option<Entry> {
 }
 
 /// Asks the list as it stands, where it is known to be right; else false. Calls nothing of the server's.
+#[inline(always)]
 pub fn peek(ask: impl FnOnce(&dyn Fn(pg_sys::Oid) -> bool) -> bool) -> bool {
     if !REGISTRY.valid.get() {
         return false;
@@ -131,6 +133,7 @@ pub fn rolled_back() {
 }
 
 /// The transaction is over; what was read in it is what there is.
+#[inline(always)]
 pub fn transaction_ended() {
     REGISTRY.provisional.set(false);
 }

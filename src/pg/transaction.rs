@@ -11,6 +11,7 @@ use crate::context::state;
 use crate::seal::bypass;
 
 /// Transactions of this backend that have ended, and one.
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".data.hot.bulkhead"))]
 static NUMBER: PerBackend<Cell<u64>> = PerBackend::new(Cell::new(1));
 
 /// A number that no other transaction of this backend has; never 0.
@@ -29,26 +30,40 @@ pub fn register() {
 
 /// # Safety
 /// Called by the server. Must not raise.
-#[pg_guard]
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.hot.bulkhead"))]
 unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
     use pg_sys::XactEvent::*;
     match event {
+        // Nearly every transaction: what it does here needs no guard.
+        XACT_EVENT_COMMIT if state::is_open() && !bypass::is_of_transaction() => {
+            NUMBER.set(NUMBER.get() + 1);
+            state::changed();
+            registry::transaction_ended();
+        }
         XACT_EVENT_COMMIT
         | XACT_EVENT_ABORT
         | XACT_EVENT_PREPARE
         | XACT_EVENT_PARALLEL_COMMIT
         | XACT_EVENT_PARALLEL_ABORT => {
-            NUMBER.set(NUMBER.get() + 1);
-            state::end_transaction();
-            bypass::end_transaction();
-            if event == XACT_EVENT_ABORT {
-                registry::rolled_back();
-                nesting::rolled_back_all();
-            }
-            registry::transaction_ended();
+            // SAFETY: as this function.
+            unsafe { ended(event) };
         }
         _ => {}
     }
+}
+
+/// # Safety
+/// Called once at the end of a transaction. Must not raise.
+#[pg_guard]
+unsafe extern "C-unwind" fn ended(event: pg_sys::XactEvent::Type) {
+    NUMBER.set(NUMBER.get() + 1);
+    state::end_transaction();
+    bypass::end_transaction();
+    if event == pg_sys::XactEvent::XACT_EVENT_ABORT {
+        registry::rolled_back();
+        nesting::rolled_back_all();
+    }
+    registry::transaction_ended();
 }
 
 /// # Safety

@@ -3,7 +3,7 @@
 use pgrx::prelude::*;
 
 use crate::context::state;
-use crate::context::tenant::Tenant;
+use crate::context::tenant::{Id, Tenant};
 use crate::error;
 use crate::pg::plan::Touched;
 use crate::pg::registry::{Border, Entry};
@@ -176,8 +176,8 @@ pub fn check_parallel() {
 
 /// Called when the setting changed while a statement was planned. A function that the planner evaluates (one declared
 /// IMMUTABLE) must not choose the tenant that the statement runs with.
-pub fn check_planning(before: &Tenant) {
-    if context_mode() == ContextMode::Open || state::with_tenant(|now| now.is_none() || now.id() == before.id()) {
+pub fn check_planning(before: &Id) {
+    if context_mode() == ContextMode::Open || state::with_tenant(|now| now.is_none() || now.id() == before.as_bytes()) {
         return;
     }
     error::denied(

@@ -36,8 +36,10 @@ impl Grant {
     }
 }
 
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".data.hot.bulkhead"))]
 static GRANT: PerBackend<Cell<Grant>> = PerBackend::new(Cell::new(Grant::NONE));
 /// It was recorded in this transaction.
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".data.hot.bulkhead"))]
 static RECORDED: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
 /// begin_bypass() is setting it.
 static BEGINNING: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
@@ -57,6 +59,12 @@ pub fn end_transaction() {
     if GRANT.get().transaction != 0 {
         publish(Grant::NONE);
     }
+}
+
+/// The transaction set one, or recorded its use, for `end_transaction` to undo.
+#[inline(always)]
+pub fn is_of_transaction() -> bool {
+    RECORDED.get() || GRANT.get().transaction != 0
 }
 
 /// There is a bypass in this transaction, for whatever role.
