@@ -107,6 +107,13 @@ pub fn with_tenant<R>(read: impl FnOnce(&Tenant) -> R) -> R {
     if bare_counts(&held) && fits_lock(&held.tenant) { read(&held.tenant) } else { read(&Tenant::NONE) }
 }
 
+/// As `with_tenant`, where no token has to be judged; else None. Calls nothing of the server's.
+pub fn bare_tenant<R>(read: impl FnOnce(&Tenant) -> R) -> Option<R> {
+    let held = STATE.held.try_borrow().ok().filter(|held| held.token.is_empty())?;
+    let counts = held.tenant.is_none() || bare_counts(&held) && fits_lock(&held.tenant);
+    Some(read(if counts { &held.tenant } else { &Tenant::NONE }))
+}
+
 /// The verified token in force: `None` when there is none, or a bare id is.
 pub fn with_token<R>(read: impl FnOnce(Option<&Verified>) -> R) -> R {
     match judgement() {

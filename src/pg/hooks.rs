@@ -15,13 +15,15 @@ use pgrx::prelude::*;
 
 use super::cell::PerBackend;
 use super::nesting::{self, Nesting};
+use super::plan::Concern;
 use super::planning::{self, Planning};
 use super::{cursors, ddl, plan, registry, utility};
 use crate::context::state;
 use crate::context::tenant::Id;
 use crate::observe;
+use crate::rls::key::Key;
 use crate::rls::naked;
-use crate::seal::verdict;
+use crate::seal::{bypass, verdict};
 
 #[cfg_attr(target_os = "linux", unsafe(link_section = ".data.hot.bulkhead"))]
 static NEXT_PLANNER: PerBackend<Cell<pg_sys::planner_hook_type>> = PerBackend::new(Cell::new(None));
@@ -186,7 +188,7 @@ unsafe extern "C-unwind" fn relation_info(
 ) {
     // SAFETY: passes on what it was given.
     unsafe {
-        if !registry::peek(|knows| !knows(relation)) {
+        if registry::peek(|known| known.is_free(relation)) != Some(true) {
             check_relation(root, relation, rel);
         }
         if let Some(next) = NEXT_RELATION_INFO.get() {
@@ -247,7 +249,7 @@ unsafe extern "C-unwind" fn before_truncate(relation: pg_sys::Oid) {
 unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: c_int) {
     // SAFETY: passes on what it was given.
     unsafe {
-        if !is_none_of_our_business(query) {
+        if !is_seen_to(query) {
             before_start(query);
         }
         let referential = nesting::begin_referential();
@@ -280,19 +282,37 @@ unsafe extern "C-unwind" fn executor_finish(query: *mut pg_sys::QueryDesc) {
     }
 }
 
-/// Nearly every statement of a database with few protected tables: told apart without a call to the server, so without a guard.
+/// Nearly every statement of a database with few protected tables, and those that were counted before: seen to without a call to the
+/// server, so without a guard.
 ///
 /// # Safety
 /// `query` is valid.
-unsafe fn is_none_of_our_business(query: *const pg_sys::QueryDesc) -> bool {
+#[inline(always)]
+unsafe fn is_seen_to(query: *const pg_sys::QueryDesc) -> bool {
     // SAFETY: the descriptor and its plan are valid until the query ends.
     unsafe {
         let statement = (*query).plannedstmt;
-        !(*statement).parallelModeNeeded
-            && !planning::is_lifted(statement)
-            && cursors::is_empty()
-            && plan::is_foreign_to_us(statement)
+        if (*statement).parallelModeNeeded || !cursors::is_empty() || planning::is_lifted(statement) {
+            return false;
+        }
+        match plan::concern(statement) {
+            Concern::None => true,
+            Concern::Unknown => false,
+            Concern::Observed(relation, key) => is_counted(statement, relation, key),
+        }
     }
+}
+
+/// # Safety
+/// `statement` is valid and reaches the observed relation.
+unsafe fn is_counted(statement: *const pg_sys::PlannedStmt, relation: pg_sys::Oid, key: Key) -> bool {
+    // SAFETY: the caller's promise.
+    let is_plain = unsafe { planning::is_plain(statement) };
+    is_plain
+        && nesting::is_nowhere()
+        && !bypass::is_set()
+        && verdict::in_force()
+        && state::bare_tenant(|tenant| key.fits(tenant)).is_some_and(|fits| fits || observe::note_again(relation))
 }
 
 /// # Safety

@@ -84,15 +84,30 @@ pub fn find(relation: pg_sys::Oid) -> Option<Entry> {
     entries.binary_search_by_key(&relation.to_u32(), |entry| entry.relation.to_u32()).ok().map(|at| entries[at])
 }
 
-/// Asks the list as it stands, where it is known to be right; else false. Calls nothing of the server's.
+/// The list as it stands, where it is known to be right; else None. Calls nothing of the server's.
 #[inline(always)]
-pub fn peek(ask: impl FnOnce(&dyn Fn(pg_sys::Oid) -> bool) -> bool) -> bool {
+pub fn peek<R>(ask: impl FnOnce(Peek<'_>) -> R) -> Option<R> {
     if !REGISTRY.valid.get() {
-        return false;
+        return None;
     }
-    REGISTRY.entries.try_borrow().is_ok_and(|entries| {
-        ask(&|relation| entries.binary_search_by_key(&relation.to_u32(), |entry| entry.relation.to_u32()).is_ok())
-    })
+    REGISTRY.entries.try_borrow().ok().map(|entries| ask(Peek(&entries)))
+}
+
+#[derive(Clone, Copy)]
+pub struct Peek<'a>(&'a [Entry]);
+
+impl Peek<'_> {
+    #[inline(always)]
+    pub fn border(self, relation: pg_sys::Oid) -> Option<Border> {
+        let found = self.0.binary_search_by_key(&relation.to_u32(), |entry| entry.relation.to_u32());
+        found.ok().map(|at| self.0[at].border)
+    }
+
+    /// Nothing that has to do with how the relation is planned.
+    #[inline(always)]
+    pub fn is_free(self, relation: pg_sys::Oid) -> bool {
+        matches!(self.border(relation), None | Some(Border::Observed(_)))
+    }
 }
 
 /// The function that a tenant column of this type is compared with.
