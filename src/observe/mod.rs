@@ -13,7 +13,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use pgrx::prelude::*;
 
 use crate::error::{self, Result};
-use crate::pg::cell::PerBackend;
+use crate::pg::cell::{PerBackend, hot};
 use crate::pg::{board, client, registry, security, spi};
 use crate::rls;
 use crate::seal::bypass;
@@ -71,10 +71,13 @@ const REMEMBERED: usize = 8;
 /// A longer statement is not remembered.
 const LONGEST: usize = 16 * 1024;
 
-static COUNTED: PerBackend<RefCell<[Option<Counted>; REMEMBERED]>> =
-    PerBackend::new(RefCell::new([const { None }; REMEMBERED]));
+hot! {
+    static COUNTED: PerBackend<RefCell<[Option<Counted>; REMEMBERED]>> =
+        PerBackend::new(RefCell::new([const { None }; REMEMBERED]));
+}
 
 /// Counts a statement that is the one counted last for the relation. False: it is not, and `note` has to. Calls nothing that could raise.
+#[inline(always)]
 pub fn note_again(relation: pg_sys::Oid) -> bool {
     let relation = relation.to_u32();
     COUNTED.try_borrow().is_ok_and(|counted| {

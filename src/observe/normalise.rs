@@ -17,6 +17,7 @@ pub fn finish(mut raw: String, limit: usize) -> String {
 }
 
 /// Whether `raw` is this statement's, without making it.
+#[inline(always)]
 pub fn is_same(statement: &str, backslashes: bool, limit: usize, raw: &str) -> bool {
     let mut expected = Expected { raw, at: 0 };
     scan(statement, backslashes, limit, &mut expected) && expected.at == raw.len()

@@ -6,7 +6,7 @@ use std::ffi::{CStr, CString};
 
 use pgrx::prelude::*;
 
-use super::cell::PerBackend;
+use super::cell::{PerBackend, hot};
 use super::{list, registry};
 use crate::context::state;
 use crate::context::tenant::Tenant;
@@ -19,8 +19,9 @@ struct Held {
     tenant: Tenant,
 }
 
-#[cfg_attr(target_os = "linux", unsafe(link_section = ".data.hot.bulkhead"))]
-static HELD: PerBackend<RefCell<Vec<Held>>> = PerBackend::new(RefCell::new(Vec::new()));
+hot! {
+    static HELD: PerBackend<RefCell<Vec<Held>>> = PerBackend::new(RefCell::new(Vec::new()));
+}
 
 /// DECLARE CURSOR has run.
 ///

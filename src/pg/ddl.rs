@@ -9,14 +9,15 @@ use std::cell::Cell;
 
 use pgrx::prelude::*;
 
-use super::cell::PerBackend;
+use super::cell::{PerBackend, hot};
 use super::nesting;
 use crate::error::Result;
 
 /// The address of SPI's error callback; 0 until it is known.
 static SPI_CALLBACK: PerBackend<Cell<usize>> = PerBackend::new(Cell::new(0));
-#[cfg_attr(target_os = "linux", unsafe(link_section = ".data.hot.bulkhead"))]
-static LEARNING: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
+hot! {
+    static LEARNING: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
+}
 
 fn stack() -> *mut pg_sys::ErrorContextCallback {
     // SAFETY: reads a variable of the server's.

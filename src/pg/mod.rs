@@ -9,6 +9,7 @@ pub mod client;
 pub mod copy;
 pub mod cursors;
 pub mod ddl;
+mod executor;
 pub mod filter;
 pub mod foreign_key;
 pub mod hooks;

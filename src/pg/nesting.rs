@@ -13,7 +13,7 @@ use std::ffi::c_void;
 
 use pgrx::pg_sys;
 
-use super::cell::PerBackend;
+use super::cell::{PerBackend, hot};
 use super::planning::Mode;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,8 +34,9 @@ pub struct Nesting {
 const NOWHERE: Nesting =
     Nesting { referential: false, mode: Mode::Sealed, altering: 0, detaching: false, replicating: false };
 
-#[cfg_attr(target_os = "linux", unsafe(link_section = ".data.hot.bulkhead"))]
-static NOW: PerBackend<Cell<Nesting>> = PerBackend::new(Cell::new(NOWHERE));
+hot! {
+    static NOW: PerBackend<Cell<Nesting>> = PerBackend::new(Cell::new(NOWHERE));
+}
 static OUTER: PerBackend<RefCell<Vec<Nesting>>> = PerBackend::new(RefCell::new(Vec::new()));
 
 unsafe extern "C-unwind" {

@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 
 use pgrx::prelude::*;
 
-use super::cell::PerBackend;
+use super::cell::{PerBackend, hot};
 use super::scan::{self, Protection};
 use crate::rls::key::Key;
 
@@ -49,14 +49,15 @@ struct Registry {
     provisional: Cell<bool>,
 }
 
-#[cfg_attr(target_os = "linux", unsafe(link_section = ".data.hot.bulkhead"))]
-static REGISTRY: PerBackend<Registry> = PerBackend::new(Registry {
-    valid: Cell::new(false),
-    table: Cell::new(0),
-    entries: RefCell::new(Vec::new()),
-    accessors: Cell::new([0; 3]),
-    provisional: Cell::new(false),
-});
+hot! {
+    static REGISTRY: PerBackend<Registry> = PerBackend::new(Registry {
+        valid: Cell::new(false),
+        table: Cell::new(0),
+        entries: RefCell::new(Vec::new()),
+        accessors: Cell::new([0; 3]),
+        provisional: Cell::new(false),
+    });
+}
 
 /// Registers for invalidation messages; once, from `_PG_init`.
 pub fn register() {

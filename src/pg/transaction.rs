@@ -5,14 +5,15 @@ use std::ffi::c_void;
 
 use pgrx::prelude::*;
 
-use super::cell::PerBackend;
+use super::cell::{PerBackend, hot};
 use super::{nesting, registry};
 use crate::context::state;
 use crate::seal::bypass;
 
-/// Transactions of this backend that have ended, and one.
-#[cfg_attr(target_os = "linux", unsafe(link_section = ".data.hot.bulkhead"))]
-static NUMBER: PerBackend<Cell<u64>> = PerBackend::new(Cell::new(1));
+hot! {
+    /// Transactions of this backend that have ended, and one.
+    static NUMBER: PerBackend<Cell<u64>> = PerBackend::new(Cell::new(1));
+}
 
 /// A number that no other transaction of this backend has; never 0.
 pub fn number() -> u64 {

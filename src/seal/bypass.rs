@@ -10,7 +10,7 @@ use pgrx::prelude::*;
 
 use super::record;
 use crate::error::{self, Result};
-use crate::pg::cell::PerBackend;
+use crate::pg::cell::{PerBackend, hot};
 use crate::pg::{plan, scan, security, settings, transaction};
 
 /// What is published with the setting's value. `repr(C)`: it is handed over through memory of the server's.
@@ -36,11 +36,11 @@ impl Grant {
     }
 }
 
-#[cfg_attr(target_os = "linux", unsafe(link_section = ".data.hot.bulkhead"))]
-static GRANT: PerBackend<Cell<Grant>> = PerBackend::new(Cell::new(Grant::NONE));
-/// It was recorded in this transaction.
-#[cfg_attr(target_os = "linux", unsafe(link_section = ".data.hot.bulkhead"))]
-static RECORDED: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
+hot! {
+    static GRANT: PerBackend<Cell<Grant>> = PerBackend::new(Cell::new(Grant::NONE));
+    /// It was recorded in this transaction.
+    static RECORDED: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
+}
 /// begin_bypass() is setting it.
 static BEGINNING: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
 
