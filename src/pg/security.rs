@@ -105,13 +105,20 @@ impl Drop for Restore {
 
 /// Runs `work` as `role`, restricted: it cannot change settings' roles back, and the former role returns on every path.
 fn act_as<R>(role: Option<pg_sys::Oid>, work: impl FnOnce() -> R) -> R {
+    act_with(role, 0, work)
+}
+
+fn act_with<R>(role: Option<pg_sys::Oid>, flags: u32, work: impl FnOnce() -> R) -> R {
     let mut former = Restore { role: pg_sys::InvalidOid, context: 0 };
     // SAFETY: plain values; the former role and context are put back by the guard on every path.
     unsafe {
         pg_sys::GetUserIdAndSecContext(&mut former.role, &mut former.context);
         pg_sys::SetUserIdAndSecContext(
             role.unwrap_or(former.role),
-            former.context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32 | pg_sys::SECURITY_RESTRICTED_OPERATION as i32,
+            former.context
+                | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32
+                | pg_sys::SECURITY_RESTRICTED_OPERATION as i32
+                | flags as i32,
         );
     }
     let result = work();
@@ -128,6 +135,11 @@ pub fn as_extension<R>(work: impl FnOnce() -> R) -> R {
 /// Runs `work` as the table's owner, whoever calls: what a user's table may run gets no more rights than its owner has.
 pub fn as_owner<R>(relation: pg_sys::Oid, work: impl FnOnce() -> R) -> R {
     act_as(relation_owner(relation), work)
+}
+
+/// The same, and forced row level security does not bind the owner meanwhile.
+pub fn as_owner_unforced<R>(relation: pg_sys::Oid, work: impl FnOnce() -> R) -> R {
+    act_with(relation_owner(relation), pg_sys::SECURITY_NOFORCE_RLS, work)
 }
 
 /// Every cached plan of the relation, in every session, is made again once this transaction has committed.
@@ -164,7 +176,19 @@ pub fn has_transaction_snapshot() -> bool {
     unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
 }
 
-fn relation_owner(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
+/// The server replays another's log, and nothing can be written.
+pub fn is_standby() -> bool {
+    // SAFETY: reads the state of recovery.
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
+/// Whether a relation of this oid exists.
+pub fn exists(relation: pg_sys::Oid) -> bool {
+    // SAFETY: a syscache look-up.
+    unsafe { pg_sys::get_rel_relkind(relation) != 0 }
+}
+
+pub fn relation_owner(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
     class_field(relation, pg_sys::Anum_pg_class_relowner)
 }
 
