@@ -6,6 +6,7 @@
 //! - `observe`: which statements protect() would refuse, before it does
 //! - `seal`: protected tables stay filtered for every role
 //! - `lint`: finds what would let a tenant see another's rows
+//! - `partition`: makes the partitions of tables ahead, and drops them when they are past retention
 //! - `leak_test`: tries to cross the border, as every role, and rolls it back
 //!
 //! `pg` is the bridge to the server and the only room that steps outside safe Rust; `error` chooses SQLSTATE, detail and hint.
@@ -17,6 +18,7 @@ mod error;
 mod leak_test;
 mod lint;
 mod observe;
+mod partition;
 mod pg;
 mod rls;
 mod seal;

@@ -35,3 +35,14 @@ mod lint {
     pub mod catalogue;
     pub mod flaws;
 }
+
+#[path = "../../src/partition"]
+mod partition {
+    pub mod bound;
+    pub mod name;
+    pub mod patience;
+    pub mod readable;
+    pub mod span;
+    pub mod time;
+    pub mod todo;
+}

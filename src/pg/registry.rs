@@ -12,6 +12,7 @@ use pgrx::prelude::*;
 use super::cell::PerBackend;
 use super::scan::{self, Protection};
 use crate::rls::key::Key;
+use crate::seal::housekeeping;
 
 /// What the hooks know of a relation.
 #[derive(Clone, Copy)]
@@ -78,6 +79,9 @@ pub fn is_empty() -> bool {
 }
 
 pub fn find(relation: pg_sys::Oid) -> Option<Entry> {
+    if housekeeping::archives(relation) {
+        return None;
+    }
     refresh();
     let entries = REGISTRY.entries.borrow();
     entries.binary_search_by_key(&relation.to_u32(), |entry| entry.relation.to_u32()).ok().map(|at| entries[at])

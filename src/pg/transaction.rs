@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 use super::cell::PerBackend;
 use super::{nesting, registry};
 use crate::context::state;
+use crate::partition;
 use crate::seal::bypass;
 
 /// Transactions of this backend that have ended, and one.
@@ -41,6 +42,7 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _arg: *mut c_
             NUMBER.set(NUMBER.get() + 1);
             state::end_transaction();
             bypass::end_transaction();
+            partition::end_transaction(event == XACT_EVENT_COMMIT);
             if event == XACT_EVENT_ABORT {
                 registry::rolled_back();
                 nesting::rolled_back_all();

@@ -12,6 +12,7 @@ mod interleavings;
 mod leak_test;
 mod lint;
 mod observe;
+mod partition;
 mod pooled;
 mod rls;
 mod seal;
@@ -31,6 +32,7 @@ fn all() -> Vec<Trial> {
         leak_test::tests(),
         lint::tests(),
         observe::tests(),
+        partition::tests(),
         pooled::tests(),
         rls::tests(),
         tokens::tests(),

@@ -6,6 +6,7 @@
 
 mod bypass;
 mod context;
+pub mod health;
 mod tokens;
 
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -72,6 +73,44 @@ pub fn set_local(name: &CStr, value: &str) {
     }
 }
 
+/// Puts the settings back on every path.
+struct Nest(i32);
+
+impl Drop for Nest {
+    fn drop(&mut self) {
+        // An error has ended the (sub)transaction, or is about to, and that puts them back.
+        if !std::thread::panicking() {
+            // SAFETY: the level that was opened last.
+            unsafe { pg_sys::AtEOXact_GUC(true, self.0) };
+        }
+    }
+}
+
+/// Runs `work` as a function with a SET clause: times are printed and read in UTC and ISO, and names are those of pg_catalog.
+pub fn in_utc<R>(work: impl FnOnce() -> R) -> R {
+    // SAFETY: opens a level, which `Nest` closes.
+    let nest = Nest(unsafe { pg_sys::NewGUCNestLevel() });
+    for (name, value) in [(c"search_path", c"pg_catalog, pg_temp"), (c"TimeZone", c"UTC"), (c"DateStyle", c"ISO, YMD")]
+    {
+        // SAFETY: constant strings; the values are valid, and any role may set these.
+        unsafe {
+            pg_sys::set_config_option(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+        }
+    }
+    let result = work();
+    drop(nest);
+    result
+}
+
 pub fn missing_context() -> MissingContext {
     MISSING_CONTEXT.get()
 }
@@ -105,6 +144,7 @@ pub fn define() {
             GucFlags::default(),
         );
         tokens::define();
+        health::define();
         GucRegistry::define_string_guc_with_hooks(
             c"bulkhead.tenant_context",
             c"The tenant that the current transaction acts for.",
