@@ -12,6 +12,7 @@ pub mod ddl;
 pub mod filter;
 pub mod foreign_key;
 pub mod hooks;
+pub mod keys;
 pub mod library;
 pub mod list;
 pub mod name;

@@ -6,6 +6,7 @@
 
 mod bypass;
 mod context;
+mod idempotency;
 mod tokens;
 
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -14,6 +15,7 @@ use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::prelude::*;
 
 use crate::context::state;
+pub use idempotency::{idempotency_response_limit, idempotency_retention, idempotency_window};
 pub use tokens::token_rules;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PostgresGucEnum)]
@@ -105,6 +107,7 @@ pub fn define() {
             GucFlags::default(),
         );
         tokens::define();
+        idempotency::define();
         GucRegistry::define_string_guc_with_hooks(
             c"bulkhead.tenant_context",
             c"The tenant that the current transaction acts for.",
