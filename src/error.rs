@@ -1,7 +1,7 @@
 //! The one place that chooses SQLSTATE, message, detail and hint.
 //!
-//! 22023 a bad argument · 25001 not in such a transaction · 25006 read-only · 28000 a token that does not verify (src/pg/settings/context.rs) · 42501 no context, or no privilege · 55000 an object that is
-//! not in the needed state. Texts are ASCII: a message must get through in any database encoding.
+//! 22023 a bad argument · 25001 not in such a transaction · 25006 read-only · 28000 a token that does not verify (src/pg/settings/context.rs) · 42501 no context, or no
+//! privilege · 54000 larger than a limit · 55000 an object that is not in the needed state. Texts are ASCII: a message must get through in any database encoding.
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -27,6 +27,11 @@ pub fn argument(message: impl Into<String>, hint: impl Into<String>) -> ErrorRep
 /// An object that is not in the needed state: 55000.
 pub fn state(message: impl Into<String>, detail: impl Into<String>, hint: impl Into<String>) -> ErrorReport {
     report(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message).set_detail(detail).set_hint(hint)
+}
+
+/// Something is larger than a limit allows: 54000.
+pub fn limit(message: impl Into<String>, hint: impl Into<String>) -> ErrorReport {
+    report(PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, message).set_hint(hint)
 }
 
 /// No privilege, or a tenant's border: 42501.

@@ -11,6 +11,12 @@ mod context {
     pub mod token;
 }
 
+#[path = "../../src/idempotency"]
+mod idempotency {
+    pub mod decide;
+    pub mod key;
+}
+
 #[path = "../../src/observe"]
 mod observe {
     pub mod normalise;

@@ -27,9 +27,10 @@ mod todo;
 use pgrx::prelude::*;
 
 use crate::error::{self, Result};
+use crate::idempotency;
 use crate::pg::{locks, spi};
 
-pub use ensure::make_all;
+pub use ensure::{ensure, make_all};
 pub use ledger::forget;
 pub use run::end_transaction;
 
@@ -37,7 +38,7 @@ pub use run::end_transaction;
 
 /// How long rows of the extension's own tables are kept.
 fn retention() -> span::Span {
-    span::Span { months: 0, days: 2, micros: 0 }
+    span::Span { months: 0, days: 0, micros: idempotency::retention() }
 }
 
 /// An argument that must not be NULL.

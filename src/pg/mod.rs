@@ -13,6 +13,7 @@ pub mod expression;
 pub mod filter;
 pub mod foreign_key;
 pub mod hooks;
+pub mod keys;
 pub mod library;
 pub mod list;
 pub mod locks;

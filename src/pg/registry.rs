@@ -23,6 +23,8 @@ pub struct Entry {
     pub column: i16,
     /// It has a row of its own, and is not only below one that has.
     pub own: bool,
+    /// A table of the extension's own, sealed by the tenant column that it was made with.
+    pub ours: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -76,6 +78,12 @@ pub fn register() {
 pub fn is_empty() -> bool {
     refresh();
     REGISTRY.entries.borrow().is_empty()
+}
+
+/// No table of a user's is registered.
+pub fn has_only_ours() -> bool {
+    refresh();
+    REGISTRY.entries.borrow().iter().all(|entry| entry.ours)
 }
 
 pub fn find(relation: pg_sys::Oid) -> Option<Entry> {

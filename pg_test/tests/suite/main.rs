@@ -8,6 +8,7 @@ mod docs;
 mod frame;
 mod guarded;
 mod harness;
+mod idempotency;
 mod interleavings;
 mod leak_test;
 mod lint;
@@ -28,6 +29,7 @@ fn all() -> Vec<Trial> {
         docs::tests(),
         frame::tests(),
         guarded::tests(),
+        idempotency::tests(),
         interleavings::tests(),
         leak_test::tests(),
         lint::tests(),

@@ -7,6 +7,7 @@
 mod bypass;
 mod context;
 pub mod health;
+mod idempotency;
 mod tokens;
 
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -15,6 +16,7 @@ use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::prelude::*;
 
 use crate::context::state;
+pub use idempotency::{idempotency_response_limit, idempotency_retention, idempotency_window};
 pub use tokens::token_rules;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PostgresGucEnum)]
@@ -145,6 +147,7 @@ pub fn define() {
         );
         tokens::define();
         health::define();
+        idempotency::define();
         GucRegistry::define_string_guc_with_hooks(
             c"bulkhead.tenant_context",
             c"The tenant that the current transaction acts for.",
