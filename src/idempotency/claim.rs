@@ -1,9 +1,8 @@
 //! Claiming a key.
 
-use super::asked::{Asked, checked_lease};
+use super::asked::{Asked, checked_lease, make_room};
 use super::decide;
 use crate::error::{self, Result};
-use crate::partition;
 use crate::pg::keys::{self, Found, Json, NewRow, Table};
 use crate::pg::settings;
 
@@ -28,8 +27,7 @@ pub fn claim(key: Option<&[u8]>, fingerprint: Option<&[u8]>, lease: Option<i64>)
     for _ in 0..8 {
         let leaves = keys::leaves()?;
         if leaves.at(keys::now()).is_none() {
-            partition::ensure(leaves.parent)?;
-            keys::catch_up();
+            make_room(&leaves)?;
             continue;
         }
         let answer = keys::locked(&asked.digest.lock, || {

@@ -2,10 +2,9 @@
 
 use pgrx::prelude::*;
 
-use super::asked::{Asked, checked_lease};
+use super::asked::{Asked, checked_lease, make_room};
 use super::decide::{self, Known, Refusal};
 use crate::error::{self, Result};
-use crate::partition;
 use crate::pg::keys::{self, Found, Json, Leaf, Table};
 use crate::pg::settings;
 
@@ -52,7 +51,7 @@ pub fn extend(key: Option<&[u8]>, lease: Option<i64>, fence: Option<i64>) -> Res
             }
             Some(_) => table.extend(found, now, until),
             None => {
-                partition::ensure(leaves.parent)?;
+                make_room(leaves)?;
                 return Ok(false);
             }
         }

@@ -4,7 +4,7 @@ use pgrx::prelude::*;
 
 use super::{ledger, make, table};
 use crate::error::{self, Result};
-use crate::pg::{locks, scan, security, settings, worker};
+use crate::pg::{keys, locks, scan, security, settings, worker};
 
 const WORKER_MILLISECONDS: i64 = 10_000;
 
@@ -29,24 +29,29 @@ pub fn make_all(parent: pg_sys::Oid) -> Result<i32> {
 ///
 /// Errors: 55P03 when the table is being altered all the time. Takes the table's lock for this (pg::locks) while it works; it keeps that to the end
 /// of the transaction only where the partitions are the caller's own.
-pub fn ensure(parent: pg_sys::Oid) -> Result<()> {
-    if !lacks(parent)? {
+///
+/// `is_there`: whether there is one, by the server's own look-ups and not by a query: a transaction with an old snapshot sees no new
+/// partition in that.
+pub fn ensure(parent: pg_sys::Oid, is_there: impl Fn() -> Result<bool>) -> Result<()> {
+    if is_there()? {
         return Ok(());
     }
-    let before = scan::family(parent, pg_sys::NoLock as i32).len();
     locks::begin_making(parent);
-    // A transaction with an old snapshot sees no new partition in a query; the server's own look-ups do.
-    let others_did = || scan::family(parent, pg_sys::NoLock as i32).len() > before;
-    if others_did() || !lacks(parent)? {
-        locks::end_making(parent);
-        return Ok(());
-    }
-    if worker::make_partitions(parent, WORKER_MILLISECONDS) && (others_did() || !lacks(parent)?) {
+    if is_there()? || (worker::make_partitions(parent, WORKER_MILLISECONDS) && is_there()?) {
         locks::end_making(parent);
         return Ok(());
     }
     // Its own transaction may be the one that made the table.
     make_all(parent).map(drop)
+}
+
+/// The same for any managed table.
+pub fn ensure_managed(parent: pg_sys::Oid) -> Result<()> {
+    let before = scan::family(parent, pg_sys::NoLock as i32).len();
+    ensure(parent, || {
+        keys::catch_up();
+        Ok(scan::family(parent, pg_sys::NoLock as i32).len() > before || !lacks(parent)?)
+    })
 }
 
 /// Whether the managed table has no partition for now.

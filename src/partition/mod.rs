@@ -164,7 +164,7 @@ fn ensure_partitions(parent: Option<pg_sys::Oid>) -> Result<()> {
     let parent = given(parent, "parent")?;
     admit::owner(parent)?;
     admit::managed(parent)?;
-    ensure::ensure(parent)
+    ensure::ensure_managed(parent)
 }
 
 /// `schedule_maintenance(cron text DEFAULT '*/10 * * * *')`: the number of the job of pg_cron that calls maintain().
