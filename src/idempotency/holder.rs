@@ -50,10 +50,7 @@ pub fn extend(key: Option<&[u8]>, lease: Option<i64>, fence: Option<i64>) -> Res
                 table.delete(found);
             }
             Some(_) => table.extend(found, now, until),
-            None => {
-                make_room(leaves)?;
-                return Ok(false);
-            }
+            None => return Ok(false),
         }
         Ok(true)
     })
@@ -89,7 +86,8 @@ fn as_holder(
         })?;
         match outcome {
             Outcome::Done => return Ok(()),
-            Outcome::Again => {}
+            // A partition has come or gone, or there is none for now. Made without the key's lock, which nothing may wait under.
+            Outcome::Again => make_room(&*keys::leaves()?)?,
             // Without the key's lock: others may look meanwhile.
             Outcome::WaitFor(transaction) => keys::wait_for(transaction),
         }
