@@ -36,7 +36,10 @@ pub fn ensure(parent: pg_sys::Oid) -> Result<()> {
     let before = scan::family(parent, pg_sys::NoLock as i32).len();
     locks::begin_making(parent);
     // A transaction with an old snapshot sees no new partition in a query; the server's own look-ups do.
-    let others_did = || scan::family(parent, pg_sys::NoLock as i32).len() > before;
+    let others_did = || {
+        security::catch_up();
+        scan::family(parent, pg_sys::NoLock as i32).len() > before
+    };
     if others_did() || !lacks(parent)? {
         locks::end_making(parent);
         return Ok(());
