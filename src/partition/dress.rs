@@ -140,7 +140,7 @@ fn rights(table: &Table, name: &str, leaf: pg_sys::Oid) -> Result<Vec<String>> {
            UNION ALL
            SELECT 2, 'GRANT %s%s ON %s TO %s%s', grantee, privilege_type, on_column, grantable
              FROM (SELECT * FROM wanted EXCEPT SELECT * FROM there) lacking)
-         SELECT format(s.form, s.privilege_type, coalesce(format(' (%I)', s.on_column), ''), $3::text,
+         SELECT format(s.form, s.privilege_type, CASE WHEN s.on_column IS NULL THEN '' ELSE format(' (%I)', s.on_column) END, $3::text,
                        CASE WHEN s.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(s.grantee)) END,
                        CASE WHEN s.grantable AND s.grantee <> c.relowner THEN ' WITH GRANT OPTION' ELSE '' END)
            FROM step s JOIN pg_class c ON c.oid = $2 ORDER BY s.turn, s.grantee, s.privilege_type, s.on_column",
@@ -158,7 +158,7 @@ fn column_settings(table: &Table, name: &str) -> Result<Vec<String>> {
            CROSS JOIN LATERAL (
              VALUES ('STATISTICS ' || nullif(a.attstattarget, -1)),
                     ('(' || (SELECT string_agg(format('%s = %L', quote_ident(split_part(o, '=', 1)), substr(o, strpos(o, '=') + 1)), ', ')
-                               FROM unnest(a.attoptions) o) || ')')) s(setting)
+                               FROM unnest(a.attoptions) o WHERE starts_with(o, 'n_distinct')) || ')')) s(setting)
           WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND s.setting IS NOT NULL ORDER BY a.attnum",
         &[sibling.oid.into(), name.into()],
         |row| row.get(1),

@@ -4,7 +4,7 @@ use pgrx::prelude::*;
 
 use super::{ledger, make, table};
 use crate::error::{self, Result};
-use crate::pg::{keys, locks, scan, security, settings, worker};
+use crate::pg::{locks, scan, security, settings, worker};
 
 const WORKER_MILLISECONDS: i64 = 10_000;
 
@@ -49,7 +49,7 @@ pub fn ensure(parent: pg_sys::Oid, is_there: impl Fn() -> Result<bool>) -> Resul
 pub fn ensure_managed(parent: pg_sys::Oid) -> Result<()> {
     let before = scan::family(parent, pg_sys::NoLock as i32).len();
     ensure(parent, || {
-        keys::catch_up();
+        security::catch_up();
         Ok(scan::family(parent, pg_sys::NoLock as i32).len() > before || !lacks(parent)?)
     })
 }

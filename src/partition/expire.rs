@@ -78,8 +78,9 @@ pub fn archive(table: &Table, leaf: &Leaf, function: pg_sys::Oid) -> Result<Outc
     Ok(Outcome::Done)
 }
 
-/// Takes the locks as far as patience allows: the table that could not be locked, if one could not. Raises 55P03 where it waits.
-fn lock(relations: &[pg_sys::Oid], patience: &Patience) -> Option<String> {
+/// Takes the locks as far as patience allows: the table that could not be locked, if one could not. Raises 55P03 where it waits, for
+/// what `asked` names.
+fn lock(relations: &[pg_sys::Oid], patience: &Patience, asked: &mut String) -> Option<String> {
     let mut left = patience.waits();
     for relation in relations {
         if locks::try_relation(*relation, locks::Mode::Access) {
@@ -87,6 +88,7 @@ fn lock(relations: &[pg_sys::Oid], patience: &Patience) -> Option<String> {
         }
         // One wait for all of them, while what was locked before holds others up.
         let Some(milliseconds) = left.take() else { return Some(security::relation_name(*relation)) };
+        *asked = security::relation_name(*relation);
         locks::wait_for_relation(*relation, locks::Mode::Access, milliseconds);
     }
     // What DDL locks beyond these it must not wait for either.
@@ -101,12 +103,12 @@ fn again(table: &Table, leaf: &Leaf, now: i64) -> Result<bool> {
     Ok(still.is_some_and(|leaf| !leaf.held && !leaf.pending && table.rule.is_expired(&leaf.range, now)))
 }
 
-pub fn empty(table: &Table, leaf: &Leaf, now: i64, patience: &mut Patience) -> Result<Outcome> {
+pub fn empty(table: &Table, leaf: &Leaf, now: i64, patience: &mut Patience, asked: &mut String) -> Result<Outcome> {
     // TRUNCATE refuses what a foreign key refers to, empty or not; the drop checks the rows.
     if !referencing(leaf.oid)?.is_empty() {
         return Ok(Outcome::Needless);
     }
-    if let Some(busy) = lock(&[leaf.oid], patience) {
+    if let Some(busy) = lock(&[leaf.oid], patience, asked) {
         return Ok(Outcome::Busy(busy));
     }
     patience.got();
@@ -118,11 +120,11 @@ pub fn empty(table: &Table, leaf: &Leaf, now: i64, patience: &mut Patience) -> R
     Ok(Outcome::Done)
 }
 
-pub fn drop(table: &Table, leaf: &Leaf, now: i64, patience: &mut Patience) -> Result<Outcome> {
+pub fn drop(table: &Table, leaf: &Leaf, now: i64, patience: &mut Patience, asked: &mut String) -> Result<Outcome> {
     let mut relations = vec![table.oid, leaf.oid];
     relations.extend(make::referenced_by(leaf.oid)?);
     relations.extend(referencing(leaf.oid)?);
-    if let Some(busy) = lock(&relations, patience) {
+    if let Some(busy) = lock(&relations, patience, asked) {
         return Ok(Outcome::Busy(busy));
     }
     patience.got();

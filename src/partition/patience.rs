@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn it_waits_only_after_many_attempts_and_gives_up() {
         let mut patience = Patience::new(false);
-        let (mut now, mut attempts, mut waiting) = (1_000_000, 0, 0);
+        let (mut now, mut attempts, mut waiting) = (1_000_000, 0_u32, 0_u32);
         loop {
             patience.begin(now);
             attempts += 1;

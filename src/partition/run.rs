@@ -50,6 +50,8 @@ static RUN: PerBackend<RefCell<Option<Run>>> = PerBackend::new(RefCell::new(None
 struct Doing {
     partition: Option<(pg_sys::Oid, String)>,
     action: &'static str,
+    /// What a lock is waited for on.
+    asked: String,
 }
 
 /// What came of a step.
@@ -176,7 +178,7 @@ impl Run {
         let began = ledger::now();
         self.patience.begin(began);
         timeout::reset();
-        let mut doing = Doing { partition: None, action: "check" };
+        let mut doing = Doing { partition: None, action: "check", asked: String::new() };
         let mut patience = self.patience;
         let done = subtransaction::kept(timeout::was_reached, || match task {
             Task::Begin => self.start(parent, began, &mut doing),
@@ -211,7 +213,7 @@ impl Run {
             }
             Ok(Step::Busy(relation)) => return self.busy(task, &relation, now, &doing, &entry),
             Err(failure) if failure.code == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE => {
-                return self.busy(task, "", now, &doing, &entry);
+                return self.busy(task, &doing.asked, now, &doing, &entry);
             }
             Err(failure) => {
                 ledger::log(&entry(false, Some(reason(failure)), self.patience.waited))?;
@@ -325,8 +327,8 @@ impl Run {
         doing.action = action.name();
         let outcome = match (action, table.managed.on_expire) {
             (Action::Archive, Some(function)) => expire::archive(&table, leaf, function)?,
-            (Action::Empty, _) => expire::empty(&table, leaf, now, patience)?,
-            _ => expire::drop(&table, leaf, now, patience)?,
+            (Action::Empty, _) => expire::empty(&table, leaf, now, patience, &mut doing.asked)?,
+            _ => expire::drop(&table, leaf, now, patience, &mut doing.asked)?,
         };
         Ok(match outcome {
             Outcome::Done => Step::Did(None),
@@ -353,6 +355,7 @@ fn leap(rule: &todo::Rule) -> i64 {
 
 fn create(parent: pg_sys::Oid, now: i64, patience: &mut Patience, doing: &mut Doing) -> Result<Step> {
     doing.action = "create";
+    doing.asked = security::relation_name(parent);
     Ok(match make::next(parent, now)? {
         Ok(None) => Step::Over,
         Ok(Some(made)) => {

@@ -186,6 +186,12 @@ pub fn is_standby() -> bool {
     unsafe { pg_sys::RecoveryInProgress() }
 }
 
+/// What others committed shows in the server's own look-ups from now on, without a lock being taken.
+pub fn catch_up() {
+    // SAFETY: runs the invalidation callbacks, as taking any lock does.
+    unsafe { pg_sys::AcceptInvalidationMessages() };
+}
+
 /// Whether a relation of this oid exists.
 pub fn exists(relation: pg_sys::Oid) -> bool {
     // SAFETY: a syscache look-up.

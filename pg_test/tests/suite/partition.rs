@@ -1,12 +1,17 @@
 //! `partition`: partitions are made ahead and dropped when they are past retention, and nobody notices.
 
 mod archiving;
+mod converting;
+mod cron;
 mod dressing;
 mod expiring;
 mod fixture;
+mod health;
 mod making;
 mod names;
 mod refusing;
+mod restoring;
+mod running;
 
 use libtest_mimic::Trial;
 

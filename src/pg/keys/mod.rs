@@ -9,6 +9,7 @@ mod leaves;
 mod lock;
 mod rows;
 
+pub use super::security::catch_up;
 pub use leaves::{Leaf, Leaves, leaves};
 pub use lock::locked;
 pub use rows::{Found, Json, NewRow, Table};
@@ -28,13 +29,6 @@ pub fn refuse_read_only(command: &std::ffi::CStr) {
         pg_sys::PreventCommandIfReadOnly(command.as_ptr());
         pg_sys::PreventCommandIfParallelMode(command.as_ptr());
     }
-}
-
-/// Takes in what other sessions have changed, a new partition for example: at the start of a transaction and with a new lock the server
-/// does so itself.
-pub fn catch_up() {
-    // SAFETY: reads the queue of messages and calls the callbacks.
-    unsafe { pg_sys::AcceptInvalidationMessages() };
 }
 
 /// Waits until another transaction has ended. Raises as a wait for a row would: 40P01, 55P03, 57014.

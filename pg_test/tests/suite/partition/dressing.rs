@@ -90,7 +90,7 @@ async fn storage_settings_are_the_siblings(db: Database) {
     let facts = |table: &str| {
         format!(
             "SELECT c.reloptions, t.reloptions, c.relreplident, c.relpersistence,
-                    (SELECT string_agg(concat(attname, attstattarget, attoptions, attstorage), ' ' ORDER BY attname) FROM pg_attribute
+                    (SELECT string_agg(concat(attname, attstattarget, attstorage, (SELECT o FROM unnest(attoptions) o WHERE starts_with(o, 'n_distinct'))), ' ' ORDER BY attname) FROM pg_attribute
                       WHERE attrelid = c.oid AND attnum > 0)
                FROM pg_class c JOIN pg_class t ON t.oid = c.reltoastrelid WHERE c.oid = '{table}'::regclass"
         )
@@ -190,7 +190,7 @@ async fn a_shared_table_gets_shared_partitions(db: Database) {
 async fn a_template_gives_a_key_and_options(db: Database) {
     let owner = managed(&db, 0).await;
     db.admin(
-        "UPDATE bulkhead.managed_partition SET leaf_key = '{id,\"odd \"\" name\"}', leaf_options = '{fillfactor=60}'",
+        "UPDATE bulkhead.managed_partition SET leaf_key = ARRAY['id', 'odd \" name'], leaf_options = '{fillfactor=60}'",
     )
     .unwrap();
     owner.run("ALTER TABLE events ADD \"odd \"\" name\" int NOT NULL DEFAULT 0").await;

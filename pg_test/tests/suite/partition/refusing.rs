@@ -134,7 +134,8 @@ async fn only_who_may_maintain_does(db: Database) {
     assert_eq!(postgres.one("SELECT count(*) FROM pg_class WHERE relname LIKE 'events\\_p%' AND relkind = 'r' AND relowner = 'owner'::regrole").await, "4");
     app.refused("BEGIN; CALL bulkhead.maintain()").await.state("2D000");
     app.run("ROLLBACK").await;
-    let read_only = app.refused("SET default_transaction_read_only = on; CALL bulkhead.maintain()").await;
+    app.run("SET default_transaction_read_only = on").await;
+    let read_only = app.refused("CALL bulkhead.maintain()").await;
     read_only.state("25006").message_contains("this transaction is read-only");
 }
 
