@@ -61,7 +61,9 @@ pub fn plan(relation: pg_sys::Oid, column: &str, every: Span) -> Result<Vec<Stri
 
 fn shown(every: Every) -> String {
     match every {
+        Every::Months(1) => "1 month".to_owned(),
         Every::Months(months) => format!("{months} months"),
+        Every::Fixed(super::time::DAY) => "1 day".to_owned(),
         Every::Fixed(_) if every.is_whole_days() => format!("{} days", every.length() / super::time::DAY),
         Every::Fixed(micros) => format!("{} seconds", micros / super::time::SECOND),
     }
