@@ -35,6 +35,8 @@ pub fn plan(relation: pg_sys::Oid, column: &str, every: Span) -> Result<Vec<Stri
     plan.extend(parent(&old)?);
     let keys = keys::of(&old)?;
     plan.extend(keys.prepare);
+    let (without, with) = parts::vacuum(&old)?;
+    plan.push(without);
     plan.extend(range(&old, &boundary));
     let mut swap = vec![
         format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", old.name),
@@ -50,6 +52,7 @@ pub fn plan(relation: pg_sys::Oid, column: &str, every: Span) -> Result<Vec<Stri
     ));
     swap.push(format!("ALTER TABLE {} DROP CONSTRAINT {RANGE}", old.old_name));
     plan.push(patiently(&swap));
+    plan.push(with);
     plan.push(format!("ANALYZE {}", old.name));
     plan.push(format!(
         "-- then, with how long rows are kept: SELECT bulkhead.manage_partitions({}, {}, '1 year'); CALL bulkhead.maintain()",
