@@ -80,8 +80,11 @@ pub fn archive(table: &Table, leaf: &Leaf, function: pg_sys::Oid) -> Result<Outc
 
 /// Takes the locks as far as patience allows: the table that could not be locked, if one could not. Raises 55P03 where it waits, for
 /// what `asked` names.
-fn lock(relations: &[pg_sys::Oid], patience: &Patience, asked: &mut String) -> Option<String> {
+fn lock(leaf: pg_sys::Oid, relations: &[pg_sys::Oid], patience: &Patience, asked: &mut String) -> Option<String> {
     let mut left = patience.waits();
+    // Autovacuum gives way only to who waits longer than deadlock_timeout. Waiting for this lock holds up nobody else.
+    *asked = security::relation_name(leaf);
+    locks::wait_for_relation(leaf, locks::Mode::ShareUpdate, locks::deadlock_milliseconds() + 500);
     for relation in relations {
         if locks::try_relation(*relation, locks::Mode::Access) {
             continue;
@@ -108,7 +111,7 @@ pub fn empty(table: &Table, leaf: &Leaf, now: i64, patience: &mut Patience, aske
     if !referencing(leaf.oid)?.is_empty() {
         return Ok(Outcome::Needless);
     }
-    if let Some(busy) = lock(&[leaf.oid], patience, asked) {
+    if let Some(busy) = lock(leaf.oid, &[leaf.oid], patience, asked) {
         return Ok(Outcome::Busy(busy));
     }
     patience.got();
@@ -124,7 +127,7 @@ pub fn drop(table: &Table, leaf: &Leaf, now: i64, patience: &mut Patience, asked
     let mut relations = vec![table.oid, leaf.oid];
     relations.extend(make::referenced_by(leaf.oid)?);
     relations.extend(referencing(leaf.oid)?);
-    if let Some(busy) = lock(&relations, patience, asked) {
+    if let Some(busy) = lock(leaf.oid, &relations, patience, asked) {
         return Ok(Outcome::Busy(busy));
     }
     patience.got();

@@ -11,7 +11,7 @@ pub fn schedule(cron: &str) -> Result<i64> {
     run::admit_caller()?;
     let facts = spi::row(
         "SELECT current_database()::text, EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron'),
-                current_setting('cron.database_name', true)",
+                (SELECT s.setting FROM pg_settings s WHERE s.name = 'cron.database_name' AND s.context = 'postmaster')",
         &[],
         |row| Ok((row.get::<String>(1)?, row.get::<bool>(2)?, row.optional::<String>(3)?)),
     )?;

@@ -37,6 +37,12 @@ pub fn wait_for_relation(relation: pg_sys::Oid, mode: Mode, milliseconds: i64) {
     unsafe { pg_sys::LockRelationOid(relation, mode as i32) };
 }
 
+/// After so long a wait the server looks for a deadlock, and asks an autovacuum that stands in the way to end.
+pub fn deadlock_milliseconds() -> i64 {
+    // SAFETY: reads a variable of the server's.
+    i64::from(unsafe { pg_sys::DeadlockTimeout })
+}
+
 /// What statements of this transaction wait for a lock at most; raises 55P03 then. Ends with the transaction.
 pub fn limit_waiting(milliseconds: i64) {
     settings::set_local(c"lock_timeout", &milliseconds.max(1).to_string());

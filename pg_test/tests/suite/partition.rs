@@ -16,8 +16,20 @@ mod running;
 use libtest_mimic::Trial;
 
 pub fn tests() -> Vec<Trial> {
-    [archiving::tests(), dressing::tests(), expiring::tests(), making::tests(), names::tests(), refusing::tests()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        archiving::tests(),
+        converting::tests(),
+        cron::tests(),
+        dressing::tests(),
+        expiring::tests(),
+        health::tests(),
+        making::tests(),
+        names::tests(),
+        refusing::tests(),
+        restoring::tests(),
+        running::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

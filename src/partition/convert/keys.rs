@@ -50,10 +50,9 @@ pub fn of(old: &Old) -> Result<Keys> {
             let unique = name::with_suffix(&old.relname, &format!("_key{made}"));
             let unique = spi::identifier(&unique);
             let columns = format!("{}, {}", index.columns, old.column);
-            keys.prepare.push(format!(
-                "-- look at key ({}): it becomes ({columns}); within a partition {} stays unique only where that says so",
-                index.columns, index.columns
-            ));
+            let alone = if index.primary { "may then repeat" } else { "stays unique within each partition" };
+            keys.prepare
+                .push(format!("-- look at key ({0}): it becomes ({columns}); ({0}) alone {alone}", index.columns));
             keys.prepare.push(format!("CREATE UNIQUE INDEX CONCURRENTLY {unique} ON {} ({columns})", old.name));
             match (&index.constraint, index.primary) {
                 (Some((constraint, _)), true) => {

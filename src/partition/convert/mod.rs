@@ -35,6 +35,8 @@ pub fn plan(relation: pg_sys::Oid, column: &str, every: Span) -> Result<Vec<Stri
     plan.extend(parent(&old)?);
     let keys = keys::of(&old)?;
     plan.extend(keys.prepare);
+    let (without, with) = parts::vacuum(&old)?;
+    plan.push(without);
     plan.extend(range(&old, &boundary));
     let mut swap = vec![
         format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", old.name),
@@ -50,6 +52,7 @@ pub fn plan(relation: pg_sys::Oid, column: &str, every: Span) -> Result<Vec<Stri
     ));
     swap.push(format!("ALTER TABLE {} DROP CONSTRAINT {RANGE}", old.old_name));
     plan.push(patiently(&swap));
+    plan.push(with);
     plan.push(format!("ANALYZE {}", old.name));
     plan.push(format!(
         "-- then, with how long rows are kept: SELECT bulkhead.manage_partitions({}, {}, '1 year'); CALL bulkhead.maintain()",
@@ -61,7 +64,9 @@ pub fn plan(relation: pg_sys::Oid, column: &str, every: Span) -> Result<Vec<Stri
 
 fn shown(every: Every) -> String {
     match every {
+        Every::Months(1) => "1 month".to_owned(),
         Every::Months(months) => format!("{months} months"),
+        Every::Fixed(super::time::DAY) => "1 day".to_owned(),
         Every::Fixed(_) if every.is_whole_days() => format!("{} days", every.length() / super::time::DAY),
         Every::Fixed(micros) => format!("{} seconds", micros / super::time::SECOND),
     }

@@ -161,3 +161,21 @@ pub fn triggers(old: &Old) -> Result<Vec<String>> {
         |row| row.get(1),
     )
 }
+
+/// A running autovacuum keeps the table's lock from being had, and gives way only to who waits for longer than the plan does: to the
+/// first of these, which holds up nobody else. The second undoes it.
+pub fn vacuum(old: &Old) -> Result<(String, String)> {
+    let setting = spi::row(
+        "SELECT (SELECT substr(o, 20) FROM unnest(c.reloptions) o WHERE starts_with(o, 'autovacuum_enabled=')) FROM pg_class c WHERE c.oid = $1",
+        &[old.oid.into()],
+        |row| row.optional::<String>(1),
+    )?;
+    let with = match setting.flatten() {
+        Some(value) => format!("SET (autovacuum_enabled = {})", spi::literal(&value)),
+        None => "RESET (autovacuum_enabled)".to_owned(),
+    };
+    Ok((
+        format!("ALTER TABLE {} SET (autovacuum_enabled = false)", old.name),
+        format!("ALTER TABLE {} {with}", old.old_name),
+    ))
+}
