@@ -17,10 +17,9 @@ pub struct Shape {
 }
 
 impl Shape {
-    pub const DAY: Shape =
-        Shape { kind: Kind::Random, name: "random keys, a window of a day", window: "24 hours", past: 2 };
+    pub const DAY: Shape = Shape { kind: Kind::Random, name: "random keys, a window of a day", window: "1d", past: 2 };
     pub const MONTH: Shape =
-        Shape { kind: Kind::Dated, name: "UUIDv7 keys, 32 partitions in the window", window: "31 days", past: 31 };
+        Shape { kind: Kind::Dated, name: "UUIDv7 keys, 32 partitions in the window", window: "31d", past: 31 };
 }
 
 /// Columns that both rivals have.
@@ -47,7 +46,7 @@ pub fn make(database: &Database, shape: &Shape, options: &Options) -> Result<()>
     let rows = options.pick(20_000, 500);
     database.admin(&format!(
         "ALTER DATABASE {} SET bulkhead.idempotency_window = '{window}';
-         ALTER DATABASE {} SET bulkhead.idempotency_retention = '{} days'",
+         ALTER DATABASE {} SET bulkhead.idempotency_retention = '{}d'",
         database.name,
         database.name,
         past + 1
@@ -77,6 +76,8 @@ pub fn make(database: &Database, shape: &Shape, options: &Options) -> Result<()>
         .admin("SELECT count(*) FROM pg_inherits WHERE inhparent = 'bulkhead.idempotency_key'::regclass")?
         .trim()
         .parse()?;
+    let in_force = database.admin("LOAD 'bulkhead'; SHOW bulkhead.idempotency_window")?;
+    ensure!(in_force.trim() == *window, "the window is {in_force}");
     ensure!(partitions == past + 4, "{partitions} partitions, those of {past} days, of today and three ahead");
     Ok(())
 }
