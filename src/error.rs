@@ -1,7 +1,7 @@
 //! The one place that chooses SQLSTATE, message, detail and hint.
 //!
-//! 22023 a bad argument · 25001 not in such a transaction · 28000 a token that does not verify (src/pg/settings/context.rs) · 42501 no context, or no privilege · 55000 an object that is
-//! not in the needed state. Texts are ASCII: a message must get through in any database encoding.
+//! 22023 a bad argument · 25001 not in such a transaction · 25006 read-only · 28000 a token that does not verify (src/pg/settings/context.rs) · 42501 no context, or no
+//! privilege · 54000 larger than a limit · 55000 an object that is not in the needed state. Texts are ASCII: a message must get through in any database encoding.
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -29,6 +29,11 @@ pub fn state(message: impl Into<String>, detail: impl Into<String>, hint: impl I
     report(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message).set_detail(detail).set_hint(hint)
 }
 
+/// Something is larger than a limit allows: 54000.
+pub fn limit(message: impl Into<String>, hint: impl Into<String>) -> ErrorReport {
+    report(PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, message).set_hint(hint)
+}
+
 /// No privilege, or a tenant's border: 42501.
 pub fn denied(message: impl Into<String>, detail: impl Into<String>, hint: impl Into<String>) -> ErrorReport {
     report(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, message).set_detail(detail).set_hint(hint)
@@ -37,6 +42,16 @@ pub fn denied(message: impl Into<String>, detail: impl Into<String>, hint: impl 
 /// Not in this transaction: 25001.
 pub fn transaction(message: impl Into<String>, detail: impl Into<String>, hint: impl Into<String>) -> ErrorReport {
     report(PgSqlErrorCode::ERRCODE_ACTIVE_SQL_TRANSACTION, message).set_detail(detail).set_hint(hint)
+}
+
+/// Nothing can be written here: 25006.
+pub fn read_only(message: impl Into<String>, hint: impl Into<String>) -> ErrorReport {
+    report(PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION, message).set_hint(hint)
+}
+
+/// A lock that could not be had: 55P03.
+pub fn busy(message: impl Into<String>) -> ErrorReport {
+    report(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, message).set_hint("Try again.")
 }
 
 /// How to give a transaction its tenant.

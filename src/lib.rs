@@ -6,7 +6,9 @@
 //! - `observe`: which statements protect() would refuse, before it does
 //! - `seal`: protected tables stay filtered for every role
 //! - `lint`: finds what would let a tenant see another's rows
+//! - `partition`: makes the partitions of tables ahead, and drops them when they are past retention
 //! - `leak_test`: tries to cross the border, as every role, and rolls it back
+//! - `idempotency`: work that a client may ask for twice is done once
 //!
 //! `pg` is the bridge to the server and the only room that steps outside safe Rust; `error` chooses SQLSTATE, detail and hint.
 
@@ -14,9 +16,11 @@ use pgrx::prelude::*;
 
 mod context;
 mod error;
+mod idempotency;
 mod leak_test;
 mod lint;
 mod observe;
+mod partition;
 mod pg;
 mod rls;
 mod seal;

@@ -11,6 +11,12 @@ mod context {
     pub mod token;
 }
 
+#[path = "../../src/idempotency"]
+mod idempotency {
+    pub mod decide;
+    pub mod key;
+}
+
 #[path = "../../src/observe"]
 mod observe {
     pub mod normalise;
@@ -34,4 +40,15 @@ mod leak_test {
 mod lint {
     pub mod catalogue;
     pub mod flaws;
+}
+
+#[path = "../../src/partition"]
+mod partition {
+    pub mod bound;
+    pub mod name;
+    pub mod patience;
+    pub mod readable;
+    pub mod span;
+    pub mod time;
+    pub mod todo;
 }

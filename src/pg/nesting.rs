@@ -57,6 +57,12 @@ pub fn enter(change: impl FnOnce(&mut Nesting)) -> Nesting {
     before
 }
 
+/// The owner is about to work without forced row level security, and not for a foreign key: nothing of it is a query of referential
+/// integrity.
+pub fn enter_unforced() -> Nesting {
+    enter(|now| now.referential = true)
+}
+
 pub fn leave(before: Nesting) {
     NOW.set(before);
 }

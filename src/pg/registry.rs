@@ -12,6 +12,7 @@ use pgrx::prelude::*;
 use super::cell::{PerBackend, hot};
 use super::scan::{self, Protection};
 use crate::rls::key::Key;
+use crate::seal::housekeeping;
 
 /// What the hooks know of a relation.
 #[derive(Clone, Copy)]
@@ -22,6 +23,8 @@ pub struct Entry {
     pub column: i16,
     /// It has a row of its own, and is not only below one that has.
     pub own: bool,
+    /// A table of the extension's own, sealed by the tenant column that it was made with.
+    pub ours: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -79,7 +82,16 @@ pub fn is_empty() -> bool {
     REGISTRY.entries.borrow().is_empty()
 }
 
+/// No table of a user's is registered.
+pub fn has_only_ours() -> bool {
+    refresh();
+    REGISTRY.entries.borrow().iter().all(|entry| entry.ours)
+}
+
 pub fn find(relation: pg_sys::Oid) -> Option<Entry> {
+    if housekeeping::archives(relation) {
+        return None;
+    }
     refresh();
     let entries = REGISTRY.entries.borrow();
     entries.binary_search_by_key(&relation.to_u32(), |entry| entry.relation.to_u32()).ok().map(|at| entries[at])

@@ -79,7 +79,26 @@ pub fn read_protection() -> Protection {
         pg_sys::systable_endscan(scan);
     }
     read_observation(&mut entries);
+    add_ours(&mut entries);
     Protection { table, accessors, entries }
+}
+
+/// Tables of the extension's with rows of tenants, and their tenant columns, which are texts.
+const OURS: [(&CStr, &CStr); 1] = [(c"idempotency_key", c"tenant")];
+
+/// Adds them, each with its partitions.
+fn add_ours(entries: &mut Vec<Entry>) {
+    for (name, column) in OURS {
+        let table = table(name);
+        if table == pg_sys::InvalidOid {
+            continue;
+        }
+        entries.extend(family(table, pg_sys::NoLock as i32).into_iter().map(|relation| {
+            // SAFETY: a look-up in the system cache.
+            let column = unsafe { pg_sys::get_attnum(relation, column.as_ptr()) };
+            Entry { relation, border: Border::Column(Key::Text), column, own: true, ours: true }
+        }));
+    }
 }
 
 /// Adds the observed tables and what is below them.
@@ -114,7 +133,7 @@ fn read_observation(entries: &mut Vec<Entry>) {
             if column_type != pg_sys::InvalidOid
                 && let Some(key) = Key::of(security::base_type(column_type))
             {
-                descend(Entry { relation, border: Border::Observed(key), column, own: true }, entries);
+                descend(Entry { relation, border: Border::Observed(key), column, own: true, ours: false }, entries);
             }
         }
         pg_sys::systable_endscan(scan);
@@ -123,6 +142,11 @@ fn read_observation(entries: &mut Vec<Entry>) {
 
 /// The registry of the installed extension; 0 without one. A schema of that name alone is somebody else's.
 pub fn protection_table() -> pg_sys::Oid {
+    table(c"protection")
+}
+
+/// A table of the extension's; 0 where there is none.
+pub fn table(name: &CStr) -> pg_sys::Oid {
     // SAFETY: catalog look-ups with constant, NUL-terminated names.
     unsafe {
         if pg_sys::get_extension_oid(c"bulkhead".as_ptr(), true) == pg_sys::InvalidOid {
@@ -132,7 +156,7 @@ pub fn protection_table() -> pg_sys::Oid {
         if schema == pg_sys::InvalidOid {
             return pg_sys::InvalidOid;
         }
-        pg_sys::get_relname_relid(c"protection".as_ptr(), schema)
+        pg_sys::get_relname_relid(name.as_ptr(), schema)
     }
 }
 
@@ -179,7 +203,7 @@ unsafe fn entry(tuple: pg_sys::HeapTuple, columns: pg_sys::TupleDesc) -> Option<
         let relation = pg_sys::Oid::from_datum(datum, is_null)?;
         let (datum, is_null) = get(SHARED);
         if bool::from_datum(datum, is_null)? {
-            return Some(Entry { relation, border: Border::Shared, column: 0, own: true });
+            return Some(Entry { relation, border: Border::Shared, column: 0, own: true, ours: false });
         }
         let (datum, is_null) = get(HOME);
         let column = if String::from_datum(datum, is_null)? == home() {
@@ -200,6 +224,7 @@ unsafe fn entry(tuple: pg_sys::HeapTuple, columns: pg_sys::TupleDesc) -> Option<
             border: key.map_or(Border::Lost, Border::Column),
             column: if known { column } else { 0 },
             own: true,
+            ours: false,
         })
     }
 }
@@ -228,7 +253,7 @@ fn ascend(entry: Entry, entries: &mut Vec<Entry>) {
     let mut above = vec![entry.relation];
     while let Some(child) = above.pop() {
         for parent in parents(child) {
-            entries.push(Entry { relation: parent, border: Border::Exposing, column: 0, own: false });
+            entries.push(Entry { relation: parent, border: Border::Exposing, column: 0, own: false, ours: false });
             above.push(parent);
         }
     }

@@ -180,7 +180,25 @@ pub fn has_transaction_snapshot() -> bool {
     unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
 }
 
-fn relation_owner(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
+/// The server replays another's log, and nothing can be written.
+pub fn is_standby() -> bool {
+    // SAFETY: reads the state of recovery.
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
+/// What others committed shows in the server's own look-ups from now on, without a lock being taken.
+pub fn catch_up() {
+    // SAFETY: runs the invalidation callbacks, as taking any lock does.
+    unsafe { pg_sys::AcceptInvalidationMessages() };
+}
+
+/// Whether a relation of this oid exists.
+pub fn exists(relation: pg_sys::Oid) -> bool {
+    // SAFETY: a syscache look-up.
+    unsafe { pg_sys::get_rel_relkind(relation) != 0 }
+}
+
+pub fn relation_owner(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
     class_field(relation, pg_sys::Anum_pg_class_relowner)
 }
 

@@ -1,4 +1,4 @@
-//! Subtransactions that leave nothing behind, for trying things out.
+//! Subtransactions whose failure is a value: those that leave nothing behind, for trying things out, and those whose work stays.
 
 use std::panic::AssertUnwindSafe;
 
@@ -8,15 +8,25 @@ use pgrx::prelude::*;
 
 use crate::error::Result;
 
-/// How a piece of work ended that was rolled back all the same.
+/// Why a piece of work was rolled back.
 pub struct Failure {
     pub code: PgSqlErrorCode,
     pub message: String,
+    pub detail: Option<String>,
 }
 
 /// Runs `work` in a subtransaction and rolls that back whatever came of it; role, settings, locks and memory are as before. An
 /// error inside is an answer and not raised; only the cancelling of the whole statement is, where `ours` does not claim it.
 pub fn rolled_back<R>(ours: impl Fn() -> bool, work: impl FnOnce() -> Result<R>) -> std::result::Result<R, Failure> {
+    run(ours, work, false)
+}
+
+/// The same, but what succeeded stays.
+pub fn kept<R>(ours: impl Fn() -> bool, work: impl FnOnce() -> Result<R>) -> std::result::Result<R, Failure> {
+    run(ours, work, true)
+}
+
+fn run<R>(ours: impl Fn() -> bool, work: impl FnOnce() -> Result<R>, keep: bool) -> std::result::Result<R, Failure> {
     // SAFETY: the memory context and the resource owner are put back as PL/pgSQL does around its exception blocks; the
     // name may be NULL.
     let (memory, owner) = unsafe {
@@ -37,7 +47,11 @@ pub fn rolled_back<R>(ours: impl Fn() -> bool, work: impl FnOnce() -> Result<R>)
     .execute();
     // SAFETY: the subtransaction begun above is the innermost one: what `work` began inside it has ended with it.
     unsafe {
-        pg_sys::RollbackAndReleaseCurrentSubTransaction();
+        if keep && ended.is_ok() {
+            pg_sys::ReleaseCurrentSubTransaction();
+        } else {
+            pg_sys::RollbackAndReleaseCurrentSubTransaction();
+        }
         pg_sys::MemoryContextSwitchTo(memory);
         pg_sys::CurrentResourceOwner = owner;
     }
@@ -45,7 +59,11 @@ pub fn rolled_back<R>(ours: impl Fn() -> bool, work: impl FnOnce() -> Result<R>)
         let (CaughtError::PostgresError(report)
         | CaughtError::ErrorReport(report)
         | CaughtError::RustPanic { ereport: report, .. }) = &caught;
-        let failure = Failure { code: report.sql_error_code(), message: report.message().to_owned() };
+        let failure = Failure {
+            code: report.sql_error_code(),
+            message: report.message().to_owned(),
+            detail: report.detail().map(str::to_owned),
+        };
         let cancelled = failure.code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED && !ours();
         if cancelled || failure.code == PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN {
             caught.rethrow();

@@ -59,6 +59,11 @@ pub fn within<R>(milliseconds: i32, work: impl FnOnce() -> R) -> R {
     result
 }
 
+/// From now on no limit was reached.
+pub fn reset() {
+    FIRED.store(false, Ordering::Relaxed);
+}
+
 /// Whether the last limit was reached.
 pub fn was_reached() -> bool {
     FIRED.load(Ordering::Relaxed)

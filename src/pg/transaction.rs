@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 use super::cell::{PerBackend, hot};
 use super::{nesting, registry};
 use crate::context::state;
+use crate::partition;
 use crate::seal::bypass;
 
 hot! {
@@ -36,7 +37,7 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _arg: *mut c_
     use pg_sys::XactEvent::*;
     match event {
         // Nearly every transaction: what it does here needs no guard.
-        XACT_EVENT_COMMIT if state::is_open() && !bypass::is_of_transaction() => {
+        XACT_EVENT_COMMIT if state::is_open() && !bypass::is_of_transaction() && !partition::is_running() => {
             NUMBER.set(NUMBER.get() + 1);
             state::changed();
             registry::transaction_ended();
@@ -60,6 +61,7 @@ unsafe extern "C-unwind" fn ended(event: pg_sys::XactEvent::Type) {
     NUMBER.set(NUMBER.get() + 1);
     state::end_transaction();
     bypass::end_transaction();
+    partition::end_transaction(event == pg_sys::XactEvent::XACT_EVENT_COMMIT);
     if event == pg_sys::XactEvent::XACT_EVENT_ABORT {
         registry::rolled_back();
         nesting::rolled_back_all();

@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 use super::nesting::{self, Nesting};
 use super::{copy, cursors, ddl, list, registry};
 use crate::observe;
-use crate::seal::{bypass, verdict};
+use crate::seal::{bypass, housekeeping, verdict};
 
 /// Called before a utility command; what is to be run in its place. What it notes, `nesting::leave` takes back.
 ///
@@ -78,7 +78,7 @@ fn is_idle() -> bool {
 /// Called for each table that TRUNCATE is about to empty, those that it cascades to included.
 pub fn check_truncate(relation: pg_sys::Oid) {
     // SAFETY: reads a variable of the server's. A subscription's worker does what its publisher was allowed to.
-    if is_idle() || unsafe { pg_sys::IsLogicalWorker() } {
+    if is_idle() || unsafe { pg_sys::IsLogicalWorker() } || housekeeping::may_empty(relation) {
         return;
     }
     let verdict = verdict::command();

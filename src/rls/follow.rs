@@ -6,6 +6,7 @@ use super::ledger::{self, Below};
 use super::{apply, share};
 use crate::error::{self, Result};
 use crate::observe;
+use crate::partition;
 use crate::pg::{registry, scan, security};
 
 /// After DDL that touched `relations`, those with children marked so.
@@ -50,6 +51,7 @@ pub fn drop(relations: &[pg_sys::Oid]) -> Result<()> {
     if relations.is_empty() || scan::protection_table() == pg_sys::InvalidOid {
         return Ok(());
     }
+    partition::forget(relations)?;
     observe::remove(relations)?;
     ledger::forget(relations)?;
     Ok(())

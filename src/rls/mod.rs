@@ -96,7 +96,7 @@ fn announce_protection() {
 #[pg_extern(sql = false)]
 fn follow_ddl() -> Result<()> {
     // Before any query: all DDL of the database passes here.
-    if apply::is_busy() || registry::is_empty() {
+    if apply::is_busy() || registry::has_only_ours() {
         return Ok(());
     }
     let touched = spi::rows(

@@ -11,8 +11,8 @@ use crate::pg::security::Rls;
 use crate::pg::settings::{ContextMode, MissingContext, context_mode, missing_context};
 use crate::pg::{library, nesting, registry, security};
 use crate::rls::key::Key;
-use crate::seal::bypass;
 use crate::seal::verdict::Verdict;
+use crate::seal::{bypass, housekeeping};
 
 /// Nothing to check: no table is registered, or protect() itself asks, under its exclusive lock. Whatever else runs meanwhile is a function
 /// of the owner's.
@@ -155,6 +155,14 @@ fn report_stray(touched: &Touched) {
 /// write every tenant.
 pub fn report_trigger(relation: pg_sys::Oid) {
     let table = security::relation_name(relation);
+    if housekeeping::is_archiving() {
+        return error::denied(
+            format!("an on_expire function cannot use protected table {table}"),
+            "It may read the rows of all tenants in the partition that it was called for, and in no other protected table.",
+            "Read the partition that is its argument, not its parent.",
+        )
+        .report(PgLogLevel::ERROR);
+    }
     error::denied(
         format!("a trigger inside a foreign key action cannot use protected table {table}"),
         "PostgreSQL suspends the owner's row level security there, so the trigger would see every tenant's rows.",

@@ -5,6 +5,7 @@
 //! This file is the SQL surface; the functions are declared in sql/seal.sql.
 
 pub mod bypass;
+pub mod housekeeping;
 mod record;
 pub mod verdict;
 

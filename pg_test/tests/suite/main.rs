@@ -8,10 +8,12 @@ mod docs;
 mod frame;
 mod guarded;
 mod harness;
+mod idempotency;
 mod interleavings;
 mod leak_test;
 mod lint;
 mod observe;
+mod partition;
 mod pooled;
 mod rls;
 mod seal;
@@ -27,10 +29,12 @@ fn all() -> Vec<Trial> {
         docs::tests(),
         frame::tests(),
         guarded::tests(),
+        idempotency::tests(),
         interleavings::tests(),
         leak_test::tests(),
         lint::tests(),
         observe::tests(),
+        partition::tests(),
         pooled::tests(),
         rls::tests(),
         tokens::tests(),

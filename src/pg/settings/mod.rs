@@ -6,6 +6,8 @@
 
 mod bypass;
 mod context;
+pub mod health;
+mod idempotency;
 mod tokens;
 
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -14,6 +16,7 @@ use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::prelude::*;
 
 use crate::context::state;
+pub use idempotency::{idempotency_response_limit, idempotency_retention, idempotency_window};
 pub use tokens::token_rules;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PostgresGucEnum)]
@@ -72,6 +75,44 @@ pub fn set_local(name: &CStr, value: &str) {
     }
 }
 
+/// Puts the settings back on every path.
+struct Nest(i32);
+
+impl Drop for Nest {
+    fn drop(&mut self) {
+        // An error has ended the (sub)transaction, or is about to, and that puts them back.
+        if !std::thread::panicking() {
+            // SAFETY: the level that was opened last.
+            unsafe { pg_sys::AtEOXact_GUC(true, self.0) };
+        }
+    }
+}
+
+/// Runs `work` as a function with a SET clause: times are printed and read in UTC and ISO, and names are those of pg_catalog.
+pub fn in_utc<R>(work: impl FnOnce() -> R) -> R {
+    // SAFETY: opens a level, which `Nest` closes.
+    let nest = Nest(unsafe { pg_sys::NewGUCNestLevel() });
+    for (name, value) in [(c"search_path", c"pg_catalog, pg_temp"), (c"TimeZone", c"UTC"), (c"DateStyle", c"ISO, YMD")]
+    {
+        // SAFETY: constant strings; the values are valid, and any role may set these.
+        unsafe {
+            pg_sys::set_config_option(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+        }
+    }
+    let result = work();
+    drop(nest);
+    result
+}
+
 pub fn missing_context() -> MissingContext {
     MISSING_CONTEXT.get()
 }
@@ -105,6 +146,8 @@ pub fn define() {
             GucFlags::default(),
         );
         tokens::define();
+        health::define();
+        idempotency::define();
         GucRegistry::define_string_guc_with_hooks(
             c"bulkhead.tenant_context",
             c"The tenant that the current transaction acts for.",

@@ -1,0 +1,243 @@
+//! Runs: two at once, cancelled, killed, in front of traffic.
+
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use pg_test::{Cluster, Database};
+
+use super::fixture::{complaints, days, leaves, log, maintain, managed};
+use crate::harness::Nowhere;
+
+pub fn tests() -> Vec<Trial> {
+    crate::tests![
+        the_second_of_two_runs_leaves_at_once,
+        a_cancelled_run_leaves_no_lock,
+        a_step_by_hand_leaves_no_lock,
+        nothing_leaks_into_the_session,
+        traffic_goes_on => 180,
+        a_killed_run_is_taken_up_again => 240,
+        a_standby_says_read_only => 240,
+        the_log_is_bounded,
+        a_run_within_a_run_is_refused,
+    ]
+}
+
+/// Locks of runs in this database.
+async fn runs(db: &Database) -> String {
+    let sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'userlock' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    db.admin(sql).unwrap()
+}
+
+async fn the_second_of_two_runs_leaves_at_once(db: Database) {
+    let owner = managed(&db, 5).await;
+    let reader = db.connect("owner").await;
+    reader.run("BEGIN; SELECT count(*) FROM events").await;
+    let first = db.connect("postgres").await;
+    let running = tokio::spawn(async move { first.run("CALL bulkhead.maintain()").await });
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let second = db.connect("postgres").await;
+    let started = Instant::now();
+    second.run("CALL bulkhead.maintain()").await;
+    assert!(started.elapsed() < Duration::from_secs(1));
+    let notices = second.notices();
+    assert!(notices[0].starts_with("NOTICE: another session runs bulkhead.maintain()"), "{notices:?}");
+    reader.run("COMMIT").await;
+    running.await.unwrap();
+    assert_eq!(leaves(&owner).await.len(), 7, "{:?}", complaints(&db).await);
+    assert_eq!(runs(&db).await, "0");
+    second.run("CALL bulkhead.maintain()").await;
+    assert_eq!(second.notices(), [""; 0]);
+}
+
+async fn a_cancelled_run_leaves_no_lock(db: Database) {
+    let owner = managed(&db, 5).await;
+    let reader = db.connect("owner").await;
+    reader.run("BEGIN; SELECT count(*) FROM events").await;
+    let runner = db.connect("postgres").await;
+    runner.run("SET statement_timeout = '1500ms'").await;
+    runner.refused("CALL bulkhead.maintain()").await.state("57014");
+    assert_eq!(runs(&db).await, "0");
+    runner.run("RESET statement_timeout").await;
+    reader.run("COMMIT").await;
+    runner.run("CALL bulkhead.maintain()").await;
+    assert_eq!(runner.notices(), [""; 0]);
+    assert_eq!(leaves(&owner).await.len(), 7);
+}
+
+async fn a_step_by_hand_leaves_no_lock(db: Database) {
+    managed(&db, 5).await;
+    let runner = db.connect("postgres").await;
+    for step in [
+        "SELECT bulkhead.maintenance_step()",
+        "BEGIN; SELECT bulkhead.maintenance_step(); COMMIT",
+        "BEGIN; SELECT bulkhead.maintenance_step(); ROLLBACK",
+        "DO 'BEGIN PERFORM bulkhead.maintenance_step(); END'",
+        "DO 'BEGIN PERFORM bulkhead.maintenance_step(); COMMIT; PERFORM bulkhead.maintenance_step(); END'",
+    ] {
+        runner.run(step).await;
+        assert_eq!(runs(&db).await, "0", "{step}");
+    }
+    runner.query("SELECT bulkhead.maintenance_step()", &[]).await.unwrap();
+    assert_eq!(runs(&db).await, "0");
+    runner.run("SELECT pg_advisory_unlock_all(); CREATE TABLE mine (n int)").await;
+    runner.run("DISCARD ALL").await;
+    maintain(&db).await;
+}
+
+async fn nothing_leaks_into_the_session(db: Database) {
+    managed(&db, 5).await;
+    let reader = db.connect("owner").await;
+    reader.run("BEGIN; SELECT count(*) FROM events").await;
+    let runner = db.connect("postgres").await;
+    let settings = "SELECT string_agg(name || '=' || setting, ' ' ORDER BY name) FROM pg_settings
+                     WHERE name IN ('lock_timeout', 'TimeZone', 'DateStyle', 'search_path', 'statement_timeout', 'transaction_isolation', 'jit')";
+    let before = runner.one(settings).await;
+    runner.run("CALL bulkhead.maintain()").await;
+    assert_eq!(runner.one(settings).await, before);
+    assert_eq!(runner.one("SELECT current_user").await, "postgres");
+    reader.run("COMMIT").await;
+    let held = "SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype IN ('userlock', 'advisory')";
+    assert_eq!(runner.one(held).await, "0");
+}
+
+/// A reader of five seconds and four writers, while partitions are made and dropped: nothing is lost, nothing fails.
+async fn traffic_goes_on(db: Database) {
+    let owner = managed(&db, 7).await;
+    maintain(&db).await;
+    // Retention is shortened, and more is wanted ahead: there is something to do.
+    owner.run("SELECT bulkhead.manage_partitions('events', '1 day', '1 day', 8)").await;
+    let stop = Instant::now() + Duration::from_secs(12);
+    let mut writers = Vec::new();
+    for writer in 0..4_i64 {
+        let app = db.connect("app").await;
+        writers.push(tokio::spawn(async move {
+            let insert = app.prepare("INSERT INTO events VALUES ($1, NULL, now(), 'live')").await.unwrap();
+            let (mut written, mut slowest) = (0_i64, Duration::ZERO);
+            while Instant::now() < stop {
+                let started = Instant::now();
+                app.execute(&insert, &[&(writer * 1_000_000 + written)]).await.unwrap();
+                slowest = slowest.max(started.elapsed());
+                written += 1;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            (written, slowest)
+        }));
+    }
+    let reader = db.connect("app").await;
+    let reading = tokio::spawn(async move { reader.run("SELECT count(*), pg_sleep(5) FROM events").await });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    while Instant::now() < stop {
+        maintain(&db).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    reading.await.unwrap();
+    let mut written = 0;
+    for writer in writers {
+        let (count, slowest) = writer.await.unwrap();
+        written += count;
+        assert!(slowest < Duration::from_secs(3), "{slowest:?}: behind a reader it would have been five seconds");
+    }
+    assert_eq!(owner.one("SELECT count(*) FROM events WHERE note = 'live'").await, written.to_string());
+    let names = leaves(&owner).await;
+    assert_eq!(names.len(), 1 + 9, "{names:?} {:?}", complaints(&db).await);
+}
+
+/// The server is killed in the middle of runs, at other moments each time; in the end everything is as after one run.
+async fn a_killed_run_is_taken_up_again(_: Nowhere) {
+    let cluster = Cluster::builder().start().unwrap();
+    let db = cluster.database("kill").unwrap();
+    managed(&db, 9).await;
+    db.connect("owner")
+        .await
+        .run("SELECT bulkhead.protect('events'); SELECT bulkhead.manage_partitions('events', '1 day', '3 days', 30)")
+        .await;
+    for delay in [5, 20, 40, 60, 90, 140] {
+        let runner = db.connect("postgres").await;
+        let running = tokio::spawn(async move { runner.try_run("CALL bulkhead.maintain()").await.is_ok() });
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+        if delay % 40 == 0 {
+            // One process only: the server restarts the others itself.
+            let pid = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'CALL%' AND pid <> pg_backend_pid()";
+            let found = db.connect("postgres").await.column(pid).await;
+            for pid in found {
+                std::process::Command::new("/bin/sh").args(["-c", "kill -9 \"$0\"", &pid]).status().unwrap();
+            }
+            running.await.ok();
+            for _ in 0..100 {
+                if db.try_connect("postgres").await.is_ok() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        } else {
+            cluster.kill().unwrap();
+            running.await.ok();
+            cluster.start().unwrap();
+        }
+        // What was committed is whole: every partition is protected, none is half made.
+        let client = db.connect("postgres").await;
+        let unprotected = "SELECT count(*) FROM pg_inherits i WHERE inhparent = 'events'::regclass AND NOT EXISTS (SELECT FROM bulkhead.protection p WHERE p.relation = i.inhrelid)";
+        assert_eq!(client.one(unprotected).await, "0");
+        let loose =
+            "SELECT count(*) FROM pg_class c WHERE relname LIKE 'events\\_%' AND relkind = 'r' AND NOT relispartition";
+        assert_eq!(client.one(loose).await, "0");
+    }
+    maintain(&db).await;
+    let owner = db.connect("owner").await;
+    let mut expected: Vec<String> = ["events_3", "events_2", "events_1"].map(str::to_owned).to_vec();
+    expected.extend(days(&owner, "events", 0, 30).await);
+    assert_eq!(leaves(&owner).await, expected, "{:?}", complaints(&db).await);
+    assert_eq!(runs(&db).await, "0");
+}
+
+async fn a_standby_says_read_only(_: Nowhere) {
+    let cluster = Cluster::builder().start().unwrap();
+    let db = cluster.database("standby").unwrap();
+    managed(&db, 1).await;
+    maintain(&db).await;
+    // The same server, started again as one that replays a log: that of nobody.
+    cluster.stop().unwrap();
+    std::fs::write(cluster.data_dir().join("standby.signal"), "").unwrap();
+    cluster.start().unwrap();
+    let client = db.connect("postgres").await;
+    assert_eq!(client.one("SELECT pg_is_in_recovery()").await, "t");
+    let refused = client.refused("CALL bulkhead.maintain()").await;
+    refused.state("25006").hint_contains("on the primary");
+    assert_eq!(client.one("SELECT count(*) FROM bulkhead.managed_partitions").await, "1");
+    assert_eq!(client.one("SELECT count(*) FROM bulkhead.health()").await, "6");
+    drop(client);
+    std::fs::remove_file(cluster.data_dir().join("standby.signal")).unwrap();
+    cluster.restart().unwrap();
+    maintain(&db).await;
+}
+
+async fn the_log_is_bounded(db: Database) {
+    managed(&db, 0).await;
+    db.admin(
+        "INSERT INTO bulkhead.maintenance_log (parent, action, ok, lock_wait, duration)
+         SELECT 'events'::regclass, 'check', true, '0', '0' FROM generate_series(1, 12000)",
+    )
+    .unwrap();
+    maintain(&db).await;
+    maintain(&db).await;
+    let kept: i64 = db.admin("SELECT count(*) FROM bulkhead.maintenance_log").unwrap().parse().unwrap();
+    assert!(kept <= 10_004, "{kept}");
+    assert_eq!(log(&db).await.last().unwrap()[2], "create");
+}
+
+async fn a_run_within_a_run_is_refused(db: Database) {
+    let owner = managed(&db, 4).await;
+    db.admin("GRANT EXECUTE ON PROCEDURE bulkhead.maintain() TO owner").unwrap();
+    owner
+        .run(
+            "CREATE FUNCTION again(partition regclass) RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM bulkhead.maintenance_step(); END';
+             SELECT bulkhead.manage_partitions('events', '1 day', '3 days', on_expire => 'again(regclass)'::regprocedure)",
+        )
+        .await;
+    maintain(&db).await;
+    assert_eq!(
+        complaints(&db).await,
+        ["archive: maintain() was called from within itself (A step of it is running in this session.)"]
+    );
+    assert_eq!(leaves(&owner).await[0], "events_4");
+}

@@ -1,0 +1,66 @@
+//! Partitions at once, for a statement that needs one and finds none: the first after an outage of maintain(), or the first of all.
+
+use pgrx::prelude::*;
+
+use super::{ledger, make, table};
+use crate::error::{self, Result};
+use crate::pg::{locks, scan, security, settings, worker};
+
+const WORKER_MILLISECONDS: i64 = 10_000;
+
+/// All that the table lacks, in this transaction; how many partitions were made.
+pub fn make_all(parent: pg_sys::Oid) -> Result<i32> {
+    settings::in_utc(|| {
+        let now = ledger::now();
+        let mut made = 0;
+        loop {
+            pgrx::check_for_interrupts!();
+            match make::next(parent, now)? {
+                Ok(None) => return Ok(made),
+                Ok(Some(_)) => made += 1,
+                Err(busy) => return Err(error::busy(format!("{busy} is in use, and a new partition refers to it"))),
+            }
+        }
+    })
+}
+
+/// Makes the partitions of a managed table that lacks one for now, in a transaction of their own, so that no caller waits for
+/// another's; in the caller's where no process can be had for that. Any number of callers at once make them once.
+///
+/// Errors: 55P03 when the table is being altered all the time. Takes the table's lock for this (pg::locks) while it works; it keeps that to the end
+/// of the transaction only where the partitions are the caller's own.
+///
+/// `is_there`: whether there is one, by the server's own look-ups and not by a query: a transaction with an old snapshot sees no new
+/// partition in that.
+pub fn ensure(parent: pg_sys::Oid, is_there: impl Fn() -> Result<bool>) -> Result<()> {
+    if is_there()? {
+        return Ok(());
+    }
+    locks::begin_making(parent);
+    if is_there()? || (worker::make_partitions(parent, WORKER_MILLISECONDS) && is_there()?) {
+        locks::end_making(parent);
+        return Ok(());
+    }
+    // Its own transaction may be the one that made the table.
+    make_all(parent).map(drop)
+}
+
+/// The same for any managed table.
+pub fn ensure_managed(parent: pg_sys::Oid) -> Result<()> {
+    let before = scan::family(parent, pg_sys::NoLock as i32).len();
+    ensure(parent, || {
+        security::catch_up();
+        Ok(scan::family(parent, pg_sys::NoLock as i32).len() > before || !lacks(parent)?)
+    })
+}
+
+/// Whether the managed table has no partition for now.
+fn lacks(parent: pg_sys::Oid) -> Result<bool> {
+    if !security::exists(parent) {
+        return Ok(false);
+    }
+    settings::in_utc(|| {
+        let now = ledger::now();
+        Ok(table::read(parent)?.is_some_and(|table| table.rule.runway(&table.ranges(), now) == 0))
+    })
+}

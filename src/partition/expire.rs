@@ -1,0 +1,160 @@
+//! Lets go of expired partitions: archive, empty, drop, each in a transaction of its own.
+//!
+//! Emptying locks the partition only, and leaves the drop nothing to do but catalogs. What needs a lock that traffic would stand behind asks
+//! for it without waiting, and only after many refusals waits for it, for a moment that nobody notices.
+
+use pgrx::prelude::*;
+
+use super::patience::Patience;
+use super::table::{Leaf, Table};
+use super::{ledger, make, table};
+use crate::error::{self, Result};
+use crate::pg::{locks, security, spi, timeout};
+use crate::seal::housekeeping;
+
+/// What can be done for a partition next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    Archive,
+    Empty,
+    Drop,
+}
+
+impl Action {
+    pub fn name(self) -> &'static str {
+        match self {
+            Action::Archive => "archive",
+            Action::Empty => "empty",
+            Action::Drop => "drop",
+        }
+    }
+}
+
+pub enum Outcome {
+    Done,
+    /// There was nothing to do: the partition is empty, or held since, or gone.
+    Needless,
+    /// A lock could not be had: on this table.
+    Busy(String),
+}
+
+/// How long the check of foreign keys that refer to the partition may take, since it holds up the application.
+const DROP_MILLISECONDS: i32 = 1_000;
+
+/// Whether the data says, as the clock does, that the partition's time is over: something was written for a time that is past
+/// the partition's retention.
+pub fn is_confirmed(table: &Table, leaf: &Leaf, now: i64) -> Result<bool> {
+    let over = table.rule.retain.after(leaf.range.upper.at);
+    locks::limit_waiting(50);
+    for later in table.leaves.iter().rev() {
+        let started = later.range.lower.at <= now;
+        if started && later.range.lower.at >= over && later.plain && table::has_pages(later.oid)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Calls on_expire as the table's owner.
+pub fn archive(table: &Table, leaf: &Leaf, function: pg_sys::Oid) -> Result<Outcome> {
+    let call = spi::row(
+        "SELECT format('SELECT %I.%I($1::regclass)', n.nspname, p.proname)
+           FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.oid = $1",
+        &[function.into()],
+        |row| row.get::<String>(1),
+    )?
+    .ok_or_else(|| {
+        error::state(
+            format!("the on_expire function of {} is gone", table.name),
+            "Its expired partitions are kept.",
+            "Call bulkhead.manage_partitions() with another function, or without one.",
+        )
+    })?;
+    housekeeping::archive(leaf.oid, || spi::run(&call, &[leaf.oid.into()]))?;
+    // The function may have taken the partition away itself.
+    if security::exists(leaf.oid) {
+        ledger::archived(leaf.oid)?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// Takes the locks as far as patience allows: the table that could not be locked, if one could not. Raises 55P03 where it waits, for
+/// what `asked` names.
+fn lock(leaf: pg_sys::Oid, relations: &[pg_sys::Oid], patience: &Patience, asked: &mut String) -> Option<String> {
+    let mut left = patience.waits();
+    // Autovacuum gives way only to who waits longer than deadlock_timeout. Waiting for this lock holds up nobody else.
+    *asked = security::relation_name(leaf);
+    locks::wait_for_relation(leaf, locks::Mode::ShareUpdate, locks::deadlock_milliseconds() + 500);
+    for relation in relations {
+        if locks::try_relation(*relation, locks::Mode::Access) {
+            continue;
+        }
+        // One wait for all of them, while what was locked before holds others up.
+        let Some(milliseconds) = left.take() else { return Some(security::relation_name(*relation)) };
+        *asked = security::relation_name(*relation);
+        locks::wait_for_relation(*relation, locks::Mode::Access, milliseconds);
+    }
+    // What DDL locks beyond these it must not wait for either.
+    locks::limit_waiting(50);
+    None
+}
+
+/// The partition as it is now that it is locked: held or expired no more, or gone, it is left alone.
+fn again(table: &Table, leaf: &Leaf, now: i64) -> Result<bool> {
+    let Some(table) = table::read(table.oid)? else { return Ok(false) };
+    let still = table.leaves.iter().find(|still| still.oid == leaf.oid);
+    Ok(still.is_some_and(|leaf| !leaf.held && !leaf.pending && table.rule.is_expired(&leaf.range, now)))
+}
+
+pub fn empty(table: &Table, leaf: &Leaf, now: i64, patience: &mut Patience, asked: &mut String) -> Result<Outcome> {
+    // TRUNCATE refuses what a foreign key refers to, empty or not; the drop checks the rows.
+    if !referencing(leaf.oid)?.is_empty() {
+        return Ok(Outcome::Needless);
+    }
+    if let Some(busy) = lock(leaf.oid, &[leaf.oid], patience, asked) {
+        return Ok(Outcome::Busy(busy));
+    }
+    patience.got();
+    if !again(table, leaf, now)? || !table::has_pages(leaf.oid)? {
+        return Ok(Outcome::Needless);
+    }
+    let truncate = format!("TRUNCATE TABLE {}", leaf.name);
+    security::as_owner(table.oid, || housekeeping::empty(leaf.oid, || spi::run(&truncate, &[])))?;
+    Ok(Outcome::Done)
+}
+
+pub fn drop(table: &Table, leaf: &Leaf, now: i64, patience: &mut Patience, asked: &mut String) -> Result<Outcome> {
+    let mut relations = vec![table.oid, leaf.oid];
+    relations.extend(make::referenced_by(leaf.oid)?);
+    relations.extend(referencing(leaf.oid)?);
+    if let Some(busy) = lock(leaf.oid, &relations, patience, asked) {
+        return Ok(Outcome::Busy(busy));
+    }
+    patience.got();
+    if !again(table, leaf, now)? {
+        return Ok(Outcome::Needless);
+    }
+    let statements =
+        [format!("ALTER TABLE {} DETACH PARTITION {}", table.name, leaf.name), format!("DROP TABLE {}", leaf.name)];
+    timeout::within(DROP_MILLISECONDS, || {
+        security::as_owner(table.oid, || statements.iter().try_for_each(|statement| spi::run(statement, &[])))
+    })?;
+    Ok(Outcome::Done)
+}
+
+/// Tables whose foreign keys refer to the partition.
+fn referencing(leaf: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
+    spi::rows(
+        "SELECT DISTINCT k.conrelid FROM pg_constraint k WHERE k.confrelid = $1 AND k.contype = 'f' AND k.conrelid <> $1 ORDER BY 1",
+        &[leaf.into()],
+        |row| row.get(1),
+    )
+}
+
+/// Ends what an interrupted DETACH CONCURRENTLY left.
+pub fn finalize(table: &Table, leaf: &Leaf) -> Result<()> {
+    // It waits for transactions that may still see the partition, and holds up nothing but other DDL.
+    locks::limit_waiting(2_000);
+    let statement = format!("ALTER TABLE {} DETACH PARTITION {} FINALIZE", table.name, leaf.name);
+    timeout::within(5_000, || security::as_owner(table.oid, || spi::run(&statement, &[])))
+}

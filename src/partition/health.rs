@@ -1,0 +1,192 @@
+//! What a DBA watches: one function for each check.
+
+use super::bound::Range;
+use super::table::{self, Table};
+use super::time::{FUTURE, SECOND};
+use super::{ledger, make, readable};
+use crate::error::Result;
+use crate::pg::settings::health as threshold;
+use crate::pg::{security, spi};
+
+pub struct Check {
+    pub name: &'static str,
+    pub ok: bool,
+    pub value: String,
+    /// What to do, or what it is about.
+    pub detail: String,
+}
+
+/// Looks at the managed tables, or elsewhere.
+type Function = fn(&[Table]) -> Result<Check>;
+
+/// Every check, in the order in which they are shown. Later rooms add theirs here.
+const CHECKS: [Function; 6] = [runway, pending_detach, orphans, cron_success, oldest_snapshot, retention_lag];
+
+pub fn all() -> Result<Vec<Check>> {
+    let mut tables = Vec::new();
+    for parent in ledger::parents()? {
+        tables.extend(table::read(parent)?);
+    }
+    CHECKS.iter().map(|check| check(&tables)).collect()
+}
+
+const NOTHING: &str = "no table is managed";
+
+/// The time until the last partition ends: of the table where that is first.
+fn runway(tables: &[Table]) -> Result<Check> {
+    let now = ledger::now();
+    let mut worst: Option<(i64, bool, &Table)> = None;
+    for table in tables {
+        let ranges: Vec<Range> = table.ranges();
+        let left = table.rule.runway(&ranges, now);
+        let half = table.rule.every.length().saturating_mul(table.rule.premake) / 2;
+        let ok = left >= half.min(threshold::runway() * SECOND);
+        if worst.is_none_or(|(least, was_ok, _)| (ok, left) < (was_ok, least)) {
+            worst = Some((left, ok, table));
+        }
+    }
+    let (ok, value, detail) = match worst {
+        None => (true, "none".to_owned(), NOTHING.to_owned()),
+        Some((left, true, table)) => {
+            (true, readable::span(left), format!("{} is the first to run out of partitions", table.name))
+        }
+        Some((0, false, table)) => (
+            false,
+            readable::span(0),
+            format!(
+                "{} has no partition for now, and inserts fail: CALL bulkhead.maintain(), then look into bulkhead.maintenance_log",
+                table.name
+            ),
+        ),
+        Some((left, false, table)) => (
+            false,
+            readable::span(left),
+            format!(
+                "{} runs out of partitions: is maintain() scheduled? CALL bulkhead.maintain(), then look into bulkhead.maintenance_log",
+                table.name
+            ),
+        ),
+    };
+    Ok(Check { name: "runway", ok, value, detail })
+}
+
+/// Detaches that were begun with CONCURRENTLY and interrupted.
+fn pending_detach(_: &[Table]) -> Result<Check> {
+    let names = spi::look(
+        "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+           JOIN pg_namespace n ON n.oid = c.relnamespace WHERE i.inhdetachpending ORDER BY 1",
+        &[],
+        |row| row.get::<String>(1),
+    )?;
+    let detail = "ALTER TABLE ... DETACH PARTITION ... FINALIZE ends it; maintain() does that for managed tables";
+    Ok(counted("pending_detach", &names, threshold::pending_detach(), detail))
+}
+
+/// Tables that look like partitions of a managed table that lost their parent.
+fn orphans(tables: &[Table]) -> Result<Check> {
+    let mut names = Vec::new();
+    for table in tables {
+        names.extend(make::orphans(table)?);
+    }
+    Ok(counted("orphans", &names, threshold::orphans(), "attach it to its parent again, or drop it"))
+}
+
+fn counted(name: &'static str, names: &[String], limit: i64, what_to_do: &str) -> Check {
+    const SHOWN: usize = 5;
+    let more = if names.len() > SHOWN { format!(" and {} more", names.len() - SHOWN) } else { String::new() };
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    let detail = if names.is_empty() { String::new() } else { format!("{shown}{more}: {what_to_do}") };
+    Check { name, ok: names.len() as i64 <= limit, value: names.len().to_string(), detail }
+}
+
+/// The last time that maintain() went through: as pg_cron has it, where it is in this database, and as the managed tables have it.
+fn cron_success(tables: &[Table]) -> Result<Check> {
+    let has_cron = spi::look("SELECT to_regclass('cron.job_run_details') IS NOT NULL", &[], |row| row.get::<bool>(1))?;
+    let jobs = if has_cron == [true] {
+        "SELECT max(d.end_time) FROM cron.job_run_details d
+          WHERE d.status = 'succeeded' AND d.command ILIKE '%bulkhead.maintain%' AND d.database = current_database()"
+    } else {
+        "SELECT NULL::timestamptz"
+    };
+    let sql = format!(
+        "SELECT {} FROM (SELECT greatest(({jobs}), (SELECT max(m.last_run) FROM bulkhead.managed_partition m)) AS last) l",
+        ledger::moment_column("l.last")
+    );
+    let last =
+        security::as_extension(|| spi::look(&sql, &[], |row| row.optional::<i64>(1)))?.into_iter().next().flatten();
+    let (ok, value, detail) = match last {
+        _ if tables.is_empty() => (true, "none".to_owned(), NOTHING),
+        None => (
+            false,
+            "never".to_owned(),
+            "SELECT bulkhead.schedule_maintenance(), or have any scheduler CALL bulkhead.maintain()",
+        ),
+        Some(last) => {
+            let ago = (ledger::now() - last).max(0);
+            let ok = ago <= threshold::cron_success() * SECOND;
+            let detail = if ok {
+                ""
+            } else {
+                "SELECT * FROM cron.job_run_details ORDER BY start_time DESC shows why it does not run"
+            };
+            (ok, format!("{} ago", readable::span(ago)), detail)
+        }
+    };
+    Ok(Check { name: "cron_success", ok, value, detail: detail.to_owned() })
+}
+
+/// The age of the oldest transaction that still sees old rows: vacuum cleans up nothing that is younger.
+fn oldest_snapshot(_: &[Table]) -> Result<Check> {
+    let found = security::as_extension(|| {
+        spi::look(
+            "SELECT (EXTRACT(epoch FROM clock_timestamp() - o.since) * 1000000)::int8, o.who FROM (
+               SELECT a.xact_start, format('process %s of role %s (%s)', a.pid, coalesce(a.usename, '-'), coalesce(a.state, a.backend_type))
+                 FROM pg_stat_activity a
+                WHERE a.xact_start IS NOT NULL AND (a.backend_xmin IS NOT NULL OR a.backend_xid IS NOT NULL) AND a.pid <> pg_backend_pid()
+               UNION ALL
+               SELECT p.prepared, format('prepared transaction %s', p.gid) FROM pg_prepared_xacts p) o(since, who)
+              ORDER BY o.since LIMIT 1",
+            &[],
+            |row| Ok((row.get::<i64>(1)?, row.get::<String>(2)?)),
+        )
+    })?;
+    let (age, who) = found.into_iter().next().unwrap_or((0, String::new()));
+    let ok = age <= threshold::oldest_snapshot() * SECOND;
+    let detail = match ok {
+        true => who,
+        false => {
+            format!("{who}: end it, or SELECT pg_terminate_backend(...); ROLLBACK PREPARED for a prepared transaction")
+        }
+    };
+    Ok(Check { name: "oldest_snapshot", ok, value: readable::span(age), detail })
+}
+
+/// How long the most overdue partition should have been gone. A held one is not overdue.
+fn retention_lag(tables: &[Table]) -> Result<Check> {
+    let now = ledger::now();
+    let mut worst: Option<(i64, &Table, &str)> = None;
+    for table in tables {
+        for leaf in table.leaves.iter().filter(|leaf| !leaf.held && table.rule.is_expired(&leaf.range, now)) {
+            // A partition that begins at MINVALUE ends somewhere all the same.
+            let lag = now.saturating_sub(table.rule.retain.after(leaf.range.upper.at));
+            if worst.is_none_or(|(most, ..)| lag > most) {
+                worst = Some((lag, table, &leaf.name));
+            }
+        }
+    }
+    let Some((lag, table, leaf)) = worst else {
+        return Ok(Check { name: "retention_lag", ok: true, value: readable::span(0), detail: String::new() });
+    };
+    let why = security::as_extension(|| {
+        spi::look(
+            "SELECT l.action || ': ' || l.detail FROM bulkhead.maintenance_log l
+              WHERE l.parent = $1 AND l.partition = $2 AND NOT l.ok ORDER BY l.id DESC LIMIT 1",
+            &[table.oid.into(), leaf.into()],
+            |row| row.optional::<String>(1),
+        )
+    })?;
+    let why = why.into_iter().next().flatten().unwrap_or_else(|| "CALL bulkhead.maintain()".to_owned());
+    let value = if lag == FUTURE { "long".to_owned() } else { readable::span(lag) };
+    let ok = lag <= threshold::retention_lag() * SECOND;
+    Ok(Check { name: "retention_lag", ok, value, detail: format!("{leaf}: {why}") })
+}

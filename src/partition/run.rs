@@ -1,0 +1,407 @@
+//! A run of maintain(): one step a call, each in a transaction of its own.
+//!
+//! What has to be done is looked up anew in each step, so a run that dies leaves nothing but what it has committed. In memory are only
+//! the tables still to come and how often a lock was tried for. A step that fails is rolled back to where it began, logged, and the run goes on
+//! with the rest.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+
+use pgrx::prelude::*;
+
+use super::expire::{self, Action, Outcome};
+use super::ledger::{self, Entry};
+use super::patience::Patience;
+use super::table::{self, Leaf};
+use super::time::DAY;
+use super::{make, todo};
+use crate::error::{self, Result};
+use crate::pg::cell::{PerBackend, hot};
+use crate::pg::subtransaction::{self, Failure};
+use crate::pg::{client, locks, security, spi, timeout};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Task {
+    /// Judges the clock, and ends interrupted detaches.
+    Begin,
+    Create,
+    Expire,
+    End,
+}
+
+/// What a run keeps between its steps.
+struct Run {
+    tasks: VecDeque<(Task, pg_sys::Oid)>,
+    patience: Patience,
+    /// Partitions that were emptied in this run, or are empty, and those that are left for the next.
+    emptied: Vec<pg_sys::Oid>,
+    left: Vec<pg_sys::Oid>,
+    /// A partition of the present table could not be locked.
+    hurried: bool,
+    /// Partitions made for the present table.
+    made: u32,
+    stepping: bool,
+}
+
+static RUN: PerBackend<RefCell<Option<Run>>> = PerBackend::new(RefCell::new(None));
+hot! {
+    /// There is one: for the end of every transaction, which `RUN` is too large for.
+    static RUNNING: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
+}
+
+/// What a step is at, for the log.
+#[derive(Clone, Debug)]
+struct Doing {
+    partition: Option<(pg_sys::Oid, String)>,
+    action: &'static str,
+    /// What a lock is waited for on.
+    asked: String,
+}
+
+/// What came of a step.
+enum Step {
+    /// The task is over.
+    Over,
+    /// It is not, and something was done: the detail.
+    Did(Option<String>),
+    /// It is not, and there was nothing to do or to log.
+    On,
+    /// A lock on this table could not be had.
+    Busy(String),
+    /// Left for the next run: why.
+    Left(String),
+}
+
+/// Partitions made for one table in one run.
+const MOST_MADE: u32 = 1_000;
+
+#[inline(always)]
+pub fn is_running() -> bool {
+    RUNNING.get()
+}
+
+/// The transaction is over. What an error ended has no lock any more; a run whose statement is over would keep its lock.
+pub fn end_transaction(committed: bool) {
+    if !committed {
+        if let Ok(mut run) = RUN.try_borrow_mut() {
+            *run = None;
+            RUNNING.set(false);
+        }
+    } else if locks::statement_is_over() {
+        end();
+    }
+}
+
+fn end() {
+    if let Ok(mut run) = RUN.try_borrow_mut()
+        && run.take().is_some()
+    {
+        RUNNING.set(false);
+        locks::end_run();
+    }
+}
+
+/// The next step of this session's run, which the first begins: seconds to wait before the one after it; None when the run is over.
+pub fn step() -> Result<Option<f64>> {
+    admit()?;
+    if RUN.borrow().as_ref().is_some_and(|run| run.stepping) {
+        return Err(error::state(
+            "maintain() was called from within itself",
+            "A step of it is running in this session.",
+            "Take the call out of the on_expire function or the trigger.",
+        ));
+    }
+    if RUN.borrow().is_none() {
+        if !locks::try_run() {
+            notice!("another session runs bulkhead.maintain() in this database; this one leaves it to that");
+            return Ok(None);
+        }
+        // An error from here on ends the transaction, and with it the lock.
+        RUN.replace(Some(begin()?));
+        RUNNING.set(true);
+    }
+    let Some(mut run) = RUN.take() else { return Ok(None) };
+    // While the step runs, another call finds this in its place.
+    RUN.replace(Some(Run { stepping: true, ..Run::new(VecDeque::new()) }));
+    let outcome = run.step();
+    RUN.replace(Some(run));
+    let pause = outcome?;
+    if pause.is_none() {
+        end();
+    }
+    Ok(pause)
+}
+
+/// The privilege is EXECUTE on maintain().
+pub fn admit_caller() -> Result<()> {
+    let may =
+        spi::row("SELECT has_function_privilege('bulkhead.maintain()', 'EXECUTE')", &[], |row| row.get::<bool>(1))?;
+    if may != Some(true) {
+        return Err(error::denied(
+            "permission denied for procedure bulkhead.maintain",
+            "It acts for all tenants and all owners of managed tables.",
+            "GRANT EXECUTE ON PROCEDURE bulkhead.maintain() TO the role that runs it.",
+        ));
+    }
+    Ok(())
+}
+
+fn admit() -> Result<()> {
+    admit_caller()?;
+    if !client::may_write() {
+        let hint = if security::is_standby() {
+            "Call it on the primary; the standby gets what it does."
+        } else {
+            "Call it in a session whose transactions are not read-only."
+        };
+        return Err(error::read_only("bulkhead.maintain() has to write, and this transaction is read-only", hint));
+    }
+    Ok(())
+}
+
+fn begin() -> Result<Run> {
+    let parents = ledger::parents()?;
+    ledger::trim()?;
+    // All that is made comes before anything that is dropped, so that trouble with the one does not keep the other waiting.
+    let mut tasks = VecDeque::new();
+    for steps in [&[Task::Begin, Task::Create][..], &[Task::Expire, Task::End][..]] {
+        for parent in &parents {
+            tasks.extend(steps.iter().map(|task| (*task, *parent)));
+        }
+    }
+    Ok(Run::new(tasks))
+}
+
+impl Run {
+    fn new(tasks: VecDeque<(Task, pg_sys::Oid)>) -> Run {
+        Run {
+            tasks,
+            patience: Patience::default(),
+            emptied: Vec::new(),
+            left: Vec::new(),
+            hurried: false,
+            made: 0,
+            stepping: false,
+        }
+    }
+
+    fn step(&mut self) -> Result<Option<f64>> {
+        let Some((task, parent)) = self.tasks.front().copied() else { return Ok(None) };
+        let began = ledger::now();
+        self.patience.begin(began);
+        timeout::reset();
+        let mut doing = Doing { partition: None, action: "check", asked: String::new() };
+        let mut patience = self.patience;
+        let done = subtransaction::kept(timeout::was_reached, || match task {
+            Task::Begin => self.start(parent, began, &mut doing),
+            Task::Create if self.made >= MOST_MADE => Ok(Step::Over),
+            Task::Create => create(parent, began, &mut patience, &mut doing),
+            Task::Expire => self.expire(parent, began, &mut patience, &mut doing),
+            Task::End => finish(parent, &mut doing),
+        });
+        self.patience = patience;
+        let now = ledger::now();
+        let duration = now - began;
+        let entry = |ok: bool, detail: Option<String>, lock_wait: i64| Entry {
+            parent,
+            partition: doing.partition.as_ref().map(|(_, name)| name.clone()),
+            action: doing.action,
+            ok,
+            detail,
+            lock_wait,
+            duration,
+        };
+        match done {
+            Ok(Step::Over) => self.next_task(),
+            Ok(Step::On) => self.settle(&doing),
+            Ok(Step::Did(detail)) => {
+                ledger::log(&entry(true, detail, self.patience.waited))?;
+                self.made += u32::from(task == Task::Create);
+                self.settle(&doing);
+            }
+            Ok(Step::Left(why)) => {
+                ledger::log(&entry(false, Some(why), 0))?;
+                self.leave(&doing);
+            }
+            Ok(Step::Busy(relation)) => return self.busy(task, &relation, now, &doing, &entry),
+            Err(failure) if failure.code == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE => {
+                return self.busy(task, &doing.asked, now, &doing, &entry);
+            }
+            Err(failure) => {
+                ledger::log(&entry(false, Some(reason(failure)), self.patience.waited))?;
+                match task {
+                    Task::Expire if doing.partition.is_some() => self.leave(&doing),
+                    Task::Begin if doing.partition.is_some() => self.leave(&doing),
+                    _ => self.next_task(),
+                }
+            }
+        }
+        Ok(Some(0.0))
+    }
+
+    fn next_task(&mut self) {
+        self.tasks.pop_front();
+        self.patience = Patience::default();
+        self.hurried = false;
+        self.made = 0;
+    }
+
+    /// An action is over; the task is not.
+    fn settle(&mut self, doing: &Doing) {
+        if let Some((partition, _)) = &doing.partition
+            && doing.action == Action::Empty.name()
+        {
+            self.emptied.push(*partition);
+        }
+        self.patience = Patience::new(self.hurried);
+    }
+
+    /// Nothing more of the partition in this run.
+    fn leave(&mut self, doing: &Doing) {
+        match &doing.partition {
+            Some((partition, _)) => self.left.push(*partition),
+            None => return self.next_task(),
+        }
+        self.patience = Patience::new(self.hurried);
+    }
+
+    fn busy(
+        &mut self,
+        task: Task,
+        relation: &str,
+        now: i64,
+        doing: &Doing,
+        entry: &dyn Fn(bool, Option<String>, i64) -> Entry,
+    ) -> Result<Option<f64>> {
+        if let Some(pause) = self.patience.failed(now, now as u64) {
+            return Ok(Some(pause));
+        }
+        let what = if relation.is_empty() { "the table" } else { relation };
+        let why = format!("{what} was in use all the time; put off to the next run");
+        ledger::log(&entry(false, Some(why), self.patience.waited))?;
+        self.hurried = task == Task::Expire;
+        match task {
+            Task::Expire | Task::Begin => self.leave(doing),
+            _ => self.next_task(),
+        }
+        Ok(Some(0.0))
+    }
+
+    /// Judges the clock, then ends interrupted detaches.
+    fn start(&self, parent: pg_sys::Oid, now: i64, doing: &mut Doing) -> Result<Step> {
+        let Some(table) = table::read(parent)? else { return Ok(Step::Over) };
+        let managed = &table.managed;
+        match (managed.suspect_since, managed.last_run) {
+            (None, Some(last)) if now - last > leap(&table.rule) => ledger::suspect(parent, Some(now))?,
+            // It has gone on since, as a clock does, or came back.
+            (Some(since), _) if now - since >= table.rule.every.length().max(DAY) || now < since => {
+                ledger::suspect(parent, None)?;
+            }
+            _ => {}
+        }
+        if let Some(leaf) = table.leaves.iter().find(|leaf| leaf.pending && !self.left.contains(&leaf.oid)) {
+            doing.action = "finalize";
+            doing.partition = Some((leaf.oid, leaf.name.clone()));
+            expire::finalize(&table, leaf)?;
+            return Ok(Step::Did(Some(
+                "an interrupted DETACH CONCURRENTLY was ended; the table stands by itself".to_owned(),
+            )));
+        }
+        Ok(Step::Over)
+    }
+
+    /// The next action for an expired partition.
+    fn expire(&self, parent: pg_sys::Oid, now: i64, patience: &mut Patience, doing: &mut Doing) -> Result<Step> {
+        let Some(table) = table::read(parent)? else { return Ok(Step::Over) };
+        let due = |leaf: &&Leaf| {
+            table.rule.is_expired(&leaf.range, now) && !leaf.held && !leaf.pending && !self.left.contains(&leaf.oid)
+        };
+        let Some(leaf) = table.leaves.iter().find(due) else { return Ok(Step::Over) };
+        doing.partition = Some((leaf.oid, leaf.name.clone()));
+        if table.managed.suspect_since.is_some() {
+            doing.action = "clock";
+            if !expire::is_confirmed(&table, leaf, now)? {
+                return Ok(Step::Left(
+                    "the clock went far ahead since the last run, and no row is that new; put off until one is, or the clock has gone on"
+                        .to_owned(),
+                ));
+            }
+        }
+        if !leaf.plain {
+            doing.action = Action::Drop.name();
+            return Ok(Step::Left("it is partitioned again, or foreign; drop it by hand".to_owned()));
+        }
+        let action = match table.managed.on_expire {
+            Some(_) if !leaf.archived => Action::Archive,
+            _ if !self.emptied.contains(&leaf.oid) => Action::Empty,
+            _ => Action::Drop,
+        };
+        doing.action = action.name();
+        let outcome = match (action, table.managed.on_expire) {
+            (Action::Archive, Some(function)) => expire::archive(&table, leaf, function)?,
+            (Action::Empty, _) => expire::empty(&table, leaf, now, patience, &mut doing.asked)?,
+            _ => expire::drop(&table, leaf, now, patience, &mut doing.asked)?,
+        };
+        Ok(match outcome {
+            Outcome::Done => Step::Did(None),
+            Outcome::Needless => Step::On,
+            Outcome::Busy(relation) => Step::Busy(relation),
+        })
+    }
+}
+
+fn reason(failure: Failure) -> String {
+    let limited = failure.code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED && timeout::was_reached();
+    let message =
+        if limited { "it took too long, and would have held up the application".to_owned() } else { failure.message };
+    match failure.detail {
+        Some(detail) if !limited => format!("{message} ({detail})"),
+        _ => message,
+    }
+}
+
+/// What the clock has to go ahead of the last run, at the least, to be in doubt.
+fn leap(rule: &todo::Rule) -> i64 {
+    rule.retain.length().max(DAY)
+}
+
+fn create(parent: pg_sys::Oid, now: i64, patience: &mut Patience, doing: &mut Doing) -> Result<Step> {
+    doing.action = "create";
+    doing.asked = security::relation_name(parent);
+    Ok(match make::next(parent, now)? {
+        Ok(None) => Step::Over,
+        Ok(Some(made)) => {
+            patience.got();
+            if made.adopted {
+                doing.action = "adopt";
+            }
+            doing.partition = Some((pg_sys::InvalidOid, made.name));
+            Step::Did(
+                made.adopted.then(|| "it stood by itself, empty, under the name of a missing partition".to_owned()),
+            )
+        }
+        Err(busy) => Step::Busy(busy),
+    })
+}
+
+fn finish(parent: pg_sys::Oid, doing: &mut Doing) -> Result<Step> {
+    let Some(table) = table::read(parent)? else { return Ok(Step::Over) };
+    ledger::ran(parent)?;
+    for orphan in make::orphans(&table)? {
+        if !ledger::is_logged(parent, &orphan, "orphan")? {
+            doing.action = "orphan";
+            let detail =
+                format!("it looks like a partition of {} that was detached; attach it again or drop it", table.name);
+            ledger::log(&Entry {
+                parent,
+                partition: Some(orphan),
+                action: "orphan",
+                ok: false,
+                detail: Some(detail),
+                lock_wait: 0,
+                duration: 0,
+            })?;
+        }
+    }
+    Ok(Step::Over)
+}

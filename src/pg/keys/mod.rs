@@ -1,0 +1,45 @@
+//! The table of idempotency keys, read and written in place: no statement is parsed, planned or run for a claim.
+//!
+//! What makes that right: every row of a key is read and changed only under the key's lock, which is held for microseconds (lock.rs); what other
+//! transactions have written and not yet committed is seen, and never waited for (rows.rs); the partitions are those that are there
+//! at that moment (leaves.rs). None of it depends on the transaction's snapshot, so every isolation level is served alike.
+
+mod calls;
+mod leaves;
+mod lock;
+mod rows;
+
+pub use super::security::catch_up;
+pub use leaves::{Leaf, Leaves, leaves};
+pub use lock::locked;
+pub use rows::{Found, Json, NewRow, Table};
+
+use pgrx::prelude::*;
+
+/// Microseconds since 2000, as the server's timestamps count them.
+pub fn now() -> i64 {
+    // SAFETY: asks the system's clock.
+    unsafe { pg_sys::GetCurrentTimestamp() }
+}
+
+/// Raises 25006 in a read-only transaction and on a standby. `command`: what it says.
+pub fn refuse_read_only(command: &std::ffi::CStr) {
+    // SAFETY: raise, or do nothing.
+    unsafe {
+        pg_sys::PreventCommandIfReadOnly(command.as_ptr());
+        pg_sys::PreventCommandIfParallelMode(command.as_ptr());
+    }
+}
+
+/// Waits until another transaction has ended. Raises as a wait for a row would: 40P01, 55P03, 57014.
+pub fn wait_for(transaction: pg_sys::TransactionId) {
+    // SAFETY: a wait for a lock; no relation or row is named in the message.
+    unsafe {
+        pg_sys::XactLockTableWait(
+            transaction,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            pg_sys::XLTW_Oper::XLTW_None,
+        );
+    }
+}
