@@ -34,7 +34,7 @@ async fn a_table_in_use_becomes_partitioned(db: Database) {
         .run(
             "CREATE TABLE audit (id bigserial PRIMARY KEY, at timestamptz DEFAULT now(), tenant_id uuid, what text);
              INSERT INTO audit (at, what) SELECT now() - i * interval '5 seconds', 'row ' || i FROM generate_series(1, 1000000) i;
-             CREATE INDEX ON audit (tenant_id, at); CREATE UNIQUE INDEX ON audit (at, id)",
+             CREATE INDEX ON audit (tenant_id, at); CREATE UNIQUE INDEX ON audit (at, id); ANALYZE audit",
         )
         .await;
     let stop = Instant::now() + Duration::from_secs(600);

@@ -203,8 +203,8 @@ async fn a_standby_says_read_only(_: Nowhere) {
     assert_eq!(client.one("SELECT pg_is_in_recovery()").await, "t");
     let refused = client.refused("CALL bulkhead.maintain()").await;
     refused.state("25006").hint_contains("on the primary");
-    assert_eq!(client.one("SELECT count(*) FROM bulkhead.managed_partitions").await, "1");
-    assert_eq!(client.one("SELECT count(*) FROM bulkhead.health()").await, "6");
+    assert_eq!(client.one("SELECT count(*) FROM bulkhead.managed_partitions").await, "2");
+    assert_eq!(client.one("SELECT count(*) FROM bulkhead.health()").await, "7");
     drop(client);
     std::fs::remove_file(cluster.data_dir().join("standby.signal")).unwrap();
     cluster.restart().unwrap();
