@@ -91,6 +91,8 @@ async fn in_a_crash(tour: &mut Tour, admin: Session) -> Result<Session> {
         "Now the server is killed with kill -9 while two payments are under way. One does everything in its transaction. The \
          other is charged at a card processor, so it has claimed its key with a lease and committed:",
     );
+    // What it has to recover is little then.
+    progress::during(admin.rows("CHECKPOINT"), || "waiting for the disk".into()).await?;
     let open = Session::open(database, "app").await?;
     let begun = pay(&me.id, "pay-2472").replace(";\nCOMMIT", "");
     story.run(&open, &begun).await?;
