@@ -4,6 +4,7 @@ use pgrx::prelude::*;
 
 use super::asked::{Asked, checked_lease, make_room};
 use super::decide::{self, Known, Refusal};
+use super::key::shown;
 use crate::error::{self, Result};
 use crate::pg::keys::{self, Found, Json, Leaf, Table};
 use crate::pg::settings;
@@ -130,21 +131,4 @@ fn refused(asked: &Asked, refusal: Refusal, known: Option<&Known>) -> pgrx::pg_s
         ),
     };
     error::state(message, detail, hint)
-}
-
-/// The key as a message may show it: short, and in any encoding.
-fn shown(key: &[u8]) -> String {
-    const MOST: usize = 64;
-    let mut shown: String = key
-        .iter()
-        .take(MOST)
-        .map(|byte| match byte {
-            b' '..=b'~' => char::from(*byte),
-            _ => '?',
-        })
-        .collect();
-    if key.len() > MOST {
-        shown.push_str("...");
-    }
-    format!("\"{shown}\"")
 }

@@ -5,6 +5,7 @@ use super::table::{self, Table};
 use super::time::{FUTURE, SECOND};
 use super::{ledger, make, readable};
 use crate::error::Result;
+use crate::idempotency;
 use crate::pg::settings::health as threshold;
 use crate::pg::{security, spi};
 
@@ -20,17 +21,20 @@ pub struct Check {
 type Function = fn(&[Table]) -> Result<Check>;
 
 /// Every check, in the order in which they are shown. Later rooms add theirs here.
-const CHECKS: [Function; 6] = [runway, pending_detach, orphans, cron_success, oldest_snapshot, retention_lag];
+const CHECKS: [Function; 7] =
+    [runway, oldest_claim, pending_detach, orphans, cron_success, oldest_snapshot, retention_lag];
 
 pub fn all() -> Result<Vec<Check>> {
     let mut tables = Vec::new();
     for parent in ledger::parents()? {
-        tables.extend(table::read(parent)?);
+        tables.extend(table::read(parent)?.filter(|table| !table.is_unused()));
     }
     CHECKS.iter().map(|check| check(&tables)).collect()
 }
 
 const NOTHING: &str = "no table is managed";
+const FIND_OUT: &str =
+    ", and nobody came back; find out what became of the work, then complete or release the key as that tenant";
 
 /// The time until the last partition ends: of the table where that is first.
 fn runway(tables: &[Table]) -> Result<Check> {
@@ -68,6 +72,18 @@ fn runway(tables: &[Table]) -> Result<Check> {
         ),
     };
     Ok(Check { name: "runway", ok, value, detail })
+}
+
+/// The idempotency key whose lease ran out first, and that nobody finished, released or took over since.
+fn oldest_claim(_: &[Table]) -> Result<Check> {
+    let Some(overdue) = idempotency::overdue()? else {
+        return Ok(Check { name: "oldest_claim", ok: true, value: "none".to_owned(), detail: String::new() });
+    };
+    let ok = overdue.longest <= threshold::oldest_claim() * SECOND;
+    let more = if overdue.claims > 1 { format!(" and {} more", overdue.claims - 1) } else { String::new() };
+    let what_to_do = if ok { "" } else { FIND_OUT };
+    let detail = format!("key {} of tenant {}{more}: its lease ran out{what_to_do}", overdue.key, overdue.tenant);
+    Ok(Check { name: "oldest_claim", ok, value: format!("{} ago", readable::span(overdue.longest)), detail })
 }
 
 /// Detaches that were begun with CONCURRENTLY and interrupted.

@@ -9,14 +9,14 @@ use crate::idempotency::decide::{Known, Stage};
 const COLUMNS: usize = 12;
 // Numbers of the columns, from 0.
 const DIGEST: usize = 0;
-const CLAIMED_AT: usize = 1;
-const LEASE_UNTIL: usize = 2;
+pub(super) const CLAIMED_AT: usize = 1;
+pub(super) const LEASE_UNTIL: usize = 2;
 const FENCE: usize = 3;
 const ATTEMPT: usize = 4;
-const STAGE: usize = 5;
+pub(super) const STAGE: usize = 5;
 const STATUS: usize = 6;
-const TENANT: usize = 7;
-const KEY: usize = 8;
+pub(super) const TENANT: usize = 7;
+pub(super) const KEY: usize = 8;
 const FINGERPRINT: usize = 9;
 const RESPONSE: usize = 10;
 const FINISHED_AT: usize = 11;
@@ -232,12 +232,7 @@ impl Found {
 
     pub fn known(&self) -> Result<Known<'_>> {
         let broken = || error::internal("a row of bulkhead.idempotency_key is broken");
-        let stage = match self.value::<i8>(STAGE).ok_or_else(broken)? as u8 {
-            b's' => Stage::Started,
-            b'f' => Stage::Finished,
-            b'r' => Stage::Released,
-            _ => return Err(broken()),
-        };
+        let stage = self.value(STAGE).and_then(stage).ok_or_else(broken)?;
         Ok(Known {
             claimed_at: self.value(CLAIMED_AT).ok_or_else(broken)?,
             lease_until: self.value(LEASE_UNTIL).ok_or_else(broken)?,
@@ -270,6 +265,16 @@ impl Found {
             pg_sys::CatalogTupleInsert(table.relation, tuple);
             pg_sys::CommandCounterIncrement();
         }
+    }
+}
+
+/// What a value of type "char" says, if anything.
+pub(super) fn stage(letter: i8) -> Option<Stage> {
+    match letter as u8 {
+        b's' => Some(Stage::Started),
+        b'f' => Some(Stage::Finished),
+        b'r' => Some(Stage::Released),
+        _ => None,
     }
 }
 
