@@ -1,11 +1,13 @@
-//! The SVG: bars with every round as a dot, and lines over time.
+//! The SVG: bars with every round as a dot, lines over time, and times of single operations.
 //!
 //! Text is placed by hand: the drawing library cannot know the widths of a viewer's font.
 
 mod bars;
+mod latency;
 mod lines;
 
 pub use bars::{Bar, Bars, Group};
+pub use latency::{Latency, Panel};
 pub use lines::{Curve, Lines};
 
 use plotters::prelude::RGBColor;

@@ -34,6 +34,14 @@ pub fn median(values: &[f64]) -> f64 {
     Estimate::of(values).median
 }
 
+/// The value that so many percent do not exceed; NaN of none.
+pub fn percentile(values: &[f64], percent: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
+    sorted.get(at.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+}
+
 /// How many of `n` sorted values may be left out at each end, so that the rest holds the median with 95 %: the most for which
 /// so few or fewer heads in `n` tosses have a probability of at most 2.5 %.
 fn outside(n: usize) -> Option<usize> {
@@ -62,6 +70,13 @@ mod tests {
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
         assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn a_percentile_is_one_of_the_values() {
+        let values: Vec<f64> = (1..=200).rev().map(f64::from).collect();
+        assert_eq!([0.0, 50.0, 99.0, 100.0].map(|percent| percentile(&values, percent)), [1.0, 100.0, 198.0, 200.0]);
+        assert!(percentile(&[], 50.0).is_nan());
     }
 
     /// The tables of the sign test.

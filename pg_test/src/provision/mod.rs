@@ -68,6 +68,16 @@ fn run(purpose: For) -> Result<Provision> {
     })
 }
 
+/// Whether pg_partman is there for this server; installs it where that may be. A cluster that is started later has it.
+pub fn pg_partman(provision: &Provision) -> bool {
+    let installed = || -> Result<bool> {
+        let _lock = lock()?;
+        packages::ensure_pg_partman(&provision.postgres);
+        Ok(provision.postgres.has_pg_partman())
+    };
+    installed().unwrap_or(false)
+}
+
 /// Runs clippy over the extension with the settings, and in the directory, of its build.
 pub fn lint_extension() -> Result<()> {
     let _lock = lock()?;

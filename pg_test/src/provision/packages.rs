@@ -145,19 +145,31 @@ pub fn ensure_companions(postgres: &Postgres) {
     if find_python().is_none() {
         wanted.push(PYTHON.map(|(_, package)| package.to_string()).to_vec());
     }
+    install_if_allowed(&wanted, "tests", "some tests use it");
+}
+
+/// pg_partman, for the benchmark that measures it, too.
+pub fn ensure_pg_partman(postgres: &Postgres) {
+    if !postgres.has_pg_partman() {
+        let package = format!("postgresql-{}-partman", postgres.major);
+        install_if_allowed(&[vec![package]], "comparisons", "a benchmark measures it, too");
+    }
+}
+
+/// What may be missing: says so where it cannot be installed. `who` needs it, and `why` it is installed.
+fn install_if_allowed(wanted: &[Vec<String>], who: &str, why: &str) {
     if wanted.is_empty() {
         return;
     }
     if !is_root() && !crate::flag("INSTALL") {
         progress::say(format!(
-            "tests that need {} will be skipped (they are packages; INSTALL=1 lets this use sudo)",
+            "{who} that need {} will be skipped (they are packages; INSTALL=1 lets this use sudo)",
             wanted.concat().join(" and ")
         ));
         return;
     }
     for packages in wanted {
-        let why = "some tests use it";
-        if let Err(error) = install(&packages, why) {
+        if let Err(error) = install(packages, why) {
             progress::say(format!("{} could not be installed: {error:#}", packages.join(" ")));
         }
     }

@@ -64,6 +64,11 @@ impl Postgres {
     pub fn has_pg_cron(&self) -> bool {
         self.pkglibdir.join("pg_cron.so").is_file() && self.sharedir.join("extension/pg_cron.control").is_file()
     }
+
+    /// Whether pg_partman is installed for this server.
+    pub fn has_pg_partman(&self) -> bool {
+        self.sharedir.join("extension/pg_partman.control").is_file()
+    }
 }
 
 /// The server to use, installed first where it has to be.

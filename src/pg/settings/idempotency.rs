@@ -1,10 +1,12 @@
 //! The settings of idempotency: how long a key counts, how long it is kept, how large an answer may be.
 
+use std::cell::Cell;
 use std::ffi::c_void;
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::prelude::*;
 
+use super::super::cell::PerBackend;
 use super::refuse;
 
 const HOUR: i32 = 60 * 60;
@@ -20,7 +22,7 @@ pub fn idempotency_window() -> i64 {
     i64::from(WINDOW.get()) * 1_000_000
 }
 
-/// `bulkhead.idempotency_retention`, in microseconds. May be less than the window where both were set in files.
+/// `bulkhead.idempotency_retention`, in microseconds. May be less than the window, see `fits`.
 pub fn idempotency_retention() -> i64 {
     i64::from(RETENTION.get()) * 1_000_000
 }
@@ -71,7 +73,11 @@ pub fn define() {
         GucContext::Suset,
         GucFlags::UNIT_KB,
     );
+    DEFINED.set(true);
 }
+
+/// False while a library that is loaded late takes over what was set before it.
+static DEFINED: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
 
 /// # Safety
 /// Called by the server with a valid pointer.
@@ -79,10 +85,10 @@ pub fn define() {
 unsafe extern "C-unwind" fn check_window(
     newval: *mut i32,
     _extra: *mut *mut c_void,
-    _source: pg_sys::GucSource::Type,
+    source: pg_sys::GucSource::Type,
 ) -> bool {
     // SAFETY: the caller's promise.
-    fits(unsafe { *newval }, RETENTION.get())
+    fits(unsafe { *newval }, RETENTION.get(), source)
 }
 
 /// # Safety
@@ -91,17 +97,19 @@ unsafe extern "C-unwind" fn check_window(
 unsafe extern "C-unwind" fn check_retention(
     newval: *mut i32,
     _extra: *mut *mut c_void,
-    _source: pg_sys::GucSource::Type,
+    source: pg_sys::GucSource::Type,
 ) -> bool {
     // SAFETY: the caller's promise.
-    fits(WINDOW.get(), unsafe { *newval })
+    fits(WINDOW.get(), unsafe { *newval }, source)
 }
 
-/// Who sets one of them hears that it does not fit the other. While files are read each comes alone, in any order: then the longer of the two
-/// counts as the retention.
-fn fits(window: i32, retention: i32) -> bool {
+/// Who sets one of them hears that it does not fit the other. What comes from files, a database, a role or a client's options comes one by one, in
+/// any order: then the longer of the two counts as the retention.
+fn fits(window: i32, retention: i32, source: pg_sys::GucSource::Type) -> bool {
+    use pg_sys::GucSource::{PGC_S_ARGV, PGC_S_OVERRIDE, PGC_S_TEST};
+    let alone = !DEFINED.get() || (PGC_S_ARGV..=PGC_S_OVERRIDE).contains(&source) || source == PGC_S_TEST;
     // SAFETY: reads a variable of the server's.
-    if window <= retention || !unsafe { pg_sys::IsTransactionState() } {
+    if window <= retention || alone || !unsafe { pg_sys::IsTransactionState() } {
         return true;
     }
     refuse(

@@ -4,6 +4,7 @@ use libtest_mimic::Trial;
 use pg_test::Database;
 
 use super::fixture::{A, B, acting, app, claim, complete, rows_of, start};
+use crate::harness::WithoutPreload;
 
 pub fn tests() -> Vec<Trial> {
     crate::tests![
@@ -21,6 +22,8 @@ pub fn tests() -> Vec<Trial> {
         an_answer_of_any_shape_comes_back,
         a_fingerprint_does_not_depend_on_the_order,
         the_settings_fit_each_other,
+        settings_of_a_database_come_in_any_order,
+        settings_come_to_a_library_that_is_loaded_late,
         the_table_is_sealed,
     ]
 }
@@ -248,6 +251,31 @@ async fn the_settings_fit_each_other(db: Database) {
     }
     admin.run("SET bulkhead.idempotency_retention = '7d'; SET bulkhead.idempotency_window = '72h'").await;
     db.connect("app").await.refused("SET bulkhead.idempotency_window = '1h'").await.state("42501");
+}
+
+/// Each of them comes alone to a new session, the window first.
+fn longer(db: &Database) {
+    let name = &db.name;
+    let set = format!(
+        "ALTER DATABASE {name} SET bulkhead.idempotency_window = '31d'; ALTER DATABASE {name} SET bulkhead.idempotency_retention = '32d'"
+    );
+    db.admin(&set).unwrap();
+}
+
+const BOTH: &str =
+    "SELECT current_setting('bulkhead.idempotency_window') || ' ' || current_setting('bulkhead.idempotency_retention')";
+
+async fn settings_of_a_database_come_in_any_order(db: Database) {
+    longer(&db);
+    assert_eq!(db.connect("app").await.one(BOTH).await, "31d 32d");
+}
+
+async fn settings_come_to_a_library_that_is_loaded_late(db: WithoutPreload) {
+    longer(&db);
+    let admin = db.connect("postgres").await;
+    admin.run("LOAD 'bulkhead'").await;
+    assert_eq!(admin.one(BOTH).await, "31d 32d");
+    admin.refused("SET bulkhead.idempotency_window = '33d'").await.state("22023");
 }
 
 /// Nobody reads the table but through the functions; who may read all the same sees one tenant.
