@@ -102,15 +102,15 @@ fn judge(sides: &[Side], seen: &[Vec<Seen>], report: &mut Report) {
     for (side, rounds) in sides.iter().zip(seen) {
         let times: Vec<f64> = rounds.iter().flat_map(|seen| &seen.inserts).map(|insert| insert.1).collect();
         let slow = times.iter().filter(|time| **time > LIMIT).count();
-        let done: u32 = rounds.iter().map(|seen| seen.made + seen.dropped).sum();
+        let (made, dropped) =
+            rounds.iter().fold((0, 0), |(made, dropped), seen| (made + seen.made, dropped + seen.dropped));
         report.notes.push(format!(
-            "{}: {} inserts, half of them in {:.2} ms, 99 % in {:.2} ms, {} slower than {LIMIT} ms; {} partitions made or dropped.",
+            "{}: {} inserts, half of them in {:.2} ms, 99 % in {:.2} ms, {} slower than {LIMIT} ms; {made} partitions made, {dropped} dropped.",
             side.name(),
             grouped(times.len() as f64),
             percentile(&times, 50.0),
             percentile(&times, 99.0),
             grouped(slow as f64),
-            done,
         ));
     }
 }

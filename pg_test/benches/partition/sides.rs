@@ -56,7 +56,8 @@ impl Side {
                     "SELECT partman.create_parent('public.{table}', 'at', 'native', '1 minute', p_premake := {AHEAD}, p_jobmon := false,
                                                   p_start_partition := (date_trunc('minute', now()) - interval '{PAST} minutes')::text);
                      UPDATE partman.part_config SET retention = '{PAST} minutes', retention_keep_table = false, infinite_time_partitions = true
-                      WHERE parent_table = 'public.{table}';"
+                      WHERE parent_table = 'public.{table}';
+                     SELECT partman.run_maintenance('public.{table}', p_analyze := false, p_jobmon := false);"
                 ))?;
             }
         }

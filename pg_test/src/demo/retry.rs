@@ -12,7 +12,7 @@ use super::session::{Row, Session};
 use super::story::{Story, duration};
 
 /// Until the day of the story ends.
-const MIDNIGHT: f64 = 1.5;
+const MIDNIGHT: f64 = 2.0;
 /// Keys of the day that expires.
 const KEYS: u64 = 200_000;
 

@@ -20,19 +20,23 @@ pub fn tests() -> Vec<Trial> {
         each_request_is_told_what_there_is,
         of_many_requests_at_once_one_works,
         an_order_that_was_killed_is_made_once,
-        a_card_is_charged_once_whatever_is_killed,
+        a_card_is_charged_once_whatever_is_killed => 240,
+        who_was_too_slow_does_not_count,
         what_the_processor_says_is_passed_on,
     ]
 }
 
+/// A payment's: longer than the example takes to start again.
+const LEASE: &str = "10 seconds";
+
 /// The example's tables, a processor, and the example itself.
-async fn shop(db: &Database) -> Result<(Service, Processor, Client), Skip> {
+async fn shop(db: &Database, lease: &str) -> Result<(Service, Processor, Client), Skip> {
     let python = db.cluster.provision().python.clone();
     let python = python.ok_or_else(|| Skip("Python with FastAPI and psycopg is not installed".into()))?;
     let made = db.psql("owner", include_str!("../../../../docs/examples/payments.sql")).unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let processor = Processor::start();
-    let service = Service::start(db, &python, processor.port);
+    let service = Service::start(db, &python, processor.port, lease);
     Ok((service, processor, db.connect("postgres").await))
 }
 
@@ -51,7 +55,7 @@ fn rows(db: &Database, table: &str) -> String {
 
 /// Asks again, as a client would, until somebody has an answer: one that is neither 409 nor a connection that broke.
 async fn until_answered(shop: &Shop, path: &str, key: &str, body: &Value) -> Answer {
-    let deadline = Instant::now() + Duration::from_secs(40);
+    let deadline = Instant::now() + Duration::from_secs(90);
     loop {
         let answer = shop.post(path, key, body).await;
         match answer {
@@ -74,7 +78,7 @@ async fn until_working(db: &Database) {
 }
 
 async fn each_request_is_told_what_there_is(db: Database) -> Result<(), Skip> {
-    let (service, _processor, admin) = shop(&db).await?;
+    let (service, _processor, admin) = shop(&db, LEASE).await?;
     let h2o = service.shop("h2o");
     for key in ["", "\"\""] {
         let answer = h2o.post("/orders", key, &order()).await.unwrap();
@@ -118,7 +122,7 @@ async fn each_request_is_told_what_there_is(db: Database) -> Result<(), Skip> {
 
 async fn of_many_requests_at_once_one_works(db: Database) -> Result<(), Skip> {
     const CLIENTS: usize = 16;
-    let (service, processor, _) = shop(&db).await?;
+    let (service, processor, _) = shop(&db, LEASE).await?;
     for (path, body) in [("/orders", order()), ("/payments", payment())] {
         let mut asking = tokio::task::JoinSet::new();
         for number in 0..CLIENTS * 5 {
@@ -143,7 +147,7 @@ async fn of_many_requests_at_once_one_works(db: Database) -> Result<(), Skip> {
 
 /// kill -9 while the order is being made, and after its answer.
 async fn an_order_that_was_killed_is_made_once(db: Database) -> Result<(), Skip> {
-    let (mut service, _processor, admin) = shop(&db).await?;
+    let (mut service, _processor, admin) = shop(&db, LEASE).await?;
     let h2o = service.shop("h2o");
     admin.run("BEGIN; LOCK TABLE orders IN SHARE MODE").await;
     let cut = h2o.clone();
@@ -167,7 +171,7 @@ async fn an_order_that_was_killed_is_made_once(db: Database) -> Result<(), Skip>
 }
 
 async fn a_card_is_charged_once_whatever_is_killed(db: Database) -> Result<(), Skip> {
-    let (mut service, processor, _) = shop(&db).await?;
+    let (mut service, processor, _) = shop(&db, LEASE).await?;
     let h2o = service.shop("h2o");
     // The card is charged, and the example dies before it hears of it.
     processor.reply(Reply::Never);
@@ -206,8 +210,29 @@ async fn a_card_is_charged_once_whatever_is_killed(db: Database) -> Result<(), S
     Ok(())
 }
 
+/// The processor takes longer than the lease: another request takes over and is charged the same; the first one's end is refused.
+async fn who_was_too_slow_does_not_count(db: Database) -> Result<(), Skip> {
+    let (service, processor, _) = shop(&db, "500 ms").await?;
+    let h2o = service.shop("h2o");
+    processor.reply(Reply::Never);
+    let slow = h2o.clone();
+    let working = tokio::spawn(async move { slow.post("/payments", "k", &payment()).await.unwrap() });
+    processor.until_called().await;
+    processor.reply(Reply::Charged);
+    let paid = until_answered(&h2o, "/payments", "k", &payment()).await;
+    assert_eq!((paid.status, paid.header("idempotent-replayed")), (201, None));
+    processor.break_silence();
+    let late = working.await.unwrap();
+    assert_eq!((late.status, late.header("retry-after")), (409, Some("1")), "{late:?}");
+    assert!(late.body["detail"].as_str().unwrap().contains("has taken over"), "{late:?}");
+    let retried = h2o.post("/payments", "k", &payment()).await.unwrap();
+    assert_eq!((retried.status, &retried.body), (201, &paid.body));
+    assert_eq!((rows(&db, "payments"), processor.charges()), ("1".into(), 1));
+    Ok(())
+}
+
 async fn what_the_processor_says_is_passed_on(db: Database) -> Result<(), Skip> {
-    let (service, processor, _) = shop(&db).await?;
+    let (service, processor, _) = shop(&db, LEASE).await?;
     let h2o = service.shop("h2o");
     processor.reply(Reply::Broken);
     let failed = h2o.post("/payments", "k", &payment()).await.unwrap();

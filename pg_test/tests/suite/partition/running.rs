@@ -160,11 +160,16 @@ async fn a_killed_run_is_taken_up_again(_: Nowhere) {
         if delay % 40 == 0 {
             // One process only: the server restarts the others itself.
             let pid = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'CALL%' AND pid <> pg_backend_pid()";
-            let found = db.connect("postgres").await.column(pid).await;
-            for pid in found {
-                std::process::Command::new("/bin/sh").args(["-c", "kill -9 \"$0\"", &pid]).status().unwrap();
+            let witness = db.connect("postgres").await;
+            let found = witness.column(pid).await;
+            for pid in &found {
+                std::process::Command::new("/bin/sh").args(["-c", "kill -9 \"$0\"", pid]).status().unwrap();
             }
             running.await.ok();
+            // Until it has noticed, it lets sessions in that it ends a moment later.
+            while !found.is_empty() && witness.try_run("SELECT 1").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
             for _ in 0..100 {
                 if db.try_connect("postgres").await.is_ok() {
                     break;

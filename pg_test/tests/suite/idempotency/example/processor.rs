@@ -20,7 +20,8 @@ struct State {
     calls: Vec<String>,
     /// The keys that were charged.
     charged: Vec<String>,
-    silent: Vec<TcpStream>,
+    /// Connections that wait, and what they would have been told.
+    silent: Vec<(TcpStream, String)>,
 }
 
 pub struct Processor {
@@ -60,6 +61,13 @@ impl Processor {
         self.state.lock().unwrap().charged.len()
     }
 
+    /// What got lost arrives after all.
+    pub fn break_silence(&self) {
+        for (mut stream, answer) in self.state.lock().unwrap().silent.drain(..) {
+            write(&mut stream, "200 OK", &answer);
+        }
+    }
+
     pub async fn until_called(&self) {
         let deadline = Instant::now() + Duration::from_secs(30);
         while self.calls().is_empty() {
@@ -89,16 +97,21 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> Option<()> {
         state.charged.push(key.clone());
     }
     let number = state.charged.iter().position(|other| *other == key).map_or(0, |at| at + 1);
-    let (status, body) = match state.reply {
-        Reply::Charged => ("200 OK", format!("{{\"charge\": \"charge {number}\"}}")),
-        Reply::Declined => ("402 Payment Required", "{}".to_owned()),
-        Reply::Broken => ("503 Service Unavailable", "{}".to_owned()),
+    let charged = format!("{{\"charge\": \"charge {number}\"}}");
+    match state.reply {
+        Reply::Charged => write(&mut stream, "200 OK", &charged),
+        Reply::Declined => write(&mut stream, "402 Payment Required", "{}"),
+        Reply::Broken => write(&mut stream, "503 Service Unavailable", "{}"),
         Reply::Never => {
-            state.silent.push(stream);
-            return None;
+            state.silent.push((stream, charged));
+            Some(())
         }
-    };
-    drop(state);
+    }
+}
+
+fn write(stream: &mut TcpStream, status: &str, body: &str) -> Option<()> {
     let length = body.len();
-    write!(stream, "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}").ok()
+    let head =
+        format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}");
+    stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).ok()
 }

@@ -13,9 +13,6 @@ use super::http::Shop;
 /// Ends its program with kill -9 when its own standard input is closed: by `kill`, or because the tests are gone.
 const KEEPER: &str = r#""$@" </dev/null & program=$!; read -r _; kill -9 "$program"; wait "$program""#;
 
-/// The lease of a payment: shorter than a client of these tests is patient.
-const LEASE: &str = "3 seconds";
-
 pub struct Service {
     python: PathBuf,
     environment: Vec<(&'static str, String)>,
@@ -25,7 +22,7 @@ pub struct Service {
 }
 
 impl Service {
-    pub fn start(db: &Database, python: &Path, processor: u16) -> Service {
+    pub fn start(db: &Database, python: &Path, processor: u16, lease: &str) -> Service {
         // Free a moment ago; nothing else listens on a port that it did not choose.
         let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
         let (host, server) = (db.cluster.socket_dir().display().to_string(), db.cluster.port());
@@ -34,7 +31,7 @@ impl Service {
             environment: vec![
                 ("DATABASE_URL", format!("host={host} port={server} user=app dbname={}", db.name)),
                 ("PROCESSOR_URL", format!("http://127.0.0.1:{processor}")),
-                ("LEASE", LEASE.into()),
+                ("LEASE", lease.into()),
                 ("PORT", port.to_string()),
                 ("no_proxy", "*".into()),
             ],
