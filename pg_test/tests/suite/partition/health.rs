@@ -155,8 +155,9 @@ async fn what_is_overdue_is_named(db: Database) {
 }
 
 async fn only_monitors_look(db: Database) {
-    db.admin("GRANT pg_monitor TO svc").unwrap();
-    db.connect("svc").await.run("SELECT * FROM bulkhead.health()").await;
+    let monitor = format!("{}_monitor", db.name);
+    db.admin(&format!("CREATE ROLE {monitor} LOGIN IN ROLE pg_monitor")).unwrap();
+    db.connect(&monitor).await.run("SELECT * FROM bulkhead.health()").await;
     db.connect("owner").await.refused("SELECT * FROM bulkhead.health()").await.state("42501");
-    db.admin("REVOKE pg_monitor FROM svc").unwrap();
+    db.admin(&format!("DROP ROLE {monitor}")).unwrap();
 }
