@@ -85,6 +85,11 @@ impl Lock {
         }
     }
 
+    /// The session had this tenant when the transaction first changed it.
+    pub fn began_with(&self, tenant: &Tenant) -> bool {
+        self.start.id() == tenant.id()
+    }
+
     /// The value changed from `old` to `new`.
     pub fn changed(&mut self, old: &Tenant, new: &Tenant, change: Change) {
         match (self.phase, change) {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::lock::{Change, Lock, Refusal};
 use super::poison::{Poison, Stamp};
-use super::tenant::{Id, Tenant};
+use super::tenant::Tenant;
 use super::token::{Fault, Verified};
 use super::tokens;
 use crate::pg::cell::PerBackend;
@@ -92,9 +92,33 @@ pub fn tenant() -> Tenant {
     with_tenant(|tenant| *tenant)
 }
 
-/// Its id alone.
-pub fn tenant_id() -> Id {
-    with_tenant(Id::of)
+/// What has to be known of the tenant before a statement is planned: little, for every statement asks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Before {
+    /// Another value has another stamp, and one that is put back has its own again.
+    stamp: Stamp,
+    /// The transaction can have no other tenant than it has.
+    fixed: bool,
+}
+
+#[inline(always)]
+pub fn before() -> Before {
+    let stamp = STATE.held.try_borrow().map_or(0, |held| held.stamp);
+    Before { stamp, fixed: STATE.lock.try_borrow().is_ok_and(|lock| !lock.is_open()) }
+}
+
+impl Before {
+    /// The value is not the one that it was.
+    #[inline(always)]
+    pub fn is_over(self) -> bool {
+        self.stamp != before().stamp
+    }
+
+    /// A tenant is in force that was not in force then.
+    pub fn has_another_come(self) -> bool {
+        let is_new = |tenant: &Tenant| !tenant.is_none() && !STATE.lock.borrow().began_with(tenant);
+        self.is_over() && !self.fixed && with_tenant(is_new)
+    }
 }
 
 /// The tenant in force, `Tenant::NONE` when there is none.

@@ -28,26 +28,6 @@ pub struct Tenant {
     text: [u8; MAX_BYTES],
 }
 
-/// An id alone: as little to copy as there is.
-pub struct Id {
-    len: u8,
-    text: [u8; MAX_BYTES],
-}
-
-impl Id {
-    pub fn of(tenant: &Tenant) -> Id {
-        let mut text = [0; MAX_BYTES];
-        let id = tenant.id();
-        text[..id.len()].copy_from_slice(id);
-        Id { len: tenant.len, text }
-    }
-
-    /// Empty when there is no tenant.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.text[..self.len as usize]
-    }
-}
-
 impl Tenant {
     pub const NONE: Tenant =
         Tenant { bigint: 0, uuid: [0; 16], is_bigint: false, is_uuid: false, len: 0, text: [0; MAX_BYTES] };

@@ -17,8 +17,8 @@ use super::cell::{PerBackend, hot};
 use super::nesting::{self, Nesting};
 use super::planning::{self, Planning};
 use super::{ddl, executor, plan, registry, utility};
-use crate::context::state;
-use crate::context::tenant::Id;
+use crate::context::state::{self, Before};
+
 use crate::rls::naked;
 
 hot! {
@@ -73,8 +73,7 @@ unsafe extern "C-unwind" fn planner(
     options: c_int,
     params: pg_sys::ParamListInfo,
 ) -> *mut pg_sys::PlannedStmt {
-    let before = state::generation();
-    let tenant = state::tenant_id();
+    let before = state::before();
     // SAFETY: passes on what it was given.
     unsafe {
         let planned = if planning::is_none_of_our_business(parse) {
@@ -82,8 +81,8 @@ unsafe extern "C-unwind" fn planner(
         } else {
             plan_ours(parse, query, options, params)
         };
-        if state::generation() != before {
-            check_planning(&tenant);
+        if before.is_over() {
+            check_planning(&before);
         }
         planned
     }
@@ -149,9 +148,9 @@ unsafe extern "C-unwind" fn after_planning(planning: *const Planning, planned: *
 /// # Safety
 /// `before` is valid.
 #[pg_guard]
-unsafe extern "C-unwind" fn check_planning(before: *const Id) {
+unsafe extern "C-unwind" fn check_planning(before: *const Before) {
     // SAFETY: the caller's promise.
-    naked::check_planning(unsafe { &*before });
+    naked::check_planning(unsafe { *before });
 }
 
 /// # Safety

@@ -2,8 +2,8 @@
 
 use pgrx::prelude::*;
 
-use crate::context::state;
-use crate::context::tenant::{Id, Tenant};
+use crate::context::state::{self, Before};
+use crate::context::tenant::Tenant;
 use crate::error;
 use crate::pg::plan::Touched;
 use crate::pg::registry::{Border, Entry};
@@ -184,8 +184,8 @@ pub fn check_parallel() {
 
 /// Called when the setting changed while a statement was planned. A function that the planner evaluates (one declared
 /// IMMUTABLE) must not choose the tenant that the statement runs with.
-pub fn check_planning(before: &Id) {
-    if context_mode() == ContextMode::Open || state::with_tenant(|now| now.is_none() || now.id() == before.as_bytes()) {
+pub fn check_planning(before: Before) {
+    if context_mode() == ContextMode::Open || !before.has_another_come() {
         return;
     }
     error::denied(
