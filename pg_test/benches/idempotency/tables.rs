@@ -100,14 +100,14 @@ pub fn make_day(database: &Database, day: u32, source: &str, at: &str) -> Result
         .map(drop)
 }
 
-/// Rows of finished keys, as the functions would have left them.
+/// Rows of finished keys, as the functions would have left them. The keys are random UUIDs, not of version 7.
 fn finished(source: &str, at: &str) -> String {
     format!(
         "SELECT encode(substr(sha256(int8send(length(tenant)) || convert_to(tenant || key, 'UTF8')), 1, 16), 'hex')::uuid,
                 at, at + interval '1 minute', (extract(epoch FROM at) * 1000000)::bigint, 1, 'f', 201, tenant, key,
                 encode(sha256(convert_to(key, 'UTF8')), 'hex'), '{RESPONSE}'::jsonb, at
            FROM (SELECT '6f9619ff-8b86-4d01-b42d-' || lpad(to_hex(n % 1000), 12, '0') AS tenant,
-                        md5(n::text)::uuid::text AS key, {at} AS at FROM {source}) AS rows"
+                        overlay(md5(n::text) PLACING '4' FROM 13)::uuid::text AS key, {at} AS at FROM {source}) AS rows"
     )
 }
 

@@ -103,13 +103,14 @@ unsafe extern "C-unwind" fn check_retention(
     fits(WINDOW.get(), unsafe { *newval }, source)
 }
 
-/// Who sets one of them hears that it does not fit the other. What comes from files, a database, a role or a client's options comes one by one, in
-/// any order: then the longer of the two counts as the retention.
+/// Who sets one of them, or writes it into the configuration, hears that it does not fit the other. What comes from defaults, files, a database, a
+/// role, a client's options or the leader of a parallel query comes one by one, in any order: then the longer of the two counts as the retention.
 fn fits(window: i32, retention: i32, source: pg_sys::GucSource::Type) -> bool {
-    use pg_sys::GucSource::{PGC_S_ARGV, PGC_S_OVERRIDE, PGC_S_TEST};
-    let alone = !DEFINED.get() || (PGC_S_ARGV..=PGC_S_OVERRIDE).contains(&source) || source == PGC_S_TEST;
-    // SAFETY: reads a variable of the server's.
-    if window <= retention || alone || !unsafe { pg_sys::IsTransactionState() } {
+    use pg_sys::GucSource::{PGC_S_FILE, PGC_S_SESSION};
+    // SAFETY: reads variables of the server's.
+    let (in_transaction, in_worker) = unsafe { (pg_sys::IsTransactionState(), pg_sys::ParallelWorkerNumber >= 0) };
+    let asked = matches!(source, PGC_S_FILE | PGC_S_SESSION) && in_transaction && !in_worker && DEFINED.get();
+    if window <= retention || !asked {
         return true;
     }
     refuse(

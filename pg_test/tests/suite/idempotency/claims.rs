@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Trial> {
         the_settings_fit_each_other,
         settings_of_a_database_come_in_any_order,
         settings_come_to_a_library_that_is_loaded_late,
+        settings_come_to_parallel_workers,
         the_table_is_sealed,
     ]
 }
@@ -276,6 +277,24 @@ async fn settings_come_to_a_library_that_is_loaded_late(db: WithoutPreload) {
     admin.run("LOAD 'bulkhead'").await;
     assert_eq!(admin.one(BOTH).await, "31d 32d");
     admin.refused("SET bulkhead.idempotency_window = '33d'").await.state("22023");
+}
+
+async fn settings_come_to_parallel_workers(db: Database) {
+    let admin = db.connect("postgres").await;
+    admin.run("SET bulkhead.idempotency_retention = '7d'; SET bulkhead.idempotency_window = '72h'").await;
+    longer(&db);
+    for client in [admin, db.connect("app").await] {
+        client
+            .run(
+                "SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
+                 SET max_parallel_workers_per_gather = 2",
+            )
+            .await;
+        let plan =
+            "EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off) SELECT count(*) FROM pg_class WHERE relpages >= 0";
+        let plan = client.column(plan).await.join(" ");
+        assert!(plan.contains("Workers Launched: ") && !plan.contains("Workers Launched: 0"), "{plan}");
+    }
 }
 
 /// Nobody reads the table but through the functions; who may read all the same sees one tenant.
