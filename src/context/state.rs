@@ -92,33 +92,21 @@ pub fn tenant() -> Tenant {
     with_tenant(|tenant| *tenant)
 }
 
-/// What has to be known of the tenant before a statement is planned: little, for every statement asks.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Before {
-    /// Another value has another stamp, and one that is put back has its own again.
-    stamp: Stamp,
-    /// The transaction can have no other tenant than it has.
-    fixed: bool,
-}
-
+/// When the value was set: another value has another stamp, and one that is put back has its own again.
 #[inline(always)]
-pub fn before() -> Before {
-    let stamp = STATE.held.try_borrow().map_or(0, |held| held.stamp);
-    Before { stamp, fixed: STATE.lock.try_borrow().is_ok_and(|lock| !lock.is_open()) }
+pub fn value_stamp() -> Stamp {
+    STATE.held.try_borrow().map_or(0, |held| held.stamp)
 }
 
-impl Before {
-    /// The value is not the one that it was.
-    #[inline(always)]
-    pub fn is_over(self) -> bool {
-        self.stamp != before().stamp
-    }
+/// The transaction can have no other tenant than it has, or none.
+#[inline(always)]
+pub fn is_fixed() -> bool {
+    STATE.lock.try_borrow().is_ok_and(|lock| !lock.is_open())
+}
 
-    /// A tenant is in force that was not in force then.
-    pub fn has_another_come(self) -> bool {
-        let is_new = |tenant: &Tenant| !tenant.is_none() && !STATE.lock.borrow().began_with(tenant);
-        self.is_over() && !self.fixed && with_tenant(is_new)
-    }
+/// A tenant is in force, and it is not the one that the session had when the transaction began.
+pub fn is_of_the_transaction() -> bool {
+    with_tenant(|tenant| !tenant.is_none() && !STATE.lock.borrow().began_with(tenant))
 }
 
 /// The tenant in force, `Tenant::NONE` when there is none.

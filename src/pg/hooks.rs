@@ -17,7 +17,8 @@ use super::cell::{PerBackend, hot};
 use super::nesting::{self, Nesting};
 use super::planning::{self, Planning};
 use super::{ddl, executor, plan, registry, utility};
-use crate::context::state::{self, Before};
+use crate::context::before::Before;
+use crate::context::state;
 
 use crate::rls::naked;
 
@@ -73,7 +74,7 @@ unsafe extern "C-unwind" fn planner(
     options: c_int,
     params: pg_sys::ParamListInfo,
 ) -> *mut pg_sys::PlannedStmt {
-    let before = state::before();
+    let before = Before::now();
     // SAFETY: passes on what it was given.
     unsafe {
         let planned = if planning::is_none_of_our_business(parse) {

@@ -2,7 +2,8 @@
 
 use pgrx::prelude::*;
 
-use crate::context::state::{self, Before};
+use crate::context::before::Before;
+use crate::context::state;
 use crate::context::tenant::Tenant;
 use crate::error;
 use crate::pg::plan::Touched;
