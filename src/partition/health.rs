@@ -117,7 +117,14 @@ fn counted(name: &'static str, names: &[String], limit: i64, what_to_do: &str) -
 
 /// The last time that maintain() went through: as pg_cron has it, where it is in this database, and as the managed tables have it.
 fn cron_success(tables: &[Table]) -> Result<Check> {
-    let has_cron = spi::look("SELECT to_regclass('cron.job_run_details') IS NOT NULL", &[], |row| row.get::<bool>(1))?;
+    // The extension's own: a view that somebody else put there would be read, and would run, with the rights of this one's owner.
+    let has_cron = spi::look(
+        "SELECT EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'pg_cron'
+                         WHERE d.refclassid = 'pg_extension'::regclass AND d.classid = 'pg_class'::regclass AND d.deptype = 'e'
+                           AND d.objid = to_regclass('cron.job_run_details'))",
+        &[],
+        |row| row.get::<bool>(1),
+    )?;
     let jobs = if has_cron == [true] {
         "SELECT max(d.end_time) FROM cron.job_run_details d
           WHERE d.status = 'succeeded' AND d.command ILIKE '%bulkhead.maintain%' AND d.database = current_database()"

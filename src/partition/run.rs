@@ -156,6 +156,13 @@ fn admit() -> Result<()> {
         };
         return Err(error::read_only("bulkhead.maintain() has to write, and this transaction is read-only", hint));
     }
+    if security::has_transaction_snapshot() {
+        return Err(error::state(
+            "bulkhead.maintain() needs to see what others commit, and this transaction does not",
+            "It is REPEATABLE READ or SERIALIZABLE: a hold made since it began would be overlooked.",
+            "CALL bulkhead.maintain(), which begins its own transactions.",
+        ));
+    }
     Ok(())
 }
 
@@ -299,6 +306,10 @@ impl Run {
             }
             _ => {}
         }
+        // `retain` was made longer since.
+        for leaf in table.leaves.iter().filter(|leaf| leaf.archived && !table.rule.is_expired(&leaf.range, now)) {
+            ledger::archive_again(leaf.oid)?;
+        }
         if let Some(leaf) = table.leaves.iter().find(|leaf| leaf.pending && !self.left.contains(&leaf.oid)) {
             doing.action = "finalize";
             doing.partition = Some((leaf.oid, leaf.name.clone()));
@@ -360,9 +371,10 @@ fn reason(failure: Failure) -> String {
     }
 }
 
-/// What the clock has to go ahead of the last run, at the least, to be in doubt.
+/// What the clock has to go ahead of the last run, at the least, to be in doubt. Not as much as rows are kept for: a clock that is wrong by
+/// less than that drops what is too young as well.
 fn leap(rule: &todo::Rule) -> i64 {
-    rule.retain.length().max(DAY)
+    rule.every.length().clamp(DAY / 24, DAY)
 }
 
 fn create(parent: pg_sys::Oid, now: i64, patience: &mut Patience, doing: &mut Doing) -> Result<Step> {

@@ -1,5 +1,6 @@
 //! `idempotency`: a key runs once, whoever asks, whenever, and whatever breaks.
 
+mod attacks;
 mod claims;
 mod concurrent;
 mod crash;
@@ -14,6 +15,7 @@ use libtest_mimic::Trial;
 
 pub fn tests() -> Vec<Trial> {
     let files = [
+        attacks::tests(),
         claims::tests(),
         concurrent::tests(),
         crash::tests(),

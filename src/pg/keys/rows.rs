@@ -1,5 +1,7 @@
 //! Rows of the table of keys, by position: sql/idempotency.sql says so too.
 
+use std::ffi::CStr;
+
 use pgrx::prelude::*;
 
 use super::leaves::Leaf;
@@ -20,6 +22,39 @@ pub(super) const KEY: usize = 8;
 const FINGERPRINT: usize = 9;
 const RESPONSE: usize = 10;
 const FINISHED_AT: usize = 11;
+
+/// Names and types of the columns, in their order.
+const OURS: [(&CStr, pg_sys::Oid); COLUMNS] = [
+    (c"digest", pg_sys::UUIDOID),
+    (c"claimed_at", pg_sys::TIMESTAMPTZOID),
+    (c"lease_until", pg_sys::TIMESTAMPTZOID),
+    (c"fence", pg_sys::INT8OID),
+    (c"attempt", pg_sys::INT4OID),
+    (c"stage", pg_sys::CHAROID),
+    (c"status", pg_sys::INT4OID),
+    (c"tenant", pg_sys::TEXTOID),
+    (c"key", pg_sys::TEXTOID),
+    (c"fingerprint", pg_sys::TEXTOID),
+    (c"response", pg_sys::JSONBOID),
+    (c"finished_at", pg_sys::TIMESTAMPTZOID),
+];
+
+/// Whether a table has exactly the columns that are read and written here.
+///
+/// # Safety
+/// `description` is that of an open table.
+pub(super) unsafe fn are_our_columns(description: pg_sys::TupleDesc) -> bool {
+    // SAFETY: the caller's promise; names are NUL-terminated.
+    unsafe {
+        let columns = pgrx::tupdesc::PgTupleDesc::from_pg_unchecked(description);
+        columns.len() == COLUMNS
+            && columns.iter().zip(OURS).all(|(column, (name, of_type))| {
+                !column.attisdropped
+                    && column.atttypid == of_type
+                    && CStr::from_ptr(column.attname.data.as_ptr()) == name
+            })
+    }
+}
 
 /// A jsonb value as it lies in memory: nothing here reads what is in it.
 #[derive(Clone, Copy)]
