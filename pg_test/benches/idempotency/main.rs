@@ -19,10 +19,10 @@ mod tables;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use pg_test::bench::chart::Bars;
+use pg_test::bench::chart::{Bars, Group};
 use pg_test::bench::server::{self, Conditions};
 use pg_test::bench::{self, Options, Report};
-use pg_test::{Preload, progress};
+use pg_test::{Cluster, Preload, progress};
 
 use tables::Shape;
 
@@ -41,23 +41,11 @@ async fn measure(options: &Options) -> Result<()> {
     ];
 
     let mut groups = Vec::new();
-    let random = cluster.database("claims")?;
-    progress::stage("made the tables, a window of a day", || tables::make(&random, &Shape::DAY, options))?;
-    groups.extend(claims::measure(&random, &Shape::DAY, options, &mut report).await?);
-    replay::measure(&random, options, &mut report).await?;
-    drop(random);
-
-    let dated = cluster.database("dated")?;
-    progress::stage("made the tables, 32 partitions in the window", || tables::make(&dated, &Shape::MONTH, options))?;
-    groups.extend(claims::measure(&dated, &Shape::MONTH, options, &mut report).await?);
-    drop(dated);
-
-    let rows = options.pick(5_000_000, 50_000);
-    let full = preloaded::measure(&cluster, rows, options, &mut report).await?;
-    expiry::measure(&full, rows, options, &mut report).await?;
-
+    let measured = all(&cluster, options, &mut report, &mut groups).await;
+    // Also what was measured before a fault.
     let directory = bench::directory(options)?;
     report.publish(&directory)?;
+    measured?;
     let chart = directory.join("idempotency.svg");
     let bars = Bars {
         title: "Claim and complete, durable: our transactions a second by the rival's".into(),
@@ -69,4 +57,21 @@ async fn measure(options: &Options) -> Result<()> {
     bars.write(&chart)?;
     report.say_where(&chart);
     Ok(())
+}
+
+async fn all(cluster: &Cluster, options: &Options, report: &mut Report, groups: &mut Vec<Group>) -> Result<()> {
+    let random = cluster.database("claims")?;
+    progress::stage("made the tables, a window of a day", || tables::make(&random, &Shape::DAY, options))?;
+    groups.extend(claims::measure(&random, &Shape::DAY, options, report).await?);
+    replay::measure(&random, options, report).await?;
+    drop(random);
+
+    let dated = cluster.database("dated")?;
+    progress::stage("made the tables, 32 partitions in the window", || tables::make(&dated, &Shape::MONTH, options))?;
+    groups.extend(claims::measure(&dated, &Shape::MONTH, options, report).await?);
+    drop(dated);
+
+    let rows = options.pick(5_000_000, 50_000);
+    let full = preloaded::measure(cluster, rows, options, report).await?;
+    expiry::measure(&full, rows, options, report).await
 }

@@ -53,12 +53,14 @@ pub async fn measure(cluster: &Cluster, rows: u32, options: &Options, report: &m
 /// So many finished keys of the last day, in our table and in one by hand.
 fn fill(database: &Database, rows: u32) -> Result<()> {
     database.admin(ROLES)?;
-    // Not quite a day, so that all of them stay inside the window.
-    let at = format!("now() - interval '23 hours 30 minutes' * (n::float8 / {})", rows.max(1));
+    // One moment for all of them, and not quite a day, so that all stay inside the window.
+    let now = database.admin("SELECT now()")?;
+    let now = now.trim();
+    let at = format!("timestamptz '{now}' - interval '23 hours 30 minutes' * (n::float8 / {})", rows.max(1));
     for day in [1, 0] {
         let source = format!(
             "(SELECT n FROM generate_series(1, {rows}) AS n
-               WHERE (({at}) AT TIME ZONE 'UTC')::date = (now() AT TIME ZONE 'UTC')::date - {day}) AS numbers",
+               WHERE (({at}) AT TIME ZONE 'UTC')::date = (timestamptz '{now}' AT TIME ZONE 'UTC')::date - {day}) AS numbers",
         );
         tables::make_day(database, day, &source, &at)?;
     }
