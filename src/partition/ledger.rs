@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 use super::span::Span;
 use crate::error::{self, Result};
 use crate::pg::spi::{self, Row};
-use crate::pg::{scan, security, transaction};
+use crate::pg::{hold, security, transaction};
 
 /// A row of bulkhead.managed_partition.
 #[derive(Clone, Debug)]
@@ -181,7 +181,7 @@ pub fn forget(relations: &[pg_sys::Oid]) -> Result<()> {
         )
     })?;
     // Not by a query: in REPEATABLE READ it would not see a hold that was committed since.
-    match scan::hold_on(relations) {
+    match hold::on(relations) {
         None => Ok(()),
         Some((reason, role)) => Err(error::state(
             "this would drop a partition that is held",

@@ -13,6 +13,7 @@ mod executor;
 pub mod expression;
 pub mod filter;
 pub mod foreign_key;
+pub mod hold;
 pub mod hooks;
 pub mod keys;
 pub mod library;
