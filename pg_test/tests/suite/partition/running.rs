@@ -165,6 +165,8 @@ async fn a_killed_run_is_taken_up_again(_: Nowhere) {
                 std::process::Command::new("/bin/sh").args(["-c", "kill -9 \"$0\"", &pid]).status().unwrap();
             }
             running.await.ok();
+            // The server may let somebody in once more before it notices.
+            tokio::time::sleep(Duration::from_millis(500)).await;
             for _ in 0..100 {
                 if db.try_connect("postgres").await.is_ok() {
                     break;
