@@ -25,11 +25,28 @@ const CHECKS: [Function; 7] =
     [runway, oldest_claim, pending_detach, orphans, cron_success, oldest_snapshot, retention_lag];
 
 pub fn all() -> Result<Vec<Check>> {
-    let mut tables = Vec::new();
+    let (mut tables, mut unreadable) = (Vec::new(), Vec::new());
     for parent in ledger::parents()? {
-        tables.extend(table::read(parent)?.filter(|table| !table.is_unused()));
+        match table::read(parent) {
+            Ok(table) => tables.extend(table.filter(|table| !table.is_unused())),
+            // Its owner gave it a DEFAULT partition, for example: that must not hide how the others are.
+            Err(report) => unreadable.push(report.message().to_owned()),
+        }
     }
-    CHECKS.iter().map(|check| check(&tables)).collect()
+    let checks = CHECKS.iter().map(|check| check(&tables)).collect::<Result<Vec<_>>>()?;
+    if unreadable.is_empty() {
+        return Ok(checks);
+    }
+    let judged = |check: Check| {
+        if check.name != "runway" {
+            return check;
+        }
+        let (value, others) = if check.ok { ("unknown".to_owned(), None) } else { (check.value, Some(check.detail)) };
+        let unreadable = format!("cannot be managed any more: {}", unreadable.join("; "));
+        let detail = others.into_iter().chain([unreadable]).collect::<Vec<_>>().join("; ");
+        Check { ok: false, value, detail, ..check }
+    };
+    Ok(checks.into_iter().map(judged).collect())
 }
 
 const NOTHING: &str = "no table is managed";

@@ -176,7 +176,7 @@ fn schedule_maintenance(cron: Option<&str>) -> Result<i64> {
     schedule::schedule(given(cron, "cron")?)
 }
 
-/// `health()`: one row a check. Errors: 55000 when a managed table cannot be read any more. Takes no lock that others would wait for.
+/// `health()`: one row a check. A managed table that cannot be read any more makes `runway` red, and hides no other. Takes no lock that others would wait for.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
 fn health() -> Result<

@@ -9,6 +9,7 @@ pub fn tests() -> Vec<Trial> {
     crate::tests![
         all_is_well_where_nothing_is_managed,
         the_runway_ends,
+        a_table_that_cannot_be_managed_hides_no_other,
         a_claim_that_nobody_came_back_for,
         orphans_are_counted,
         the_last_run_ages,
@@ -35,6 +36,18 @@ async fn all_is_well_where_nothing_is_managed(db: Database) {
     for name in ["runway", "oldest_claim", "pending_detach", "orphans", "cron_success", "retention_lag"] {
         assert_eq!(check(&client, name).await[0], "t", "{name}");
     }
+}
+
+async fn a_table_that_cannot_be_managed_hides_no_other(db: Database) {
+    let owner = managed(&db, 1).await;
+    maintain(&db).await;
+    owner.run("CREATE TABLE stray PARTITION OF events DEFAULT").await;
+    let client = db.connect("postgres").await;
+    assert_eq!(check(&client, "cron_success").await[0], "t");
+    assert_eq!(
+        check(&client, "runway").await,
+        ["f", "unknown", "cannot be managed any more: partition public.stray of public.events is DEFAULT"]
+    );
 }
 
 async fn the_runway_ends(db: Database) {
