@@ -53,6 +53,12 @@ impl Lock {
         Lock { phase: Phase::Open, fixed: Tenant::NONE, start: Tenant::NONE }
     }
 
+    /// As `new` has made it.
+    #[inline(always)]
+    pub fn is_new(&self) -> bool {
+        self.phase == Phase::Open && self.start.is_none()
+    }
+
     /// May `new` be set while the value is `current`? `alone`: by a top-level statement that does nothing else.
     /// Clearing is always allowed.
     pub fn may_set(&self, current: &Tenant, new: &Tenant, alone: bool) -> Result<(), Refusal> {
@@ -77,6 +83,11 @@ impl Lock {
         if self.phase == Phase::Open && !new.is_none() {
             self.leave_open(current, new);
         }
+    }
+
+    /// The session had this tenant when the transaction first changed it.
+    pub fn began_with(&self, tenant: &Tenant) -> bool {
+        self.start.id() == tenant.id()
     }
 
     /// The value changed from `old` to `new`.

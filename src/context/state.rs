@@ -92,6 +92,23 @@ pub fn tenant() -> Tenant {
     with_tenant(|tenant| *tenant)
 }
 
+/// When the value was set: another value has another stamp, and one that is put back has its own again.
+#[inline(always)]
+pub fn value_stamp() -> Stamp {
+    STATE.held.try_borrow().map_or(0, |held| held.stamp)
+}
+
+/// The transaction can have no other tenant than it has, or none.
+#[inline(always)]
+pub fn is_fixed() -> bool {
+    STATE.lock.try_borrow().is_ok_and(|lock| !lock.is_open())
+}
+
+/// A tenant is in force, and it is not the one that the session had when the transaction began.
+pub fn is_of_the_transaction() -> bool {
+    with_tenant(|tenant| !tenant.is_none() && !STATE.lock.borrow().began_with(tenant))
+}
+
 /// The tenant in force, `Tenant::NONE` when there is none.
 pub fn with_tenant<R>(read: impl FnOnce(&Tenant) -> R) -> R {
     let held = STATE.held.borrow();
@@ -100,6 +117,13 @@ pub fn with_tenant<R>(read: impl FnOnce(&Tenant) -> R) -> R {
         return with_token(|token| read(token.map_or(&Tenant::NONE, |token| &token.tenant)));
     }
     if bare_counts(&held) && fits_lock(&held.tenant) { read(&held.tenant) } else { read(&Tenant::NONE) }
+}
+
+/// As `with_tenant`, where no token has to be judged; else None. Calls nothing of the server's.
+pub fn bare_tenant<R>(read: impl FnOnce(&Tenant) -> R) -> Option<R> {
+    let held = STATE.held.try_borrow().ok().filter(|held| held.token.is_empty())?;
+    let counts = held.tenant.is_none() || bare_counts(&held) && fits_lock(&held.tenant);
+    Some(read(if counts { &held.tenant } else { &Tenant::NONE }))
 }
 
 /// The verified token in force: `None` when there is none, or a bare id is.
@@ -378,6 +402,12 @@ pub fn as_new_transaction<R>(work: impl FnOnce() -> R) -> R {
     let result = work();
     drop(former);
     result
+}
+
+/// The transaction has set and touched nothing: there is nothing for `end_transaction` to undo.
+#[inline(always)]
+pub fn is_open() -> bool {
+    !STATE.alone.get() && STATE.lock.try_borrow().is_ok_and(|lock| lock.is_new())
 }
 
 /// The transaction is over: the next one is open, and what the server assigns until then is its clean-up.

@@ -1,5 +1,7 @@
 //! What every call is about: a key of the transaction's tenant, and where its row may lie.
 
+use std::rc::Rc;
+
 use super::key::{self, Digest};
 use crate::context::state;
 use crate::error::{self, Result};
@@ -11,6 +13,9 @@ use crate::pg::settings;
 const CLOCK_SKEW: i64 = 5 * 60 * 1_000_000;
 /// Microseconds from 1970 to 2000, where the server's timestamps begin.
 const EPOCH: i64 = 946_684_800_000_000;
+
+/// A key's row, and where it lies.
+pub type Row = (Table, Leaf, Found);
 
 /// A call's key, for the transaction's tenant.
 pub struct Asked<'a> {
@@ -50,17 +55,22 @@ impl<'a> Asked<'a> {
         self.date.is_some_and(|date| date > now.saturating_add(CLOCK_SKEW))
     }
 
-    /// The key's row, with the partition that it lies in. Under the key's lock.
-    pub fn find(&self, leaves: &keys::Leaves, now: i64, writes: bool) -> Result<Option<(Table, Leaf, Found)>> {
-        for leaf in leaves.since(self.earliest(now)) {
-            // A partition that is gone since took nothing with it that the window reaches.
-            let Some(table) = Table::open(&leaf, writes) else { continue };
+    /// The key's row, with the partition that it lies in. Under the key's lock. The outer None: the partitions are not those any more.
+    pub fn find(&self, leaves: &Rc<keys::Leaves>, now: i64, writes: bool) -> Result<Option<Option<Row>>> {
+        // A partition that is gone since took nothing with it that the window reaches.
+        let open = |leaf: Leaf| Table::open(&leaf, writes).map(|table| (table, leaf));
+        let opened: Vec<(Table, Leaf)> = leaves.since(self.earliest(now)).filter_map(open).collect();
+        // All are locked: only now is it certain that none was detached, and that the indexes are still theirs.
+        if !keys::are_current(leaves) {
+            return Ok(None);
+        }
+        for (table, leaf) in opened {
             if let Some(found) = table.find(&self.digest.indexed) {
                 found.belongs_to(&self.tenant, self.key)?;
-                return Ok(Some((table, leaf, found)));
+                return Ok(Some(Some((table, leaf, found))));
             }
         }
-        Ok(None)
+        Ok(Some(None))
     }
 }
 

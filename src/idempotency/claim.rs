@@ -56,7 +56,9 @@ fn claim_now(asked: &Asked, fingerprint: Option<&[u8]>, lease: i64) -> Result<Op
         ));
     }
     let Some(leaf) = leaves.at(now) else { return Ok(None) };
-    let found = asked.find(&leaves, now, true)?;
+    // Locked before it is asked whether it is still the partition for now.
+    let Some(table) = Table::open(&leaf, true) else { return Ok(None) };
+    let Some(found) = asked.find(&leaves, now, true)? else { return Ok(None) };
     let known = found.as_ref().map(|(_, _, found)| found.known()).transpose()?;
     let stored = found.as_ref().map(|(_, _, found)| found);
     let answer = |state: &'static str, replayed: bool| Answer {
@@ -84,9 +86,8 @@ fn claim_now(asked: &Asked, fingerprint: Option<&[u8]>, lease: i64) -> Result<Op
     };
     match &found {
         // In place: the partition is the one for now.
-        Some((table, place, found)) if place.table == leaf.table => table.start_again(found, &row),
+        Some((_, place, found)) if place.table == leaf.table => table.start_again(found, &row),
         other => {
-            let Some(table) = Table::open(&leaf, true) else { return Ok(None) };
             let carried = match other {
                 // Taken over: what the first request was stays known.
                 Some(_) if attempt > 1 => known.as_ref().and_then(|known| known.fingerprint),

@@ -1,9 +1,12 @@
 //! Finishing, releasing and extending what was claimed: by the one who holds it.
 
+use std::rc::Rc;
+
 use pgrx::prelude::*;
 
 use super::asked::{Asked, checked_lease, make_room};
 use super::decide::{self, Known, Refusal};
+use super::key::shown;
 use crate::error::{self, Result};
 use crate::pg::keys::{self, Found, Json, Leaf, Table};
 use crate::pg::settings;
@@ -42,14 +45,17 @@ pub fn extend(key: Option<&[u8]>, lease: Option<i64>, fence: Option<i64>) -> Res
     let lease = checked_lease(lease)?;
     as_holder(&asked, fence, |table, place, found, leaves, now| {
         let until = now.saturating_add(lease);
-        // The row must not expire before the lease does: it moves on with the time.
-        match leaves.at(now) {
+        // The row must not expire before the lease does: it moves on with the time, and not back with a clock that was put back, where
+        // a key that carries its date would not be looked for.
+        let at = found.known()?.claimed_at.max(now);
+        match leaves.at(at) {
             Some(leaf) if leaf.table != place.table => {
-                let Some(target) = Table::open(&leaf, true) else { return Ok(false) };
-                found.move_to(&target, now, until);
+                let target = Table::open(&leaf, true).filter(|_| keys::are_current(leaves));
+                let Some(target) = target else { return Ok(false) };
+                found.move_to(&target, at, until);
                 table.delete(found);
             }
-            Some(_) => table.extend(found, now, until),
+            Some(_) => table.extend(found, at, until),
             None => return Ok(false),
         }
         Ok(true)
@@ -60,7 +66,7 @@ pub fn extend(key: Option<&[u8]>, lease: Option<i64>, fence: Option<i64>) -> Res
 fn as_holder(
     asked: &Asked,
     fence: Option<i64>,
-    work: impl Fn(&Table, &Leaf, &Found, &keys::Leaves, i64) -> Result<bool>,
+    work: impl Fn(&Table, &Leaf, &Found, &Rc<keys::Leaves>, i64) -> Result<bool>,
 ) -> Result<()> {
     enum Outcome {
         Done,
@@ -73,7 +79,7 @@ fn as_holder(
             keys::catch_up();
             let leaves = keys::leaves()?;
             let now = keys::now();
-            let found = asked.find(&leaves, now, true)?;
+            let Some(found) = asked.find(&leaves, now, true)? else { return Ok(Outcome::Again) };
             if let Some(writer) = found.as_ref().and_then(|(_, _, found)| found.writer) {
                 return Ok(Outcome::WaitFor(writer));
             }
@@ -130,21 +136,4 @@ fn refused(asked: &Asked, refusal: Refusal, known: Option<&Known>) -> pgrx::pg_s
         ),
     };
     error::state(message, detail, hint)
-}
-
-/// The key as a message may show it: short, and in any encoding.
-fn shown(key: &[u8]) -> String {
-    const MOST: usize = 64;
-    let mut shown: String = key
-        .iter()
-        .take(MOST)
-        .map(|byte| match byte {
-            b' '..=b'~' => char::from(*byte),
-            _ => '?',
-        })
-        .collect();
-    if key.len() > MOST {
-        shown.push_str("...");
-    }
-    format!("\"{shown}\"")
 }

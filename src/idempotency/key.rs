@@ -54,9 +54,26 @@ fn uuid7_bytes(key: &[u8]) -> Option<[u8; 6]> {
     Some([0, 2, 4, 6, 9, 11].map(|at| digit(at) << 4 | digit(at + 1)))
 }
 
+/// A key or a tenant as a message may show it: short, and in any encoding.
+pub fn shown(key: &[u8]) -> String {
+    const MOST: usize = 64;
+    let mut shown: String = key
+        .iter()
+        .take(MOST)
+        .map(|byte| match byte {
+            b' '..=b'~' => char::from(*byte),
+            _ => '?',
+        })
+        .collect();
+    if key.len() > MOST {
+        shown.push_str("...");
+    }
+    format!("\"{shown}\"")
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{date, digest};
+    use super::{date, digest, shown};
 
     const V7: &[u8] = b"0193c0de-0000-7abc-8def-0123456789ab";
 
@@ -76,6 +93,13 @@ mod tests {
         for key in none {
             assert_eq!(date(key), None, "{}", String::from_utf8_lossy(key));
         }
+    }
+
+    #[test]
+    fn a_message_shows_a_key_short_and_in_ascii() {
+        assert_eq!(shown(b"order-1"), "\"order-1\"");
+        assert_eq!(shown(b"\xc3\xa9\n"), "\"???\"");
+        assert_eq!(shown(&[b'x'; 65]), format!("\"{}...\"", "x".repeat(64)));
     }
 
     #[test]

@@ -10,9 +10,11 @@ mod claim;
 pub mod decide;
 mod holder;
 pub mod key;
+mod overdue;
 
 pub use claim::claim;
 pub use holder::{complete, extend, release};
+pub use overdue::overdue;
 
 use crate::pg::settings;
 

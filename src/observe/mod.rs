@@ -13,6 +13,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use pgrx::prelude::*;
 
 use crate::error::{self, Result};
+use crate::pg::cell::{PerBackend, hot};
 use crate::pg::{board, client, registry, security, spi};
 use crate::rls;
 use crate::seal::bypass;
@@ -47,8 +48,22 @@ struct Counted {
     role: u32,
     application: Vec<u8>,
     statement: Vec<u8>,
+    /// Its normal form, as `normalise::raw` has it, where the statement is plain ASCII: it then reads the same in every encoding.
+    normal: Option<String>,
     key: u64,
-    at: usize,
+    place: board::Place,
+}
+
+impl Counted {
+    fn is_for(&self, statement: &[u8]) -> bool {
+        self.statement == statement
+            || self.normal.as_ref().is_some_and(|normal| {
+                std::str::from_utf8(statement).is_ok_and(|statement| {
+                    statement.is_ascii()
+                        && normalise::is_same(statement, client::backslashes_escape(), board::QUERY_BYTES, normal)
+                })
+            })
+    }
 }
 
 /// One for each of a few relations, so that a statement on two tables finds both.
@@ -56,57 +71,62 @@ const REMEMBERED: usize = 8;
 /// A longer statement is not remembered.
 const LONGEST: usize = 16 * 1024;
 
-thread_local! {
-    static COUNTED: RefCell<[Option<Counted>; REMEMBERED]> = const { RefCell::new([const { None }; REMEMBERED]) };
+hot! {
+    static COUNTED: PerBackend<RefCell<[Option<Counted>; REMEMBERED]>> =
+        PerBackend::new(RefCell::new([const { None }; REMEMBERED]));
+}
+
+/// Counts a statement that is the one counted last for the relation. False: it is not, and `note` has to. Calls nothing that could raise.
+#[inline(always)]
+pub fn note_again(relation: pg_sys::Oid) -> bool {
+    let relation = relation.to_u32();
+    COUNTED.try_borrow().is_ok_and(|counted| {
+        counted[relation as usize % REMEMBERED].as_ref().is_some_and(|last| {
+            (last.relation, last.role) == (relation, security::current_role().to_u32())
+                && last.is_for(client::raw_statement())
+                && last.application == client::raw_application()
+                && board::count_again(last.key, last.place, client::statement_start())
+        })
+    })
 }
 
 /// A statement without a tenant reaches an observed table. Never raises for what it counts.
 pub fn note(relation: pg_sys::Oid) {
-    if !board::is_there() {
+    if !board::is_there() || note_again(relation) {
         return;
     }
     let relation = relation.to_u32();
     let role = security::current_role().to_u32();
-    let now = client::now();
     let (application, statement) = (client::raw_application(), client::raw_statement());
-    COUNTED.with_borrow_mut(|counted| {
-        let counted = &mut counted[relation as usize % REMEMBERED];
-        if let Some(last) = counted
-            && (last.relation, last.role) == (relation, role)
-            && last.application == application
-            && last.statement == statement
-            && board::count_again(last.key, last.at, now)
-        {
-            return;
-        }
-        let (key, at) = count(relation, role, now);
-        *counted = (statement.len() <= LONGEST).then(|| Counted {
-            relation,
-            role,
-            application: application.to_vec(),
-            statement: statement.to_vec(),
-            key,
-            at,
-        });
+    let normal = normalise::raw(&client::statement(), client::backslashes_escape(), board::QUERY_BYTES);
+    let (key, place) = count(relation, role, application, normal.clone());
+    let counted = (statement.len() <= LONGEST).then(|| Counted {
+        relation,
+        role,
+        application: application.to_vec(),
+        statement: statement.to_vec(),
+        normal: statement.is_ascii().then_some(normal),
+        key,
+        place,
     });
+    COUNTED.borrow_mut()[relation as usize % REMEMBERED] = counted;
 }
 
-fn count(relation: u32, role: u32, now: i64) -> (u64, usize) {
+fn count(relation: u32, role: u32, application: &[u8], normal: String) -> (u64, board::Place) {
     let database = security::database();
-    let application = client::application();
-    let query = normalise::normalise(&client::statement(), client::backslashes_escape(), board::QUERY_BYTES);
+    let query = normalise::finish(normal, board::QUERY_BYTES);
     let mut hasher = DefaultHasher::new();
-    (database, relation, role, &application, &query).hash(&mut hasher);
+    (database, relation, role, application, &query).hash(&mut hasher);
     let key = hasher.finish().max(1);
-    let at = board::count(key, now, || board::Naked {
+    let place = board::count(key, client::statement_start(), || board::Naked {
         database,
         relation,
         role,
         query_id: client::query_id(),
-        application: board::Text::new(&application),
+        application: board::Text::new(&client::application()),
         query: board::Text::new(&query),
     });
-    (key, at)
+    (key, place)
 }
 
 /// `naked_statements()`: what was counted in this database, for the tables that the caller owns (all of them for members of

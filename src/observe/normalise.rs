@@ -1,50 +1,108 @@
 //! A statement's text without its constants: what makes two runs of it the same statement. Pure Rust.
 
-/// On one line, each constant as `$?`, comments left out, at most `limit` bytes. `backslashes`: they escape in every string
+/// A statement on one line, each constant as `$?`, comments left out, about `limit` bytes. `backslashes`: they escape in every string
 /// (standard_conforming_strings is off).
-pub fn normalise(statement: &str, backslashes: bool, limit: usize) -> String {
+pub fn raw(statement: &str, backslashes: bool, limit: usize) -> String {
     let mut shown = String::with_capacity(statement.len().min(limit) + 64);
+    scan(statement, backslashes, limit, &mut shown);
+    shown
+}
+
+/// The normal form: at most `limit` bytes, and nothing at the end that does not matter.
+pub fn finish(mut raw: String, limit: usize) -> String {
+    let end = (0..=raw.len().min(limit)).rev().find(|at| raw.is_char_boundary(*at)).unwrap_or(0);
+    raw.truncate(end);
+    raw.truncate(raw.trim_end().trim_end_matches(';').trim_end().len());
+    raw
+}
+
+/// Whether `raw` is this statement's, without making it.
+#[inline(always)]
+pub fn is_same(statement: &str, backslashes: bool, limit: usize, raw: &str) -> bool {
+    let mut expected = Expected { raw, at: 0 };
+    scan(statement, backslashes, limit, &mut expected) && expected.at == raw.len()
+}
+
+/// Where the normal form goes.
+trait Shown {
+    /// False: no need to go on.
+    fn push(&mut self, text: &str) -> bool;
+    fn so_far(&self) -> &str;
+}
+
+impl Shown for String {
+    fn push(&mut self, text: &str) -> bool {
+        self.push_str(text);
+        true
+    }
+
+    fn so_far(&self) -> &str {
+        self
+    }
+}
+
+/// A normal form that is known already, as far as the statement has it, too.
+struct Expected<'a> {
+    raw: &'a str,
+    at: usize,
+}
+
+impl Shown for Expected<'_> {
+    fn push(&mut self, text: &str) -> bool {
+        let fits = self.raw.as_bytes()[self.at..].starts_with(text.as_bytes());
+        self.at += if fits { text.len() } else { 0 };
+        fits
+    }
+
+    fn so_far(&self) -> &str {
+        &self.raw[..self.at]
+    }
+}
+
+fn scan(statement: &str, backslashes: bool, limit: usize, shown: &mut impl Shown) -> bool {
     let mut rest = statement;
     while let Some(first) = rest.bytes().next() {
-        if shown.len() >= limit {
+        if shown.so_far().len() >= limit {
             break;
         }
+        let mut fits = true;
         let taken = if is_in_word(first) && !first.is_ascii_digit() && first != b'$' {
             let length = word(rest);
-            shown.push_str(&rest[..length]);
+            fits = shown.push(&rest[..length]);
             length
         } else if first.is_ascii_whitespace() || rest.starts_with("--") || rest.starts_with("/*") {
-            if !shown.is_empty() && !shown.ends_with(' ') {
-                shown.push(' ');
+            if !shown.so_far().is_empty() && !shown.so_far().ends_with(' ') {
+                fits = shown.push(" ");
             }
             blank(rest)
         } else if first == b'\'' {
             // E'…', B'…', N'…': the letter was taken for a word. LIKE'…' has no such letter.
-            let escapes = backslashes || ends_with_lone_e(&shown);
-            shown.push_str("$?");
+            let escapes = backslashes || ends_with_lone_e(shown.so_far());
+            fits = shown.push("$?");
             string(rest, escapes)
         } else if let Some(length) = parameter(rest) {
-            shown.push_str(&rest[..length]);
+            fits = shown.push(&rest[..length]);
             length
         } else if let Some(length) = dollar(rest) {
-            shown.push_str("$?");
+            fits = shown.push("$?");
             length
         } else if first.is_ascii_digit() {
-            shown.push_str("$?");
+            fits = shown.push("$?");
             number(rest)
         } else if first == b'"' {
             let length = quoted(rest, '"');
-            shown.push_str(&rest[..length]);
+            fits = shown.push(&rest[..length]);
             length
         } else {
-            shown.push(char::from(first));
+            fits = shown.push(&rest[..1]);
             1
         };
+        if !fits {
+            return false;
+        }
         rest = &rest[taken..];
     }
-    let end = (0..=shown.len().min(limit)).rev().find(|at| shown.is_char_boundary(*at)).unwrap_or(0);
-    shown.truncate(end);
-    shown.trim_end().trim_end_matches(';').trim_end().to_owned()
+    true
 }
 
 /// As the server's own scanner has it: what is not ASCII belongs to a word.
@@ -161,7 +219,11 @@ fn number(rest: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::normalise;
+    use super::{finish, is_same, raw};
+
+    fn normalise(statement: &str, backslashes: bool, limit: usize) -> String {
+        finish(raw(statement, backslashes, limit), limit)
+    }
 
     fn shown(statement: &str) -> String {
         normalise(statement, false, 500)
@@ -192,6 +254,58 @@ mod tests {
     #[test]
     fn space_and_comments_become_one_blank() {
         assert_eq!(shown("SELECT /* a /* nested */ 1 */ 2 -- end\n\tFROM t ;\n"), "SELECT $? FROM t");
+    }
+
+    #[test]
+    fn the_same_but_for_constants() {
+        let statements = [
+            "SELECT a FROM t WHERE id = 1",
+            "SELECT a FROM t WHERE id = 1234 ",
+            "SELECT a  FROM t WHERE id = 'x' -- why",
+            "SELECT a FROM t WHERE id = 1;",
+            "SELECT a FROM t WHERE id = $1",
+            "SELECT a FROM t WHERE ids = 1",
+            "SELECT a FROM t WHERE id = 1 OR true",
+            "SELECT a FROM t WHERE id =",
+            "SELECT a FROM t WHERE id = E'\\'' OR b = '1'",
+            "",
+        ];
+        for limit in [12, 500] {
+            for one in statements {
+                let known = raw(one, false, limit);
+                for other in statements {
+                    let same = raw(other, false, limit) == known;
+                    assert_eq!(is_same(other, false, limit, &known), same, "{one} / {other} / {limit}");
+                }
+            }
+        }
+    }
+
+    /// `is_same` runs where a panic would have nobody to catch it.
+    #[test]
+    fn no_text_is_too_strange() {
+        let pieces = ["'", "\"", "$", "-", "/", "*", "\\", " ", "E", "1", "a", ";", ".", "+"];
+        let mut texts = vec![String::new()];
+        for length in 0..4 {
+            let longer: Vec<String> = texts
+                .iter()
+                .filter(|text| text.len() == length)
+                .flat_map(|text| pieces.map(|piece| format!("{text}{piece}")))
+                .collect();
+            texts.extend(longer);
+        }
+        assert_eq!(texts.len(), 1 + 14 + 196 + 2744 + 38416);
+        for (one, other) in texts.iter().zip(texts.iter().rev()) {
+            for backslashes in [false, true] {
+                let known = raw(one, backslashes, 3);
+                assert!(is_same(one, backslashes, 3, &known), "{one}");
+                assert_eq!(
+                    is_same(other, backslashes, 3, &known),
+                    raw(other, backslashes, 3) == known,
+                    "{one} / {other}"
+                );
+            }
+        }
     }
 
     #[test]

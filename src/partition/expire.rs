@@ -55,8 +55,15 @@ pub fn is_confirmed(table: &Table, leaf: &Leaf, now: i64) -> Result<bool> {
     Ok(false)
 }
 
-/// Calls on_expire as the table's owner.
+/// Calls on_expire as the table's owner, who has to own the partition: else that one's policies would hide rows from it.
 pub fn archive(table: &Table, leaf: &Leaf, function: pg_sys::Oid) -> Result<Outcome> {
+    if security::relation_owner(leaf.oid) != security::relation_owner(table.oid) {
+        return Err(error::state(
+            format!("partition {} belongs to another role than {}", leaf.name, table.name),
+            "The on_expire function runs as the owner of the table.",
+            "ALTER TABLE ... OWNER TO the table's owner.",
+        ));
+    }
     let call = spi::row(
         "SELECT format('SELECT %I.%I($1::regclass)', n.nspname, p.proname)
            FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.oid = $1",
@@ -70,7 +77,7 @@ pub fn archive(table: &Table, leaf: &Leaf, function: pg_sys::Oid) -> Result<Outc
             "Call bulkhead.manage_partitions() with another function, or without one.",
         )
     })?;
-    housekeeping::archive(leaf.oid, || spi::run(&call, &[leaf.oid.into()]))?;
+    housekeeping::archive(leaf.oid, table.oid, || spi::run(&call, &[leaf.oid.into()]))?;
     // The function may have taken the partition away itself.
     if security::exists(leaf.oid) {
         ledger::archived(leaf.oid)?;
@@ -99,11 +106,13 @@ fn lock(leaf: pg_sys::Oid, relations: &[pg_sys::Oid], patience: &Patience, asked
     None
 }
 
-/// The partition as it is now that it is locked: held or expired no more, or gone, it is left alone.
-fn again(table: &Table, leaf: &Leaf, now: i64) -> Result<bool> {
-    let Some(table) = table::read(table.oid)? else { return Ok(false) };
+/// The table's and the partition's names, now that both are locked: before, they may have come to be another's. None when the partition is held or
+/// expired no more, or gone.
+fn again(table: &Table, leaf: &Leaf, now: i64) -> Result<Option<(String, String)>> {
+    let Some(table) = table::read(table.oid)? else { return Ok(None) };
     let still = table.leaves.iter().find(|still| still.oid == leaf.oid);
-    Ok(still.is_some_and(|leaf| !leaf.held && !leaf.pending && table.rule.is_expired(&leaf.range, now)))
+    let due = still.filter(|leaf| !leaf.held && !leaf.pending && table.rule.is_expired(&leaf.range, now));
+    Ok(due.map(|leaf| (table.name.clone(), leaf.name.clone())))
 }
 
 pub fn empty(table: &Table, leaf: &Leaf, now: i64, patience: &mut Patience, asked: &mut String) -> Result<Outcome> {
@@ -115,10 +124,11 @@ pub fn empty(table: &Table, leaf: &Leaf, now: i64, patience: &mut Patience, aske
         return Ok(Outcome::Busy(busy));
     }
     patience.got();
-    if !again(table, leaf, now)? || !table::has_pages(leaf.oid)? {
+    let Some((_, name)) = again(table, leaf, now)? else { return Ok(Outcome::Needless) };
+    if !table::has_pages(leaf.oid)? {
         return Ok(Outcome::Needless);
     }
-    let truncate = format!("TRUNCATE TABLE {}", leaf.name);
+    let truncate = format!("TRUNCATE TABLE {name}");
     security::as_owner(table.oid, || housekeeping::empty(leaf.oid, || spi::run(&truncate, &[])))?;
     Ok(Outcome::Done)
 }
@@ -131,11 +141,8 @@ pub fn drop(table: &Table, leaf: &Leaf, now: i64, patience: &mut Patience, asked
         return Ok(Outcome::Busy(busy));
     }
     patience.got();
-    if !again(table, leaf, now)? {
-        return Ok(Outcome::Needless);
-    }
-    let statements =
-        [format!("ALTER TABLE {} DETACH PARTITION {}", table.name, leaf.name), format!("DROP TABLE {}", leaf.name)];
+    let Some((parent, name)) = again(table, leaf, now)? else { return Ok(Outcome::Needless) };
+    let statements = [format!("ALTER TABLE {parent} DETACH PARTITION {name}"), format!("DROP TABLE {name}")];
     timeout::within(DROP_MILLISECONDS, || {
         security::as_owner(table.oid, || statements.iter().try_for_each(|statement| spi::run(statement, &[])))
     })?;

@@ -5,6 +5,7 @@ use super::table::{self, Table};
 use super::time::{FUTURE, SECOND};
 use super::{ledger, make, readable};
 use crate::error::Result;
+use crate::idempotency;
 use crate::pg::settings::health as threshold;
 use crate::pg::{security, spi};
 
@@ -20,17 +21,20 @@ pub struct Check {
 type Function = fn(&[Table]) -> Result<Check>;
 
 /// Every check, in the order in which they are shown. Later rooms add theirs here.
-const CHECKS: [Function; 6] = [runway, pending_detach, orphans, cron_success, oldest_snapshot, retention_lag];
+const CHECKS: [Function; 7] =
+    [runway, oldest_claim, pending_detach, orphans, cron_success, oldest_snapshot, retention_lag];
 
 pub fn all() -> Result<Vec<Check>> {
     let mut tables = Vec::new();
     for parent in ledger::parents()? {
-        tables.extend(table::read(parent)?);
+        tables.extend(table::read(parent)?.filter(|table| !table.is_unused()));
     }
     CHECKS.iter().map(|check| check(&tables)).collect()
 }
 
 const NOTHING: &str = "no table is managed";
+const FIND_OUT: &str =
+    ", and nobody came back; find out what became of the work, then complete or release the key as that tenant";
 
 /// The time until the last partition ends: of the table where that is first.
 fn runway(tables: &[Table]) -> Result<Check> {
@@ -70,6 +74,18 @@ fn runway(tables: &[Table]) -> Result<Check> {
     Ok(Check { name: "runway", ok, value, detail })
 }
 
+/// The idempotency key whose lease ran out first, and that nobody finished, released or took over since.
+fn oldest_claim(_: &[Table]) -> Result<Check> {
+    let Some(overdue) = idempotency::overdue()? else {
+        return Ok(Check { name: "oldest_claim", ok: true, value: "none".to_owned(), detail: String::new() });
+    };
+    let ok = overdue.longest <= threshold::oldest_claim() * SECOND;
+    let more = if overdue.claims > 1 { format!(" and {} more", overdue.claims - 1) } else { String::new() };
+    let what_to_do = if ok { "" } else { FIND_OUT };
+    let detail = format!("key {} of tenant {}{more}: its lease ran out{what_to_do}", overdue.key, overdue.tenant);
+    Ok(Check { name: "oldest_claim", ok, value: format!("{} ago", readable::span(overdue.longest)), detail })
+}
+
 /// Detaches that were begun with CONCURRENTLY and interrupted.
 fn pending_detach(_: &[Table]) -> Result<Check> {
     let names = spi::look(
@@ -101,7 +117,14 @@ fn counted(name: &'static str, names: &[String], limit: i64, what_to_do: &str) -
 
 /// The last time that maintain() went through: as pg_cron has it, where it is in this database, and as the managed tables have it.
 fn cron_success(tables: &[Table]) -> Result<Check> {
-    let has_cron = spi::look("SELECT to_regclass('cron.job_run_details') IS NOT NULL", &[], |row| row.get::<bool>(1))?;
+    // The extension's own: a view that somebody else put there would be read, and would run, with the rights of this one's owner.
+    let has_cron = spi::look(
+        "SELECT EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'pg_cron'
+                         WHERE d.refclassid = 'pg_extension'::regclass AND d.classid = 'pg_class'::regclass AND d.deptype = 'e'
+                           AND d.objid = to_regclass('cron.job_run_details'))",
+        &[],
+        |row| row.get::<bool>(1),
+    )?;
     let jobs = if has_cron == [true] {
         "SELECT max(d.end_time) FROM cron.job_run_details d
           WHERE d.status = 'succeeded' AND d.command ILIKE '%bulkhead.maintain%' AND d.database = current_database()"

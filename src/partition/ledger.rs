@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 use super::span::Span;
 use crate::error::{self, Result};
 use crate::pg::spi::{self, Row};
-use crate::pg::{security, transaction};
+use crate::pg::{scan, security, transaction};
 
 /// A row of bulkhead.managed_partition.
 #[derive(Clone, Debug)]
@@ -161,9 +161,16 @@ pub fn archived(partition: pg_sys::Oid) -> Result<()> {
     })
 }
 
+/// The partition is not expired any more: what is written to it from now on has to be archived as well.
+pub fn archive_again(partition: pg_sys::Oid) -> Result<()> {
+    security::as_extension(|| {
+        spi::run("DELETE FROM bulkhead.partition_archived a WHERE a.partition = $1", &[partition.into()])
+    })
+}
+
 /// After `relations` were dropped. A held partition cannot be.
 pub fn forget(relations: &[pg_sys::Oid]) -> Result<()> {
-    let held = security::as_extension(|| {
+    security::as_extension(|| {
         spi::run(
             "DELETE FROM bulkhead.managed_partition m WHERE m.parent OPERATOR(pg_catalog.=) ANY ($1)",
             &[relations.to_vec().into()],
@@ -171,14 +178,10 @@ pub fn forget(relations: &[pg_sys::Oid]) -> Result<()> {
         spi::run(
             "DELETE FROM bulkhead.partition_archived a WHERE a.partition OPERATOR(pg_catalog.=) ANY ($1)",
             &[relations.to_vec().into()],
-        )?;
-        spi::row(
-            "SELECT h.reason, h.held_by::text FROM bulkhead.partition_hold h WHERE h.partition OPERATOR(pg_catalog.=) ANY ($1) LIMIT 1",
-            &[relations.to_vec().into()],
-            |row| Ok((row.get::<String>(1)?, row.get::<String>(2)?)),
         )
     })?;
-    match held {
+    // Not by a query: in REPEATABLE READ it would not see a hold that was committed since.
+    match scan::hold_on(relations) {
         None => Ok(()),
         Some((reason, role)) => Err(error::state(
             "this would drop a partition that is held",

@@ -32,7 +32,7 @@ use crate::pg::{locks, spi};
 
 pub use ensure::{ensure, make_all};
 pub use ledger::forget;
-pub use run::end_transaction;
+pub use run::{end_transaction, is_running};
 
 ::pgrx::extension_sql_file!("../../sql/partition.sql", name = "partition", requires = ["observe"]);
 

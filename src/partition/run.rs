@@ -4,7 +4,7 @@
 //! the tables still to come and how often a lock was tried for. A step that fails is rolled back to where it began, logged, and the run goes on
 //! with the rest.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 use pgrx::prelude::*;
@@ -16,7 +16,7 @@ use super::table::{self, Leaf};
 use super::time::DAY;
 use super::{make, todo};
 use crate::error::{self, Result};
-use crate::pg::cell::PerBackend;
+use crate::pg::cell::{PerBackend, hot};
 use crate::pg::subtransaction::{self, Failure};
 use crate::pg::{client, locks, security, spi, timeout};
 
@@ -44,6 +44,10 @@ struct Run {
 }
 
 static RUN: PerBackend<RefCell<Option<Run>>> = PerBackend::new(RefCell::new(None));
+hot! {
+    /// There is one: for the end of every transaction, which `RUN` is too large for.
+    static RUNNING: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
+}
 
 /// What a step is at, for the log.
 #[derive(Clone, Debug)]
@@ -71,11 +75,17 @@ enum Step {
 /// Partitions made for one table in one run.
 const MOST_MADE: u32 = 1_000;
 
+#[inline(always)]
+pub fn is_running() -> bool {
+    RUNNING.get()
+}
+
 /// The transaction is over. What an error ended has no lock any more; a run whose statement is over would keep its lock.
 pub fn end_transaction(committed: bool) {
     if !committed {
         if let Ok(mut run) = RUN.try_borrow_mut() {
             *run = None;
+            RUNNING.set(false);
         }
     } else if locks::statement_is_over() {
         end();
@@ -86,6 +96,7 @@ fn end() {
     if let Ok(mut run) = RUN.try_borrow_mut()
         && run.take().is_some()
     {
+        RUNNING.set(false);
         locks::end_run();
     }
 }
@@ -107,6 +118,7 @@ pub fn step() -> Result<Option<f64>> {
         }
         // An error from here on ends the transaction, and with it the lock.
         RUN.replace(Some(begin()?));
+        RUNNING.set(true);
     }
     let Some(mut run) = RUN.take() else { return Ok(None) };
     // While the step runs, another call finds this in its place.
@@ -143,6 +155,13 @@ fn admit() -> Result<()> {
             "Call it in a session whose transactions are not read-only."
         };
         return Err(error::read_only("bulkhead.maintain() has to write, and this transaction is read-only", hint));
+    }
+    if security::has_transaction_snapshot() {
+        return Err(error::state(
+            "bulkhead.maintain() needs to see what others commit, and this transaction does not",
+            "It is REPEATABLE READ or SERIALIZABLE: a hold made since it began would be overlooked.",
+            "CALL bulkhead.maintain(), which begins its own transactions.",
+        ));
     }
     Ok(())
 }
@@ -287,6 +306,10 @@ impl Run {
             }
             _ => {}
         }
+        // `retain` was made longer since.
+        for leaf in table.leaves.iter().filter(|leaf| leaf.archived && !table.rule.is_expired(&leaf.range, now)) {
+            ledger::archive_again(leaf.oid)?;
+        }
         if let Some(leaf) = table.leaves.iter().find(|leaf| leaf.pending && !self.left.contains(&leaf.oid)) {
             doing.action = "finalize";
             doing.partition = Some((leaf.oid, leaf.name.clone()));
@@ -348,9 +371,10 @@ fn reason(failure: Failure) -> String {
     }
 }
 
-/// What the clock has to go ahead of the last run, at the least, to be in doubt.
+/// What the clock has to go ahead of the last run, at the least, to be in doubt. Not as much as rows are kept for: a clock that is wrong by
+/// less than that drops what is too young as well.
 fn leap(rule: &todo::Rule) -> i64 {
-    rule.retain.length().max(DAY)
+    rule.every.length().clamp(DAY / 24, DAY)
 }
 
 fn create(parent: pg_sys::Oid, now: i64, patience: &mut Patience, doing: &mut Doing) -> Result<Step> {

@@ -52,6 +52,11 @@ impl Table {
         self.leaves.iter().rev().find(|leaf| leaf.plain && !leaf.pending)
     }
 
+    /// One of the extension's own that nobody has needed so far: its first row makes the partitions.
+    pub fn is_unused(&self) -> bool {
+        self.managed.retain.is_none() && self.leaves.is_empty()
+    }
+
     pub fn is_monthly(&self) -> bool {
         matches!(self.rule.every, Every::Months(_))
     }

@@ -1,10 +1,10 @@
 //! A board in shared memory on which every backend notes naked statements; it may be lost, and is with the server's restart.
 //!
 //! A fixed number of places. A statement that is not on it yet takes a free one, or that of the one not seen for the longest.
-//! One lightweight lock, taken only by a statement that is naked and by whoever looks: shared while a statement that has its place
-//! is counted, exclusive when places change.
+//! One lightweight lock, taken by whoever looks for a place, exclusive when places change. A statement that this backend has counted before is
+//! counted without it: where its place is given away in the same moment, the newcomer may be counted once too often.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use pgrx::prelude::*;
 use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
@@ -52,12 +52,37 @@ pub struct Seen {
     pub last_seen: i64,
 }
 
+/// What is read and written each time: never across two cache lines.
+#[derive(Default)]
+#[repr(align(32))]
+struct Tally {
+    /// 0 for a free place.
+    key: AtomicU64,
+    count: AtomicI64,
+    last_seen: AtomicI64,
+}
+
+impl Tally {
+    fn has(&self, key: u64) -> bool {
+        self.key.load(Ordering::Relaxed) == key
+    }
+
+    fn give_to(&self, key: u64) {
+        self.key.store(0, Ordering::Relaxed);
+        self.count.store(0, Ordering::Relaxed);
+        self.last_seen.store(0, Ordering::Relaxed);
+        self.key.store(key, Ordering::Relaxed);
+    }
+
+    fn see(&self, now: i64) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.last_seen.fetch_max(now, Ordering::Relaxed);
+    }
+}
+
 struct Board {
-    /// 0 for a free place; searched before anything else is looked at.
-    keys: [u64; PLACES],
+    tallies: [Tally; PLACES],
     places: [Naked; PLACES],
-    counts: [AtomicI64; PLACES],
-    last_seen: [AtomicI64; PLACES],
     /// Statements that gave their place to another, since the server started.
     evicted: AtomicI64,
 }
@@ -73,13 +98,7 @@ const FREE: Naked = Naked {
 
 impl Default for Board {
     fn default() -> Board {
-        Board {
-            keys: [0; PLACES],
-            places: [FREE; PLACES],
-            counts: [const { AtomicI64::new(0) }; PLACES],
-            last_seen: [const { AtomicI64::new(0) }; PLACES],
-            evicted: AtomicI64::new(0),
-        }
+        Board { tallies: std::array::from_fn(|_| Tally::default()), places: [FREE; PLACES], evicted: AtomicI64::new(0) }
     }
 }
 
@@ -102,67 +121,70 @@ pub fn is_there() -> bool {
 }
 
 impl Board {
-    fn see(&self, at: usize, now: i64) {
-        self.counts[at].fetch_add(1, Ordering::Relaxed);
-        self.last_seen[at].fetch_max(now, Ordering::Relaxed);
-    }
-
-    fn find(&self, key: u64) -> Option<usize> {
-        self.keys.iter().position(|other| *other == key)
+    /// Begins where the key would like to be.
+    fn find(&self, key: u64, wanted: u64) -> Option<usize> {
+        let first = (wanted % PLACES as u64) as usize;
+        (first..PLACES).chain(0..first).find(|at| self.tallies[*at].has(key))
     }
 
     /// The place for one more: a free one, or that of the one not seen for the longest.
-    fn place(&self) -> usize {
-        self.find(0).unwrap_or_else(|| {
+    fn place(&self, key: u64) -> usize {
+        self.find(0, key).unwrap_or_else(|| {
             self.evicted.fetch_add(1, Ordering::Relaxed);
-            let seen = self.last_seen.iter().enumerate();
-            seen.min_by_key(|(_, seen)| seen.load(Ordering::Relaxed)).map_or(0, |(at, _)| at)
+            let seen = self.tallies.iter().enumerate();
+            seen.min_by_key(|(_, tally)| tally.last_seen.load(Ordering::Relaxed)).map_or(0, |(at, _)| at)
         })
     }
 }
 
-/// Counts a statement that was at place `at` when it was counted last; false if it is not there any more.
-pub fn count_again(key: u64, at: usize, now: i64) -> bool {
-    let board = BOARD.share();
-    let is_there = board.keys[at] == key;
+/// Where a statement was counted; it may have been given to another since.
+#[derive(Clone, Copy)]
+pub struct Place(*const Tally);
+
+/// Counts a statement that was in this place when it was counted last; false if it is not there any more.
+pub fn count_again(key: u64, place: Place, now: i64) -> bool {
+    // SAFETY: shared memory is there as long as the process, and of a place only atomics are touched without the lock.
+    let tally = unsafe { &*place.0 };
+    let is_there = tally.has(key);
     if is_there {
-        board.see(at, now);
+        tally.see(now);
     }
     is_there
 }
 
 /// Counts a statement and returns its place; `key` (not 0) is a hash of what makes it the same as another.
-pub fn count(key: u64, now: i64, make: impl FnOnce() -> Naked) -> usize {
+pub fn count(key: u64, now: i64, make: impl FnOnce() -> Naked) -> Place {
+    let see = |board: &Board, at: usize| {
+        board.tallies[at].see(now);
+        Place(&raw const board.tallies[at])
+    };
     let seen = {
         let board = BOARD.share();
-        board.find(key).inspect(|at| board.see(*at, now))
+        board.find(key, key).map(|at| see(&board, at))
     };
-    if let Some(at) = seen {
-        return at;
+    if let Some(place) = seen {
+        return place;
     }
     // What may fail is done without the lock.
     let naked = make();
     let mut board = BOARD.exclusive();
-    let at = board.find(key).unwrap_or_else(|| {
-        let at = board.place();
-        board.keys[at] = key;
+    let at = board.find(key, key).unwrap_or_else(|| {
+        let at = board.place(key);
+        board.tallies[at].give_to(key);
         board.places[at] = naked;
-        board.counts[at].store(0, Ordering::Relaxed);
-        board.last_seen[at].store(0, Ordering::Relaxed);
         at
     });
-    board.see(at, now);
-    at
+    see(&board, at)
 }
 
 /// What is on the board for a database.
 pub fn read(database: u32) -> Vec<Seen> {
     let board = BOARD.share();
-    let taken = (0..PLACES).filter(|at| board.keys[*at] != 0 && board.places[*at].database == database);
+    let taken = (0..PLACES).filter(|at| !board.tallies[*at].has(0) && board.places[*at].database == database);
     let seen = taken.map(|at| Seen {
         naked: board.places[at],
-        count: board.counts[at].load(Ordering::Relaxed),
-        last_seen: board.last_seen[at].load(Ordering::Relaxed),
+        count: board.tallies[at].count.load(Ordering::Relaxed),
+        last_seen: board.tallies[at].last_seen.load(Ordering::Relaxed),
     });
     seen.collect()
 }
@@ -170,7 +192,7 @@ pub fn read(database: u32) -> Vec<Seen> {
 /// Places taken by all databases, and how many statements gave theirs to another since the server started.
 pub fn fill() -> (usize, i64) {
     let board = BOARD.share();
-    (board.keys.iter().filter(|key| **key != 0).count(), board.evicted.load(Ordering::Relaxed))
+    (board.tallies.iter().filter(|tally| !tally.has(0)).count(), board.evicted.load(Ordering::Relaxed))
 }
 
 /// Takes a relation's statements off.
@@ -178,7 +200,7 @@ pub fn forget(database: u32, relation: u32) {
     let mut board = BOARD.exclusive();
     for at in 0..PLACES {
         if board.places[at].database == database && board.places[at].relation == relation {
-            board.keys[at] = 0;
+            board.tallies[at].give_to(0);
             board.places[at] = FREE;
         }
     }

@@ -20,3 +20,13 @@ impl<T> Deref for PerBackend<T> {
         &self.0
     }
 }
+
+/// Statics that every statement reads: they lie together, on as few cache lines as there can be.
+macro_rules! hot {
+    ($($(#[$doc:meta])* static $name:ident: $type:ty = $value:expr;)*) => {$(
+        $(#[$doc])*
+        #[cfg_attr(target_os = "linux", unsafe(link_section = ".data.hot.bulkhead"))]
+        static $name: $type = $value;
+    )*};
+}
+pub(crate) use hot;

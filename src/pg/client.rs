@@ -37,10 +37,15 @@ pub fn raw_application() -> &'static [u8] {
     unsafe { bytes(pg_sys::application_name) }
 }
 
-/// Microseconds, as the server counts them.
-pub fn now() -> i64 {
-    // SAFETY: reads the clock.
-    unsafe { pg_sys::GetCurrentTimestamp() }
+unsafe extern "C-unwind" {
+    /// Without the guard that pgrx puts around its binding: it raises nothing.
+    fn GetCurrentStatementStartTimestamp() -> i64;
+}
+
+/// When the client's statement began; microseconds, as the server counts them.
+pub fn statement_start() -> i64 {
+    // SAFETY: reads a variable of the server's.
+    unsafe { GetCurrentStatementStartTimestamp() }
 }
 
 /// The query id that the server reports for the running statement; 0 unless compute_query_id is on.

@@ -6,7 +6,7 @@ use std::ffi::{CStr, CString};
 
 use pgrx::prelude::*;
 
-use super::cell::PerBackend;
+use super::cell::{PerBackend, hot};
 use super::{list, registry};
 use crate::context::state;
 use crate::context::tenant::Tenant;
@@ -19,7 +19,9 @@ struct Held {
     tenant: Tenant,
 }
 
-static HELD: PerBackend<RefCell<Vec<Held>>> = PerBackend::new(RefCell::new(Vec::new()));
+hot! {
+    static HELD: PerBackend<RefCell<Vec<Held>>> = PerBackend::new(RefCell::new(Vec::new()));
+}
 
 /// DECLARE CURSOR has run.
 ///

@@ -9,13 +9,15 @@ use std::cell::Cell;
 
 use pgrx::prelude::*;
 
-use super::cell::PerBackend;
+use super::cell::{PerBackend, hot};
 use super::nesting;
 use crate::error::Result;
 
 /// The address of SPI's error callback; 0 until it is known.
 static SPI_CALLBACK: PerBackend<Cell<usize>> = PerBackend::new(Cell::new(0));
-static LEARNING: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
+hot! {
+    static LEARNING: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
+}
 
 fn stack() -> *mut pg_sys::ErrorContextCallback {
     // SAFETY: reads a variable of the server's.
@@ -38,6 +40,12 @@ pub fn begin() -> Result<usize> {
         learned.map_err(|error| crate::error::internal(error.to_string()))?;
     }
     Ok(nesting::mark(stack().cast()))
+}
+
+/// `learn` has something to learn.
+#[inline(always)]
+pub fn is_learning() -> bool {
+    LEARNING.get()
 }
 
 /// Called when a statement is about to be planned.

@@ -1,31 +1,33 @@
-//! The hooks: planner, executor and utility commands.
+//! The hooks of the planner and of utility commands; the executor's are in executor.rs.
 //!
-//! None of these functions is wrapped by pgrx's guard, and they call the next hook and the server's own functions
+//! None of all these functions is wrapped by pgrx's guard, and they call the next hook and the server's own functions
 //! directly: the guard would turn every error of every query into a Rust panic and raise a copy of it that lacks the
 //! constraint's name, the context and the position. An error thus passes through these frames by longjmp, so no value
 //! with a destructor may be alive across such a call. What we ourselves decide sits in guarded functions (`before_…`).
+//!
+//! Most statements have nothing to do with us, and are told apart here without any call. What that costs is the cache lines and pages that
+//! a process brings back after each switch of context, so what every statement runs and reads lies together (`.hot`).
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
 
 use pgrx::prelude::*;
 
-use super::cell::PerBackend;
+use super::cell::{PerBackend, hot};
 use super::nesting::{self, Nesting};
 use super::planning::{self, Planning};
-use super::{cursors, ddl, plan, utility};
+use super::{ddl, executor, plan, registry, utility};
+use crate::context::before::Before;
 use crate::context::state;
-use crate::context::tenant::Tenant;
-use crate::observe;
-use crate::rls::naked;
-use crate::seal::verdict;
 
-static NEXT_PLANNER: PerBackend<Cell<pg_sys::planner_hook_type>> = PerBackend::new(Cell::new(None));
-static NEXT_RELATION_INFO: PerBackend<Cell<pg_sys::get_relation_info_hook_type>> = PerBackend::new(Cell::new(None));
+use crate::rls::naked;
+
+hot! {
+    static NEXT_PLANNER: PerBackend<Cell<pg_sys::planner_hook_type>> = PerBackend::new(Cell::new(None));
+    static NEXT_RELATION_INFO: PerBackend<Cell<pg_sys::get_relation_info_hook_type>> = PerBackend::new(Cell::new(None));
+}
+static WATCHES_TRUNCATE: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
 static NEXT_OBJECT_ACCESS: PerBackend<Cell<pg_sys::object_access_hook_type>> = PerBackend::new(Cell::new(None));
-static NEXT_START: PerBackend<Cell<pg_sys::ExecutorStart_hook_type>> = PerBackend::new(Cell::new(None));
-static NEXT_RUN: PerBackend<Cell<pg_sys::ExecutorRun_hook_type>> = PerBackend::new(Cell::new(None));
-static NEXT_FINISH: PerBackend<Cell<pg_sys::ExecutorFinish_hook_type>> = PerBackend::new(Cell::new(None));
 static NEXT_UTILITY: PerBackend<Cell<pg_sys::ProcessUtility_hook_type>> = PerBackend::new(Cell::new(None));
 
 /// The server's own functions, without the guard that pgrx puts around its bindings.
@@ -38,17 +40,6 @@ mod server {
             options: c_int,
             params: pg_sys::ParamListInfo,
         ) -> *mut pg_sys::PlannedStmt;
-        pub fn standard_ExecutorStart(query: *mut pg_sys::QueryDesc, flags: c_int);
-        #[cfg(not(feature = "pg18"))]
-        pub fn standard_ExecutorRun(
-            query: *mut pg_sys::QueryDesc,
-            direction: pg_sys::ScanDirection::Type,
-            count: u64,
-            execute_once: bool,
-        );
-        #[cfg(feature = "pg18")]
-        pub fn standard_ExecutorRun(query: *mut pg_sys::QueryDesc, direction: pg_sys::ScanDirection::Type, count: u64);
-        pub fn standard_ExecutorFinish(query: *mut pg_sys::QueryDesc);
         pub fn standard_ProcessUtility(
             statement: *mut pg_sys::PlannedStmt,
             query: *const c_char,
@@ -69,36 +60,67 @@ pub fn install() {
     unsafe {
         NEXT_PLANNER.set((&raw mut pg_sys::planner_hook).replace(Some(planner)));
         NEXT_RELATION_INFO.set((&raw mut pg_sys::get_relation_info_hook).replace(Some(relation_info)));
-        NEXT_OBJECT_ACCESS.set((&raw mut pg_sys::object_access_hook).replace(Some(object_access)));
-        NEXT_START.set((&raw mut pg_sys::ExecutorStart_hook).replace(Some(executor_start)));
-        NEXT_RUN.set((&raw mut pg_sys::ExecutorRun_hook).replace(Some(executor_run)));
-        NEXT_FINISH.set((&raw mut pg_sys::ExecutorFinish_hook).replace(Some(executor_finish)));
         NEXT_UTILITY.set((&raw mut pg_sys::ProcessUtility_hook).replace(Some(process_utility)));
     }
+    executor::install();
 }
 
 /// # Safety
 /// Called by the server with valid pointers.
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.hot.bulkhead"))]
 unsafe extern "C-unwind" fn planner(
     parse: *mut pg_sys::Query,
     query: *const c_char,
     options: c_int,
     params: pg_sys::ParamListInfo,
 ) -> *mut pg_sys::PlannedStmt {
-    let before = state::generation();
-    let tenant = state::tenant();
-    let mut options = options;
-    // SAFETY: passes on what it was given; `planning` is plain values.
+    let before = Before::now();
+    // SAFETY: passes on what it was given.
     unsafe {
-        let planning = before_planning(parse, &mut options, params);
-        let planned = match NEXT_PLANNER.get() {
+        let planned = if planning::is_none_of_our_business(parse) {
+            plan_next(parse, query, options, params)
+        } else {
+            plan_ours(parse, query, options, params)
+        };
+        if before.is_over() {
+            check_planning(&before);
+        }
+        planned
+    }
+}
+
+/// # Safety
+/// As `planner`.
+#[inline(always)]
+unsafe fn plan_next(
+    parse: *mut pg_sys::Query,
+    query: *const c_char,
+    options: c_int,
+    params: pg_sys::ParamListInfo,
+) -> *mut pg_sys::PlannedStmt {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match NEXT_PLANNER.get() {
             Some(next) => next(parse, query, options, params),
             None => server::standard_planner(parse, query, options, params),
-        };
-        after_planning(&planning, planned);
-        if state::generation() != before {
-            check_planning(&tenant);
         }
+    }
+}
+
+/// # Safety
+/// As `planner`.
+#[inline(never)]
+unsafe fn plan_ours(
+    parse: *mut pg_sys::Query,
+    query: *const c_char,
+    mut options: c_int,
+    params: pg_sys::ParamListInfo,
+) -> *mut pg_sys::PlannedStmt {
+    // SAFETY: the caller's promise; `planning` is plain values.
+    unsafe {
+        let planning = before_planning(parse, &mut options, params);
+        let planned = plan_next(parse, query, options, params);
+        after_planning(&planning, planned);
         planned
     }
 }
@@ -127,13 +149,14 @@ unsafe extern "C-unwind" fn after_planning(planning: *const Planning, planned: *
 /// # Safety
 /// `before` is valid.
 #[pg_guard]
-unsafe extern "C-unwind" fn check_planning(before: *const Tenant) {
+unsafe extern "C-unwind" fn check_planning(before: *const Before) {
     // SAFETY: the caller's promise.
-    naked::check_planning(unsafe { &*before });
+    naked::check_planning(unsafe { *before });
 }
 
 /// # Safety
 /// Called by the server with valid pointers.
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.hot.bulkhead"))]
 unsafe extern "C-unwind" fn relation_info(
     root: *mut pg_sys::PlannerInfo,
     relation: pg_sys::Oid,
@@ -142,7 +165,9 @@ unsafe extern "C-unwind" fn relation_info(
 ) {
     // SAFETY: passes on what it was given.
     unsafe {
-        check_relation(root, relation, rel);
+        if registry::peek(|known| known.is_free(relation)) != Some(true) {
+            check_relation(root, relation, rel);
+        }
         if let Some(next) = NEXT_RELATION_INFO.get() {
             next(root, relation, is_parent, rel);
         }
@@ -159,6 +184,15 @@ unsafe extern "C-unwind" fn check_relation(
 ) {
     // SAFETY: the caller's promise.
     unsafe { planning::check_relation(root, relation, rel) };
+}
+
+/// Asks to hear of each table that TRUNCATE empties, those that it cascades to included. From this backend's first TRUNCATE on: the server
+/// calls this hook for every function and schema that any statement looks up.
+fn watch_truncate() {
+    if !WATCHES_TRUNCATE.replace(true) {
+        // SAFETY: as in `install`.
+        unsafe { NEXT_OBJECT_ACCESS.set((&raw mut pg_sys::object_access_hook).replace(Some(object_access))) };
+    }
 }
 
 /// # Safety
@@ -188,156 +222,6 @@ unsafe extern "C-unwind" fn before_truncate(relation: pg_sys::Oid) {
 
 /// # Safety
 /// Called by the server with valid pointers.
-unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: c_int) {
-    // SAFETY: passes on what it was given.
-    unsafe {
-        if !is_none_of_our_business(query) {
-            before_start(query);
-        }
-        let referential = nesting::begin_referential();
-        match NEXT_START.get() {
-            Some(next) => next(query, flags),
-            None => server::standard_ExecutorStart(query, flags),
-        }
-        if referential {
-            nesting::end_referential();
-        }
-    }
-}
-
-/// What WITH writes and nobody reads runs at the end.
-///
-/// # Safety
-/// Called by the server with valid pointers.
-unsafe extern "C-unwind" fn executor_finish(query: *mut pg_sys::QueryDesc) {
-    // SAFETY: passes on what it was given.
-    unsafe {
-        let referential = nesting::begin_referential();
-        match NEXT_FINISH.get() {
-            Some(next) => next(query),
-            None => server::standard_ExecutorFinish(query),
-        }
-        if referential {
-            nesting::end_referential();
-        }
-    }
-}
-
-/// Nearly every statement of a database with few protected tables: told apart without a call to the server, so without a guard.
-///
-/// # Safety
-/// `query` is valid.
-unsafe fn is_none_of_our_business(query: *const pg_sys::QueryDesc) -> bool {
-    // SAFETY: the descriptor and its plan are valid until the query ends.
-    unsafe {
-        let statement = (*query).plannedstmt;
-        !(*statement).parallelModeNeeded
-            && !planning::is_lifted(statement)
-            && cursors::is_empty()
-            && plan::is_foreign_to_us(statement)
-    }
-}
-
-/// # Safety
-/// `query` is valid.
-#[pg_guard]
-unsafe extern "C-unwind" fn before_start(query: *mut pg_sys::QueryDesc) {
-    // SAFETY: the descriptor and its plan are valid until the query ends.
-    let statement = unsafe { &*(*query).plannedstmt };
-    if statement.parallelModeNeeded {
-        naked::check_parallel();
-    }
-    // SAFETY: as above.
-    unsafe {
-        if planning::is_lifted(statement) {
-            naked::check_lifted_plan(verdict::command());
-        }
-        if !plan::may_be_lone_switch(query) {
-            cursors::close_foreign();
-        }
-    }
-    // SAFETY: as above.
-    let (referential, validation) =
-        unsafe { (planning::is_referential(statement), planning::is_validation(statement)) };
-    if validation || naked::is_idle(referential) {
-        return;
-    }
-    // A rule's statement runs where referential integrity's own does, with its rights.
-    let strayed = !referential && nesting::begin_referential();
-    let verdict = verdict::starting(referential);
-    let mut observed = Vec::new();
-    for touched in plan::relations(statement) {
-        if naked::check(&touched, verdict) && !observed.contains(&touched.relation) {
-            observed.push(touched.relation);
-            observe::note(touched.relation);
-        }
-    }
-    if strayed {
-        nesting::end_referential();
-    }
-}
-
-/// # Safety
-/// `query` is valid, and its plan was made past the seal.
-#[pg_guard]
-unsafe extern "C-unwind" fn before_lifted_run(query: *mut pg_sys::QueryDesc) {
-    naked::check_lifted_plan(verdict::command());
-    // SAFETY: the caller's promise.
-    if unsafe { cursors::is_being_held(query) } {
-        naked::refuse_held();
-    }
-}
-
-/// # Safety
-/// `query` is valid and `plan::may_be_lone_switch`.
-#[pg_guard]
-unsafe extern "C-unwind" fn before_lone_run(query: *mut pg_sys::QueryDesc) -> bool {
-    // SAFETY: the caller's promise.
-    unsafe { plan::is_lone_switch(query) }
-}
-
-macro_rules! executor_run_hook {
-    ($($last:ident: $type:ty)?) => {
-        /// # Safety
-        /// Called by the server with valid pointers.
-        unsafe extern "C-unwind" fn executor_run(
-            query: *mut pg_sys::QueryDesc,
-            direction: pg_sys::ScanDirection::Type,
-            count: u64,
-            $($last: $type)?
-        ) {
-            // SAFETY: passes on what it was given.
-            unsafe {
-                if planning::is_lifted((*query).plannedstmt) {
-                    before_lifted_run(query);
-                }
-                let alone = plan::may_be_lone_switch(query) && before_lone_run(query);
-                if alone {
-                    state::set_alone(true);
-                }
-                let referential = nesting::begin_referential();
-                match NEXT_RUN.get() {
-                    Some(next) => next(query, direction, count $(, $last)?),
-                    None => server::standard_ExecutorRun(query, direction, count $(, $last)?),
-                }
-                if referential {
-                    nesting::end_referential();
-                }
-                if alone {
-                    state::set_alone(false);
-                }
-            }
-        }
-    };
-}
-
-#[cfg(not(feature = "pg18"))]
-executor_run_hook!(execute_once: bool);
-#[cfg(feature = "pg18")]
-executor_run_hook!();
-
-/// # Safety
-/// Called by the server with valid pointers.
 unsafe extern "C-unwind" fn process_utility(
     statement: *mut pg_sys::PlannedStmt,
     query: *const c_char,
@@ -350,8 +234,11 @@ unsafe extern "C-unwind" fn process_utility(
 ) {
     // SAFETY: passes on what it was given; the node and the receiver are valid for the call.
     unsafe {
-        let alone =
-            plan::goes_to_client(dest) && (*(*statement).utilityStmt).type_ == pg_sys::NodeTag::T_VariableSetStmt;
+        let kind = (*(*statement).utilityStmt).type_;
+        if kind == pg_sys::NodeTag::T_TruncateStmt {
+            watch_truncate();
+        }
+        let alone = plan::goes_to_client(dest) && kind == pg_sys::NodeTag::T_VariableSetStmt;
         if alone {
             state::set_alone(true);
         }

@@ -9,6 +9,7 @@ pub mod client;
 pub mod copy;
 pub mod cursors;
 pub mod ddl;
+mod executor;
 pub mod expression;
 pub mod filter;
 pub mod foreign_key;

@@ -13,10 +13,10 @@ use std::ffi::c_void;
 
 use pgrx::pg_sys;
 
-use super::cell::PerBackend;
+use super::cell::{PerBackend, hot};
 use super::planning::Mode;
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct Nesting {
     /// Inside a query of referential integrity: what starts now is a trigger's or a function's.
@@ -34,7 +34,9 @@ pub struct Nesting {
 const NOWHERE: Nesting =
     Nesting { referential: false, mode: Mode::Sealed, altering: 0, detaching: false, replicating: false };
 
-static NOW: PerBackend<Cell<Nesting>> = PerBackend::new(Cell::new(NOWHERE));
+hot! {
+    static NOW: PerBackend<Cell<Nesting>> = PerBackend::new(Cell::new(NOWHERE));
+}
 static OUTER: PerBackend<RefCell<Vec<Nesting>>> = PerBackend::new(RefCell::new(Vec::new()));
 
 unsafe extern "C-unwind" {
@@ -63,6 +65,12 @@ pub fn enter_unforced() -> Nesting {
 
 pub fn leave(before: Nesting) {
     NOW.set(before);
+}
+
+/// Inside nothing of what this module tells apart.
+#[inline(always)]
+pub fn is_nowhere() -> bool {
+    NOW.get() == NOWHERE && !unforced()
 }
 
 /// Forced row level security is off for the owner.

@@ -4,7 +4,9 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
-use super::{list, registry, security};
+use super::registry::{self, Border};
+use super::{list, security};
+use crate::rls::key::Key;
 
 /// A relation that a statement names, directly or through a view or an inlined function.
 pub struct Touched {
@@ -22,15 +24,15 @@ pub fn relations(statement: &pg_sys::PlannedStmt) -> impl Iterator<Item = Touche
         let permissions = list::cells(statement.permInfos);
         list::cells(statement.rtable).iter().filter_map(move |cell| {
             let entry = &*cell.ptr_value.cast::<pg_sys::RangeTblEntry>();
-            if entry.rtekind != pg_sys::RTEKind::RTE_RELATION {
+            if entry.rtekind != pg_sys::RTEKind::RTE_RELATION || !is_named(entry) {
                 return None;
             }
             #[cfg(any(feature = "pg14", feature = "pg15"))]
-            let as_role = (entry.requiredPerms != 0).then_some(entry.checkAsUser)?;
+            let as_role = entry.checkAsUser;
             #[cfg(not(any(feature = "pg14", feature = "pg15")))]
             let as_role = {
-                let index = (entry.perminfoindex as usize).checked_sub(1)?;
-                (*permissions.get(index)?.ptr_value.cast::<pg_sys::RTEPermissionInfo>()).checkAsUser
+                let at = entry.perminfoindex as usize - 1;
+                (*permissions.get(at)?.ptr_value.cast::<pg_sys::RTEPermissionInfo>()).checkAsUser
             };
             let as_role = if as_role == pg_sys::InvalidOid { security::current_role() } else { as_role };
             Some(Touched { relation: entry.relid, as_role })
@@ -38,21 +40,48 @@ pub fn relations(statement: &pg_sys::PlannedStmt) -> impl Iterator<Item = Touche
     }
 }
 
-/// None of the statement's relations is registered. False also where that cannot be said without asking the server: it calls nothing
-/// of the server's, so that it needs no guard.
+/// What a statement that is about to start is to us.
+pub enum Concern {
+    /// Nothing: its relations are not registered.
+    None,
+    /// It reaches this observed relation, once, and nothing else that is registered.
+    Observed(pg_sys::Oid, Key),
+    /// To be looked at.
+    Unknown,
+}
+
+/// Calls nothing of the server's, so that it needs no guard.
 ///
 /// # Safety
 /// `statement` is valid.
-pub unsafe fn is_foreign_to_us(statement: *const pg_sys::PlannedStmt) -> bool {
-    registry::peek(|knows| {
+#[inline(always)]
+pub unsafe fn concern(statement: *const pg_sys::PlannedStmt) -> Concern {
+    let concern = registry::peek(|known| {
+        let mut concern = Concern::None;
         // SAFETY: the caller's promise; the entries of a range table.
-        let entries = unsafe { list::cells((*statement).rtable) };
-        entries.iter().all(|cell| {
+        for cell in unsafe { list::cells((*statement).rtable) } {
             // SAFETY: as above.
             let entry = unsafe { &*cell.ptr_value.cast::<pg_sys::RangeTblEntry>() };
-            entry.rtekind != pg_sys::RTEKind::RTE_RELATION || !knows(entry.relid)
-        })
-    })
+            if entry.rtekind != pg_sys::RTEKind::RTE_RELATION {
+                continue;
+            }
+            concern = match (known.border(entry.relid), concern) {
+                (None, concern) => concern,
+                (Some(Border::Observed(key)), Concern::None) if is_named(entry) => Concern::Observed(entry.relid, key),
+                _ => return Concern::Unknown,
+            };
+        }
+        concern
+    });
+    concern.unwrap_or(Concern::Unknown)
+}
+
+/// The server will check privileges for it: it is not a child that the planner added.
+fn is_named(entry: &pg_sys::RangeTblEntry) -> bool {
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    return entry.requiredPerms != 0;
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    return entry.perminfoindex != 0;
 }
 
 /// Every cached plan of this backend is made again before its next use.

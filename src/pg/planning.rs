@@ -7,8 +7,9 @@
 use pgrx::prelude::*;
 
 use super::filter::{self, Inlined};
-use super::{foreign_key, list, nesting, registry};
+use super::{ddl, foreign_key, list, nesting, registry};
 use crate::rls::naked;
+use crate::seal::bypass;
 use crate::seal::verdict::{self, Verdict};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +38,34 @@ const LIFTED: i32 = -77;
 const VALIDATION: i32 = -78;
 /// A query of referential integrity.
 const REFERENTIAL: i32 = -79;
+
+/// Nearly every query of a database with few protected tables: plain, on tables that are not protected, outside of everything that counts here.
+/// Told apart without a call that could raise, so without a guard. What other extensions bring in is refused in `check_relation` all the same.
+///
+/// # Safety
+/// `query` is valid.
+#[inline(always)]
+pub unsafe fn is_none_of_our_business(query: *const pg_sys::Query) -> bool {
+    use pg_sys::RTEKind::{RTE_JOIN, RTE_RELATION, RTE_RESULT, RTE_VALUES};
+    // SAFETY: the caller's promise; the entries of a range table.
+    unsafe {
+        nesting::is_nowhere()
+            && !ddl::is_learning()
+            && !bypass::is_set()
+            && !(*query).hasSubLinks
+            && (*query).cteList.is_null()
+            && registry::peek(|known| {
+                list::cells((*query).rtable).iter().all(|cell| {
+                    let entry = &*cell.ptr_value.cast::<pg_sys::RangeTblEntry>();
+                    match entry.rtekind {
+                        RTE_RELATION => known.is_free(entry.relid),
+                        RTE_JOIN | RTE_VALUES | RTE_RESULT => true,
+                        _ => false,
+                    }
+                })
+            }) == Some(true)
+    }
+}
 
 /// # Safety
 /// `query` is valid and may be changed; `options` is valid.
@@ -115,6 +144,15 @@ unsafe fn names_registered(plan: *const pg_sys::PlannedStmt) -> bool {
         // SAFETY: a list of oids.
         registry::find(unsafe { cell.oid_value }).is_some()
     })
+}
+
+/// A plan without a tag.
+///
+/// # Safety
+/// `plan` is valid.
+pub unsafe fn is_plain(plan: *const pg_sys::PlannedStmt) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { tag(plan) == 0 }
 }
 
 /// Whether a plan was made past the seal.

@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 
 use pgrx::prelude::*;
 
-use super::cell::PerBackend;
+use super::cell::{PerBackend, hot};
 use super::scan::{self, Protection};
 use crate::rls::key::Key;
 use crate::seal::housekeeping;
@@ -52,13 +52,15 @@ struct Registry {
     provisional: Cell<bool>,
 }
 
-static REGISTRY: PerBackend<Registry> = PerBackend::new(Registry {
-    valid: Cell::new(false),
-    table: Cell::new(0),
-    entries: RefCell::new(Vec::new()),
-    accessors: Cell::new([0; 3]),
-    provisional: Cell::new(false),
-});
+hot! {
+    static REGISTRY: PerBackend<Registry> = PerBackend::new(Registry {
+        valid: Cell::new(false),
+        table: Cell::new(0),
+        entries: RefCell::new(Vec::new()),
+        accessors: Cell::new([0; 3]),
+        provisional: Cell::new(false),
+    });
+}
 
 /// Registers for invalidation messages; once, from `_PG_init`.
 pub fn register() {
@@ -95,14 +97,30 @@ pub fn find(relation: pg_sys::Oid) -> Option<Entry> {
     entries.binary_search_by_key(&relation.to_u32(), |entry| entry.relation.to_u32()).ok().map(|at| entries[at])
 }
 
-/// Asks the list as it stands, where it is known to be right; else false. Calls nothing of the server's.
-pub fn peek(ask: impl FnOnce(&dyn Fn(pg_sys::Oid) -> bool) -> bool) -> bool {
+/// The list as it stands, where it is known to be right; else None. Calls nothing of the server's.
+#[inline(always)]
+pub fn peek<R>(ask: impl FnOnce(Peek<'_>) -> R) -> Option<R> {
     if !REGISTRY.valid.get() {
-        return false;
+        return None;
     }
-    REGISTRY.entries.try_borrow().is_ok_and(|entries| {
-        ask(&|relation| entries.binary_search_by_key(&relation.to_u32(), |entry| entry.relation.to_u32()).is_ok())
-    })
+    REGISTRY.entries.try_borrow().ok().map(|entries| ask(Peek(&entries)))
+}
+
+#[derive(Clone, Copy)]
+pub struct Peek<'a>(&'a [Entry]);
+
+impl Peek<'_> {
+    #[inline(always)]
+    pub fn border(self, relation: pg_sys::Oid) -> Option<Border> {
+        let found = self.0.binary_search_by_key(&relation.to_u32(), |entry| entry.relation.to_u32());
+        found.ok().map(|at| self.0[at].border)
+    }
+
+    /// Nothing that has to do with how the relation is planned.
+    #[inline(always)]
+    pub fn is_free(self, relation: pg_sys::Oid) -> bool {
+        matches!(self.border(relation), None | Some(Border::Observed(_)))
+    }
 }
 
 /// The function that a tenant column of this type is compared with.
@@ -143,6 +161,7 @@ pub fn rolled_back() {
 }
 
 /// The transaction is over; what was read in it is what there is.
+#[inline(always)]
 pub fn transaction_ended() {
     REGISTRY.provisional.set(false);
 }

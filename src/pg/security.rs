@@ -2,7 +2,7 @@
 
 use pgrx::prelude::*;
 
-use super::scan;
+use super::{scan, settings};
 
 unsafe extern "C-unwind" {
     /// Without the guard that pgrx puts around its binding: it reads a variable, raises nothing, and every statement asks.
@@ -136,14 +136,15 @@ pub fn as_extension<R>(work: impl FnOnce() -> R) -> R {
     act_as(relation_owner(scan::protection_table()), work)
 }
 
-/// Runs `work` as the table's owner, whoever calls: what a user's table may run gets no more rights than its owner has.
+/// Runs `work` as the table's owner, whoever calls: what a user's table may run gets no more rights than its owner has. Settings that it
+/// changes are put back: a search_path must not outlive it into what runs as another.
 pub fn as_owner<R>(relation: pg_sys::Oid, work: impl FnOnce() -> R) -> R {
-    act_as(relation_owner(relation), work)
+    settings::kept(|| act_as(relation_owner(relation), work))
 }
 
 /// The same with forced row level security off, as referential integrity asks: it sees every row. For one query on that table alone.
 pub fn as_unforced_owner<R>(relation: pg_sys::Oid, work: impl FnOnce() -> R) -> R {
-    act_in(relation_owner(relation), pg_sys::SECURITY_NOFORCE_RLS, work)
+    settings::kept(|| act_in(relation_owner(relation), pg_sys::SECURITY_NOFORCE_RLS, work))
 }
 
 /// Every cached plan of the relation, in every session, is made again once this transaction has committed.
@@ -155,7 +156,7 @@ pub fn forget_plans(relation: pg_sys::Oid) {
 /// Runs `work` as any role, restricted: for leak_test(), which only a superuser may call. Not SET ROLE, which a function of a policy's could
 /// undo.
 pub fn as_role<R>(role: pg_sys::Oid, work: impl FnOnce() -> R) -> R {
-    act_as(Some(role), work)
+    settings::kept(|| act_as(Some(role), work))
 }
 
 /// Whether the current role is superuser.

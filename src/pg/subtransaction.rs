@@ -8,6 +8,9 @@ use pgrx::prelude::*;
 
 use crate::error::Result;
 
+/// The server's function that ends a statement because somebody asked for it.
+const INTERRUPTED: &str = "ProcessInterrupts";
+
 /// Why a piece of work was rolled back.
 pub struct Failure {
     pub code: PgSqlErrorCode,
@@ -64,8 +67,10 @@ fn run<R>(ours: impl Fn() -> bool, work: impl FnOnce() -> Result<R>, keep: bool)
             message: report.message().to_owned(),
             detail: report.detail().map(str::to_owned),
         };
-        let cancelled = failure.code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED && !ours();
-        if cancelled || failure.code == PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN {
+        // By where it was raised: a user's function can raise an error of the same code, and that is one like any other.
+        let cancelled =
+            failure.code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED && report.function_name() == Some(INTERRUPTED);
+        if cancelled && !ours() {
             caught.rethrow();
         }
         failure

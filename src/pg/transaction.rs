@@ -5,14 +5,16 @@ use std::ffi::c_void;
 
 use pgrx::prelude::*;
 
-use super::cell::PerBackend;
+use super::cell::{PerBackend, hot};
 use super::{nesting, registry};
 use crate::context::state;
 use crate::partition;
 use crate::seal::bypass;
 
-/// Transactions of this backend that have ended, and one.
-static NUMBER: PerBackend<Cell<u64>> = PerBackend::new(Cell::new(1));
+hot! {
+    /// Transactions of this backend that have ended, and one.
+    static NUMBER: PerBackend<Cell<u64>> = PerBackend::new(Cell::new(1));
+}
 
 /// A number that no other transaction of this backend has; never 0.
 pub fn number() -> u64 {
@@ -30,27 +32,41 @@ pub fn register() {
 
 /// # Safety
 /// Called by the server. Must not raise.
-#[pg_guard]
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.hot.bulkhead"))]
 unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
     use pg_sys::XactEvent::*;
     match event {
+        // Nearly every transaction: what it does here needs no guard.
+        XACT_EVENT_COMMIT if state::is_open() && !bypass::is_of_transaction() && !partition::is_running() => {
+            NUMBER.set(NUMBER.get() + 1);
+            state::changed();
+            registry::transaction_ended();
+        }
         XACT_EVENT_COMMIT
         | XACT_EVENT_ABORT
         | XACT_EVENT_PREPARE
         | XACT_EVENT_PARALLEL_COMMIT
         | XACT_EVENT_PARALLEL_ABORT => {
-            NUMBER.set(NUMBER.get() + 1);
-            state::end_transaction();
-            bypass::end_transaction();
-            partition::end_transaction(event == XACT_EVENT_COMMIT);
-            if event == XACT_EVENT_ABORT {
-                registry::rolled_back();
-                nesting::rolled_back_all();
-            }
-            registry::transaction_ended();
+            // SAFETY: as this function.
+            unsafe { ended(event) };
         }
         _ => {}
     }
+}
+
+/// # Safety
+/// Called once at the end of a transaction. Must not raise.
+#[pg_guard]
+unsafe extern "C-unwind" fn ended(event: pg_sys::XactEvent::Type) {
+    NUMBER.set(NUMBER.get() + 1);
+    state::end_transaction();
+    bypass::end_transaction();
+    partition::end_transaction(event == pg_sys::XactEvent::XACT_EVENT_COMMIT);
+    if event == pg_sys::XactEvent::XACT_EVENT_ABORT {
+        registry::rolled_back();
+        nesting::rolled_back_all();
+    }
+    registry::transaction_ended();
 }
 
 /// # Safety

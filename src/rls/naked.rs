@@ -2,6 +2,7 @@
 
 use pgrx::prelude::*;
 
+use crate::context::before::Before;
 use crate::context::state;
 use crate::context::tenant::Tenant;
 use crate::error;
@@ -184,8 +185,8 @@ pub fn check_parallel() {
 
 /// Called when the setting changed while a statement was planned. A function that the planner evaluates (one declared
 /// IMMUTABLE) must not choose the tenant that the statement runs with.
-pub fn check_planning(before: &Tenant) {
-    if context_mode() == ContextMode::Open || state::with_tenant(|now| now.is_none() || now.id() == before.id()) {
+pub fn check_planning(before: Before) {
+    if context_mode() == ContextMode::Open || !before.has_another_come() {
         return;
     }
     error::denied(

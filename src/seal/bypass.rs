@@ -10,7 +10,7 @@ use pgrx::prelude::*;
 
 use super::record;
 use crate::error::{self, Result};
-use crate::pg::cell::PerBackend;
+use crate::pg::cell::{PerBackend, hot};
 use crate::pg::{plan, scan, security, settings, transaction};
 
 /// What is published with the setting's value. `repr(C)`: it is handed over through memory of the server's.
@@ -36,9 +36,11 @@ impl Grant {
     }
 }
 
-static GRANT: PerBackend<Cell<Grant>> = PerBackend::new(Cell::new(Grant::NONE));
-/// It was recorded in this transaction.
-static RECORDED: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
+hot! {
+    static GRANT: PerBackend<Cell<Grant>> = PerBackend::new(Cell::new(Grant::NONE));
+    /// It was recorded in this transaction.
+    static RECORDED: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
+}
 /// begin_bypass() is setting it.
 static BEGINNING: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
 
@@ -57,6 +59,12 @@ pub fn end_transaction() {
     if GRANT.get().transaction != 0 {
         publish(Grant::NONE);
     }
+}
+
+/// The transaction set one, or recorded its use, for `end_transaction` to undo.
+#[inline(always)]
+pub fn is_of_transaction() -> bool {
+    RECORDED.get() || GRANT.get().transaction != 0
 }
 
 /// There is a bypass in this transaction, for whatever role.

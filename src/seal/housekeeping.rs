@@ -26,13 +26,13 @@ impl Drop for Archiving {
     }
 }
 
-/// Runs `work` as the owner of the partition, restricted, with all rows of the partition in sight.
-pub fn archive<R>(partition: pg_sys::Oid, work: impl FnOnce() -> R) -> R {
+/// Runs `work` as the owner of the table, restricted, with all rows of its partition in sight, which that role owns as well.
+pub fn archive<R>(partition: pg_sys::Oid, table: pg_sys::Oid, work: impl FnOnce() -> R) -> R {
     plan::forget_cached();
     // Forced row level security is off for the owner, as it is inside referential integrity; this says that it is not that.
     let archiving = Archiving(nesting::enter_unforced());
     ARCHIVED.set(partition.to_u32());
-    let result = security::as_unforced_owner(partition, work);
+    let result = security::as_unforced_owner(table, work);
     drop(archiving);
     result
 }

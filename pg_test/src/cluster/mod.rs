@@ -17,7 +17,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 pub use builder::{Builder, Preload};
 pub use database::Database;
@@ -235,8 +235,10 @@ fn pipe_through(command: &mut Command, input: &str) -> Result<Output> {
     Ok(output)
 }
 
-/// The path of a program that a cluster brings along.
+/// The path of a program that a cluster brings along. Copied by another process: a child that one of our threads starts meanwhile would inherit
+/// the open file, and what is open for writing cannot be run.
 pub(crate) fn copy_program(from: &Path, to: &Path) -> Result<PathBuf> {
-    std::fs::copy(from, to).with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
+    let copied = Command::new("cp").args([from, to]).status().context("running cp")?;
+    ensure!(copied.success(), "copying {} to {}: {copied}", from.display(), to.display());
     Ok(to.to_path_buf())
 }

@@ -28,7 +28,7 @@ use crate::progress;
 pub enum For {
     /// A server with the extension.
     Demo,
-    /// Also pg_cron and pgbouncer, where they can be had.
+    /// Also pg_cron, pgbouncer, and what the examples of the documentation need, where they can be had.
     Tests,
 }
 
@@ -41,6 +41,8 @@ pub struct Provision {
     pub pg_cron: bool,
     /// The pgbouncer program, where there is one.
     pub pgbouncer: Option<PathBuf>,
+    /// A Python that has what docs/examples imports; looked for by tests only.
+    pub python: Option<PathBuf>,
 }
 
 /// Makes sure that everything is there, once in a process; says what it does.
@@ -60,6 +62,7 @@ fn run(purpose: For) -> Result<Provision> {
     Ok(Provision {
         pg_cron: postgres.has_pg_cron(),
         pgbouncer: packages::find_program("pgbouncer"),
+        python: if purpose == For::Tests { packages::find_python() } else { None },
         postgres,
         extension: Arc::new(extension),
     })

@@ -114,15 +114,36 @@ fn default_major() -> Option<u32> {
         .find_map(|major| major.parse().ok())
 }
 
-/// pg_cron and pgbouncer, for the tests that need them. What cannot be had is not an error here:
+/// What docs/examples/*.py import, and the packages that bring it.
+const PYTHON: [(&str, &str); 4] = [
+    ("fastapi", "python3-fastapi"),
+    ("uvicorn", "python3-uvicorn"),
+    ("psycopg", "python3-psycopg"),
+    ("psycopg_pool", "python3-psycopg-pool"),
+];
+
+/// A Python that has all of it: the one on the PATH, or the distribution's.
+pub fn find_python() -> Option<PathBuf> {
+    let missing = |python: &Path| {
+        let names = PYTHON.map(|(module, _)| format!("find_spec('{module}')")).join(" and ");
+        let script = format!("from importlib.util import find_spec; import sys; sys.exit(not ({names}))");
+        !Command::new(python).args(["-I", "-c", &script]).output().is_ok_and(|output| output.status.success())
+    };
+    find_program("python3").into_iter().chain([PathBuf::from("/usr/bin/python3")]).find(|python| !missing(python))
+}
+
+/// pg_cron, pgbouncer and Python packages, for the tests that need them. What cannot be had is not an error here:
 /// those tests say that they were skipped, and CI does not accept that.
 pub fn ensure_companions(postgres: &Postgres) {
-    let mut wanted = Vec::new();
+    let mut wanted: Vec<Vec<String>> = Vec::new();
     if !postgres.has_pg_cron() {
-        wanted.push(format!("postgresql-{}-cron", postgres.major));
+        wanted.push(vec![format!("postgresql-{}-cron", postgres.major)]);
     }
     if find_program("pgbouncer").is_none() {
-        wanted.push("pgbouncer".to_string());
+        wanted.push(vec!["pgbouncer".to_string()]);
+    }
+    if find_python().is_none() {
+        wanted.push(PYTHON.map(|(_, package)| package.to_string()).to_vec());
     }
     install_if_allowed(&wanted, "tests", "some tests use it");
 }
@@ -131,25 +152,25 @@ pub fn ensure_companions(postgres: &Postgres) {
 pub fn ensure_pg_partman(postgres: &Postgres) {
     if !postgres.has_pg_partman() {
         let package = format!("postgresql-{}-partman", postgres.major);
-        install_if_allowed(&[package], "comparisons", "a benchmark measures it, too");
+        install_if_allowed(&[vec![package]], "comparisons", "a benchmark measures it, too");
     }
 }
 
 /// What may be missing: says so where it cannot be installed. `who` needs it, and `why` it is installed.
-fn install_if_allowed(wanted: &[String], who: &str, why: &str) {
+fn install_if_allowed(wanted: &[Vec<String>], who: &str, why: &str) {
     if wanted.is_empty() {
         return;
     }
     if !is_root() && !crate::flag("INSTALL") {
         progress::say(format!(
             "{who} that need {} will be skipped (they are packages; INSTALL=1 lets this use sudo)",
-            wanted.join(" and ")
+            wanted.concat().join(" and ")
         ));
         return;
     }
-    for package in wanted {
-        if let Err(error) = install(std::slice::from_ref(package), why) {
-            progress::say(format!("{package} could not be installed: {error:#}"));
+    for packages in wanted {
+        if let Err(error) = install(packages, why) {
+            progress::say(format!("{} could not be installed: {error:#}", packages.join(" ")));
         }
     }
 }

@@ -20,6 +20,7 @@ use pg_test::{Database, cluster, progress};
 pub const LIMIT: Duration = Duration::from_secs(120);
 
 const LOG_LINES: usize = 30;
+const LOG_COLUMNS: usize = 300;
 
 /// `tests![one, two => 300]`: the listed functions as tests of this module; a number is a limit in
 /// seconds. A function that is left off the list is dead code, which clippy refuses.
@@ -244,7 +245,8 @@ fn with_log(message: String, database: Option<Database>) -> String {
         return message;
     };
     let log = database.log();
-    let lines: Vec<&str> = log.lines().collect();
+    let lines: Vec<String> = log.lines().map(|line| line.chars().take(LOG_COLUMNS).collect()).collect();
     let tail = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
-    format!("{message}\n--- the server's log about {}\n{tail}", database.name)
+    // The message comes last: where output is cut, its end is kept.
+    format!("the server's log about {}\n{tail}\n--- {message}", database.name)
 }

@@ -1,6 +1,7 @@
 //! `partition`: partitions are made ahead and dropped when they are past retention, and nobody notices.
 
 mod archiving;
+mod attacks;
 mod converting;
 mod cron;
 mod dressing;
@@ -18,6 +19,7 @@ use libtest_mimic::Trial;
 pub fn tests() -> Vec<Trial> {
     [
         archiving::tests(),
+        attacks::tests(),
         converting::tests(),
         cron::tests(),
         dressing::tests(),

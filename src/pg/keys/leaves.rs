@@ -9,6 +9,7 @@ use pgrx::prelude::*;
 
 use super::super::cell::PerBackend;
 use super::super::{list, scan};
+use super::rows;
 use crate::error::{self, Result};
 
 /// A partition: the rows that were claimed from `lower` on and before `upper`.
@@ -36,6 +37,12 @@ impl Leaves {
     pub fn since(&self, time: i64) -> impl Iterator<Item = Leaf> {
         self.leaves.iter().rev().copied().filter(move |leaf| leaf.upper > time)
     }
+}
+
+/// Whether nothing has changed since these were read. True under the locks of the partitions it stays so until they are released: before
+/// them, one may have been detached, or its index built anew.
+pub fn are_current(leaves: &Rc<Leaves>) -> bool {
+    VALID.get() && KNOWN.borrow().as_ref().is_some_and(|known| Rc::ptr_eq(known, leaves))
 }
 
 static VALID: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
@@ -109,6 +116,7 @@ fn primary_key(leaf: pg_sys::Oid) -> Result<pg_sys::Oid> {
     // SAFETY: as above; the list is of oids, and an open index has its row of pg_index.
     unsafe {
         let relation = pg_sys::table_open(leaf, pg_sys::AccessShareLock as i32);
+        let has_our_columns = rows::are_our_columns((*relation).rd_att);
         let indexes = pg_sys::RelationGetIndexList(relation);
         let primary = (*relation).rd_pkindex;
         let mut plain = true;
@@ -123,6 +131,14 @@ fn primary_key(leaf: pg_sys::Oid) -> Result<pg_sys::Oid> {
             pg_sys::index_close(index, pg_sys::AccessShareLock as i32);
         }
         pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+        if !has_our_columns {
+            let name = super::super::security::relation_name(leaf);
+            return Err(error::state(
+                format!("partition {name} of bulkhead.idempotency_key has other columns than it needs"),
+                "Its rows are read and written by the columns' positions, which are those that CREATE EXTENSION gave the table.",
+                "Bring back the table's columns, or detach the partition if it was attached by hand.",
+            ));
+        }
         if primary == pg_sys::InvalidOid || !plain {
             let name = super::super::security::relation_name(leaf);
             return Err(error::state(

@@ -8,11 +8,13 @@ mod calls;
 mod leaves;
 mod lock;
 mod rows;
+mod survey;
 
 pub use super::security::catch_up;
-pub use leaves::{Leaf, Leaves, leaves};
+pub use leaves::{Leaf, Leaves, are_current, leaves};
 pub use lock::locked;
 pub use rows::{Found, Json, NewRow, Table};
+pub use survey::each_committed;
 
 use pgrx::prelude::*;
 

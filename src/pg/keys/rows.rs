@@ -1,5 +1,7 @@
 //! Rows of the table of keys, by position: sql/idempotency.sql says so too.
 
+use std::ffi::CStr;
+
 use pgrx::prelude::*;
 
 use super::leaves::Leaf;
@@ -9,17 +11,50 @@ use crate::idempotency::decide::{Known, Stage};
 const COLUMNS: usize = 12;
 // Numbers of the columns, from 0.
 const DIGEST: usize = 0;
-const CLAIMED_AT: usize = 1;
-const LEASE_UNTIL: usize = 2;
+pub(super) const CLAIMED_AT: usize = 1;
+pub(super) const LEASE_UNTIL: usize = 2;
 const FENCE: usize = 3;
 const ATTEMPT: usize = 4;
-const STAGE: usize = 5;
+pub(super) const STAGE: usize = 5;
 const STATUS: usize = 6;
-const TENANT: usize = 7;
-const KEY: usize = 8;
+pub(super) const TENANT: usize = 7;
+pub(super) const KEY: usize = 8;
 const FINGERPRINT: usize = 9;
 const RESPONSE: usize = 10;
 const FINISHED_AT: usize = 11;
+
+/// Names and types of the columns, in their order.
+const OURS: [(&CStr, pg_sys::Oid); COLUMNS] = [
+    (c"digest", pg_sys::UUIDOID),
+    (c"claimed_at", pg_sys::TIMESTAMPTZOID),
+    (c"lease_until", pg_sys::TIMESTAMPTZOID),
+    (c"fence", pg_sys::INT8OID),
+    (c"attempt", pg_sys::INT4OID),
+    (c"stage", pg_sys::CHAROID),
+    (c"status", pg_sys::INT4OID),
+    (c"tenant", pg_sys::TEXTOID),
+    (c"key", pg_sys::TEXTOID),
+    (c"fingerprint", pg_sys::TEXTOID),
+    (c"response", pg_sys::JSONBOID),
+    (c"finished_at", pg_sys::TIMESTAMPTZOID),
+];
+
+/// Whether a table has exactly the columns that are read and written here.
+///
+/// # Safety
+/// `description` is that of an open table.
+pub(super) unsafe fn are_our_columns(description: pg_sys::TupleDesc) -> bool {
+    // SAFETY: the caller's promise; names are NUL-terminated.
+    unsafe {
+        let columns = pgrx::tupdesc::PgTupleDesc::from_pg_unchecked(description);
+        columns.len() == COLUMNS
+            && columns.iter().zip(OURS).all(|(column, (name, of_type))| {
+                !column.attisdropped
+                    && column.atttypid == of_type
+                    && CStr::from_ptr(column.attname.data.as_ptr()) == name
+            })
+    }
+}
 
 /// A jsonb value as it lies in memory: nothing here reads what is in it.
 #[derive(Clone, Copy)]
@@ -232,12 +267,7 @@ impl Found {
 
     pub fn known(&self) -> Result<Known<'_>> {
         let broken = || error::internal("a row of bulkhead.idempotency_key is broken");
-        let stage = match self.value::<i8>(STAGE).ok_or_else(broken)? as u8 {
-            b's' => Stage::Started,
-            b'f' => Stage::Finished,
-            b'r' => Stage::Released,
-            _ => return Err(broken()),
-        };
+        let stage = self.value(STAGE).and_then(stage).ok_or_else(broken)?;
         Ok(Known {
             claimed_at: self.value(CLAIMED_AT).ok_or_else(broken)?,
             lease_until: self.value(LEASE_UNTIL).ok_or_else(broken)?,
@@ -270,6 +300,16 @@ impl Found {
             pg_sys::CatalogTupleInsert(table.relation, tuple);
             pg_sys::CommandCounterIncrement();
         }
+    }
+}
+
+/// What a value of type "char" says, if anything.
+pub(super) fn stage(letter: i8) -> Option<Stage> {
+    match letter as u8 {
+        b's' => Some(Stage::Started),
+        b'f' => Some(Stage::Finished),
+        b'r' => Some(Stage::Released),
+        _ => None,
     }
 }
 

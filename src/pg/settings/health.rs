@@ -8,6 +8,8 @@ type Threshold = GucSetting<i32>;
 
 // A working day of warning before inserts fail; half the partitions ahead where those span less.
 static RUNWAY: Threshold = Threshold::new(86_400);
+// Clients retry for minutes; what is still open then needs a person.
+static OLDEST_CLAIM: Threshold = Threshold::new(3_600);
 static PENDING_DETACH: Threshold = Threshold::new(0);
 static ORPHANS: Threshold = Threshold::new(0);
 // Six runs of the default schedule.
@@ -19,6 +21,10 @@ static RETENTION_LAG: Threshold = Threshold::new(86_400);
 
 pub fn runway() -> i64 {
     i64::from(RUNWAY.get())
+}
+
+pub fn oldest_claim() -> i64 {
+    i64::from(OLDEST_CLAIM.get())
 }
 
 pub fn pending_detach() -> i64 {
@@ -56,6 +62,12 @@ pub(super) fn define() {
     };
     let (time, count) = (GucFlags::UNIT_S, GucFlags::default());
     define(c"bulkhead.health_runway", c"Time until the last partition ends, at the least.", &RUNWAY, time);
+    define(
+        c"bulkhead.health_oldest_claim",
+        c"Time since the lease of an unfinished idempotency key ran out, at the most.",
+        &OLDEST_CLAIM,
+        time,
+    );
     define(c"bulkhead.health_pending_detach", c"Partitions half detached, at the most.", &PENDING_DETACH, count);
     define(c"bulkhead.health_orphans", c"Tables that look like lost partitions, at the most.", &ORPHANS, count);
     define(c"bulkhead.health_cron_success", c"Time since maintain() last succeeded, at the most.", &CRON_SUCCESS, time);

@@ -83,15 +83,28 @@ impl Drop for Nest {
         // An error has ended the (sub)transaction, or is about to, and that puts them back.
         if !std::thread::panicking() {
             // SAFETY: the level that was opened last.
-            unsafe { pg_sys::AtEOXact_GUC(true, self.0) };
+            unsafe { pg_sys::AtEOXact_GUC(false, self.0) };
         }
     }
 }
 
-/// Runs `work` as a function with a SET clause: times are printed and read in UTC and ISO, and names are those of pg_catalog.
-pub fn in_utc<R>(work: impl FnOnce() -> R) -> R {
+/// Runs `work`, and puts back whatever settings it changes: also with SET, which outlives a function's SET clause, and with SET LOCAL, which
+/// outlives the function.
+pub fn kept<R>(work: impl FnOnce() -> R) -> R {
     // SAFETY: opens a level, which `Nest` closes.
     let nest = Nest(unsafe { pg_sys::NewGUCNestLevel() });
+    let result = work();
+    drop(nest);
+    result
+}
+
+/// Runs `work` as a function with a SET clause: times are printed and read in UTC and ISO, and names are those of pg_catalog. A limit of
+/// waiting ends with it.
+pub fn in_utc<R>(work: impl FnOnce() -> R) -> R {
+    kept(|| in_utc_until_then(work))
+}
+
+fn in_utc_until_then<R>(work: impl FnOnce() -> R) -> R {
     for (name, value) in [(c"search_path", c"pg_catalog, pg_temp"), (c"TimeZone", c"UTC"), (c"DateStyle", c"ISO, YMD")]
     {
         // SAFETY: constant strings; the values are valid, and any role may set these.
@@ -108,9 +121,7 @@ pub fn in_utc<R>(work: impl FnOnce() -> R) -> R {
             );
         }
     }
-    let result = work();
-    drop(nest);
-    result
+    work()
 }
 
 pub fn missing_context() -> MissingContext {

@@ -30,7 +30,7 @@ async fn rights_are_the_parents(db: Database) {
         .await;
     maintain(&db).await;
     assert_eq!(complaints(&db).await, [""; 0]);
-    let differing = "SELECT count(*) FROM pg_class c JOIN pg_class p ON p.relname = 'events' WHERE c.relispartition AND c.relkind = 'r'
+    let differing = "SELECT count(*) FROM pg_class c JOIN pg_class p ON p.relname = 'events' AND p.relnamespace = c.relnamespace WHERE c.relispartition AND c.relkind = 'r'
                      AND (c.relowner, ARRAY(SELECT x::text FROM unnest(c.relacl) x ORDER BY 1))
                          IS DISTINCT FROM (p.relowner, ARRAY(SELECT x::text FROM unnest(p.relacl) x ORDER BY 1))";
     assert_eq!(owner.one(differing).await, "0");
@@ -190,7 +190,8 @@ async fn a_shared_table_gets_shared_partitions(db: Database) {
 async fn a_template_gives_a_key_and_options(db: Database) {
     let owner = managed(&db, 0).await;
     db.admin(
-        "UPDATE bulkhead.managed_partition SET leaf_key = ARRAY['id', 'odd \" name'], leaf_options = '{fillfactor=60}'",
+        "UPDATE bulkhead.managed_partition SET leaf_key = ARRAY['id', 'odd \" name'], leaf_options = '{fillfactor=60}'
+          WHERE parent = 'events'::regclass",
     )
     .unwrap();
     owner.run("ALTER TABLE events ADD \"odd \"\" name\" int NOT NULL DEFAULT 0").await;
@@ -216,7 +217,7 @@ async fn nothing_more_than_partition_of_would_give(db: Database) {
              SELECT bulkhead.manage_partitions('events', '1 day', '100 years', 1)",
         )
         .await;
-    db.admin("UPDATE bulkhead.managed_partition SET retain = '1 day'").unwrap();
+    db.admin("UPDATE bulkhead.managed_partition SET retain = '1 day' WHERE parent = 'events'::regclass").unwrap();
     owner.run("SELECT bulkhead.hold_partition('theirs', 'to compare')").await;
     maintain(&db).await;
     assert_eq!(complaints(&db).await, [""; 0]);

@@ -9,6 +9,7 @@ pub fn tests() -> Vec<Trial> {
     crate::tests![
         all_is_well_where_nothing_is_managed,
         the_runway_ends,
+        a_claim_that_nobody_came_back_for,
         orphans_are_counted,
         the_last_run_ages,
         an_old_transaction_is_named,
@@ -27,8 +28,11 @@ async fn check(client: &Client, name: &str) -> Vec<String> {
 async fn all_is_well_where_nothing_is_managed(db: Database) {
     let client = db.connect("postgres").await;
     let names = client.column("SELECT check_name FROM bulkhead.health()").await;
-    assert_eq!(names, ["runway", "pending_detach", "orphans", "cron_success", "oldest_snapshot", "retention_lag"]);
-    for name in ["runway", "pending_detach", "orphans", "cron_success", "retention_lag"] {
+    assert_eq!(
+        names,
+        ["runway", "oldest_claim", "pending_detach", "orphans", "cron_success", "oldest_snapshot", "retention_lag"]
+    );
+    for name in ["runway", "oldest_claim", "pending_detach", "orphans", "cron_success", "retention_lag"] {
         assert_eq!(check(&client, name).await[0], "t", "{name}");
     }
 }
@@ -55,6 +59,41 @@ async fn the_runway_ends(db: Database) {
     client.run("SET bulkhead.health_runway = 0").await;
     assert_eq!(check(&client, "runway").await[0], "t");
     db.connect("owner").await.refused("SET bulkhead.health_runway = 0").await.state("42501");
+}
+
+async fn a_claim_that_nobody_came_back_for(db: Database) {
+    let client = db.connect("postgres").await;
+    let app = db.connect("app").await;
+    app.run("SET bulkhead.tenant_context = 'h2o'").await;
+    assert_eq!(check(&client, "oldest_claim").await, ["t", "none", ""]);
+    for (key, lease) in [("lives", "1 hour"), ("late", "1 ms"), ("later", "1 ms"), ("done", "1 ms"), ("back", "1 ms")] {
+        app.run(&format!("SELECT bulkhead.idempotency_claim('{key}', NULL, '{lease}'); SELECT pg_sleep(0.01)")).await;
+    }
+    app.run("SELECT bulkhead.idempotency_complete('done', 200, '1'); SELECT bulkhead.idempotency_release('back')")
+        .await;
+    app.run("BEGIN; SELECT bulkhead.idempotency_claim('open', NULL, '1 ms'); SELECT pg_sleep(0.01)").await;
+    let late = check(&client, "oldest_claim").await;
+    assert_eq!(late, ["t", "0 s ago", "key \"late\" of tenant \"h2o\" and 1 more: its lease ran out"]);
+    app.run("COMMIT").await;
+    assert!(check(&client, "oldest_claim").await[2].contains("and 2 more"));
+    db.admin("UPDATE bulkhead.idempotency_key SET lease_until = now() - interval '61 minutes' WHERE key = 'late'")
+        .unwrap();
+    let red = check(&client, "oldest_claim").await;
+    assert_eq!(red[..2], ["f", "1 h 1 min ago"]);
+    assert!(
+        red[2].ends_with("find out what became of the work, then complete or release the key as that tenant"),
+        "{red:?}"
+    );
+    client.run("SET bulkhead.health_oldest_claim = '2h'").await;
+    assert_eq!(check(&client, "oldest_claim").await[0], "t");
+    client.run("RESET bulkhead.health_oldest_claim").await;
+    // Somebody looks, and says what became of it.
+    app.run("SELECT bulkhead.idempotency_release('late')").await;
+    assert_eq!(check(&client, "oldest_claim").await[0], "t");
+    // What is older than the window is nobody's any more.
+    client.run("SET bulkhead.idempotency_window = '1s'; SELECT pg_sleep(1.1)").await;
+    assert_eq!(check(&client, "oldest_claim").await, ["t", "none", ""]);
+    app.refused("SET bulkhead.health_oldest_claim = 0").await.state("42501");
 }
 
 async fn orphans_are_counted(db: Database) {
@@ -116,8 +155,9 @@ async fn what_is_overdue_is_named(db: Database) {
 }
 
 async fn only_monitors_look(db: Database) {
-    db.admin("GRANT pg_monitor TO svc").unwrap();
-    db.connect("svc").await.run("SELECT * FROM bulkhead.health()").await;
+    let monitor = format!("{}_monitor", db.name);
+    db.admin(&format!("CREATE ROLE {monitor} LOGIN IN ROLE pg_monitor")).unwrap();
+    db.connect(&monitor).await.run("SELECT * FROM bulkhead.health()").await;
     db.connect("owner").await.refused("SELECT * FROM bulkhead.health()").await.state("42501");
-    db.admin("REVOKE pg_monitor FROM svc").unwrap();
+    db.admin(&format!("DROP ROLE {monitor}")).unwrap();
 }

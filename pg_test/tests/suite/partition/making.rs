@@ -15,6 +15,7 @@ pub fn tests() -> Vec<Trial> {
         every_kind_of_control_column,
         months_and_hours,
         the_callers_time_zone_changes_nothing,
+        daylight_saving_makes_no_gap,
         the_default_isolation_changes_nothing,
         an_empty_orphan_is_adopted,
         an_orphan_with_rows_is_left_alone,
@@ -34,7 +35,8 @@ async fn the_present_and_three_ahead(db: Database) {
     assert_eq!(logged[0][2..], ["create", "t"]);
     let shown = owner
         .rows(
-            "SELECT parent, control_column, every, retain, premake, partitions, held FROM bulkhead.managed_partitions",
+            "SELECT parent, control_column, every, retain, premake, partitions, held FROM bulkhead.managed_partitions
+              WHERE retain IS NOT NULL",
         )
         .await;
     assert_eq!(shown, [["events", "at", "1 day", "3 days", "3", "4", "0"]]);
@@ -161,6 +163,28 @@ async fn the_callers_time_zone_changes_nothing(db: Database) {
     owner.run("SELECT bulkhead.manage_partitions('events', '1 day', '3 days')").await;
     maintain(&db).await;
     assert_eq!(leaves(&owner).await.len(), 7);
+}
+
+/// Eight months have a change of the clocks in them, whenever the test runs.
+async fn daylight_saving_makes_no_gap(db: Database) {
+    let owner = managed(&db, 0).await;
+    owner
+        .run("SET TimeZone = 'America/New_York'; SELECT bulkhead.manage_partitions('events', '1 day', '3 days', 245)")
+        .await;
+    let strange = db.connect("postgres").await;
+    strange.run("SET TimeZone = 'America/New_York'").await;
+    strange.run("CALL bulkhead.maintain()").await;
+    let bounds = "SELECT count(*), count(DISTINCT lower), bool_and(upper = lower + interval '24 hours'), max(upper) - min(lower) = 246 * interval '24 hours'
+                    FROM (SELECT split_part(b, '''', 2)::timestamptz AS lower, split_part(b, '''', 4)::timestamptz AS upper
+                            FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid, pg_get_expr(relpartbound, c.oid) b
+                           WHERE inhparent = 'events'::regclass) bounds";
+    owner.run("SET TimeZone = 'UTC'").await;
+    assert_eq!(owner.rows(bounds).await, [["246", "246", "t", "t"]]);
+    owner
+        .run(
+            "INSERT INTO events SELECT i, NULL, now() + i * interval '1 hour', 'x' FROM generate_series(0, 245 * 24) i",
+        )
+        .await;
 }
 
 async fn the_default_isolation_changes_nothing(db: Database) {

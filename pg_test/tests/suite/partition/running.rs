@@ -1,5 +1,6 @@
 //! Runs: two at once, cancelled, killed, in front of traffic.
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
@@ -16,6 +17,7 @@ pub fn tests() -> Vec<Trial> {
         nothing_leaks_into_the_session,
         traffic_goes_on => 180,
         a_killed_run_is_taken_up_again => 240,
+        a_dump_is_not_disturbed,
         a_standby_says_read_only => 240,
         the_log_is_bounded,
         a_run_within_a_run_is_refused,
@@ -158,11 +160,16 @@ async fn a_killed_run_is_taken_up_again(_: Nowhere) {
         if delay % 40 == 0 {
             // One process only: the server restarts the others itself.
             let pid = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'CALL%' AND pid <> pg_backend_pid()";
-            let found = db.connect("postgres").await.column(pid).await;
-            for pid in found {
-                std::process::Command::new("/bin/sh").args(["-c", "kill -9 \"$0\"", &pid]).status().unwrap();
+            let witness = db.connect("postgres").await;
+            let found = witness.column(pid).await;
+            for pid in &found {
+                std::process::Command::new("/bin/sh").args(["-c", "kill -9 \"$0\"", pid]).status().unwrap();
             }
             running.await.ok();
+            // Until it has noticed, it lets sessions in that it ends a moment later.
+            while !found.is_empty() && witness.try_run("SELECT 1").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
             for _ in 0..100 {
                 if db.try_connect("postgres").await.is_ok() {
                     break;
@@ -190,6 +197,35 @@ async fn a_killed_run_is_taken_up_again(_: Nowhere) {
     assert_eq!(runs(&db).await, "0");
 }
 
+/// pg_dump stands still in the middle, because nobody reads what it writes. What is ahead is made, what is expired waits, and the dump
+/// has every row that there was when it began.
+async fn a_dump_is_not_disturbed(db: Database) {
+    let owner = managed(&db, 6).await;
+    owner.run("UPDATE events SET note = repeat('x', 1000000)").await;
+    let mut dump = db.client_program("pg_dump", "postgres");
+    dump.env("PGOPTIONS", "-c bulkhead.bypass=backup").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let dump = dump.spawn().unwrap();
+    let copying =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY public.events%'";
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while db.admin(copying).unwrap() == "0" {
+        assert!(Instant::now() < deadline, "pg_dump does not copy");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    maintain(&db).await;
+    assert_eq!(db.admin(copying).unwrap(), "1", "it is still at it");
+    let during = leaves(&owner).await;
+    assert_eq!(during[0], "events_6", "{during:?}");
+    assert!(during.ends_with(&days(&owner, "events", 0, 3).await), "what is ahead is made all the same");
+    let said = complaints(&db).await;
+    assert!(said.iter().all(|said| said.contains("was in use all the time")) && said.len() == 3, "{said:?}");
+    let dump = tokio::task::spawn_blocking(move || dump.wait_with_output().unwrap()).await.unwrap();
+    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+    assert_eq!(String::from_utf8_lossy(&dump.stdout).matches(&"x".repeat(1_000_000)).count(), 12);
+    maintain(&db).await;
+    assert_eq!(leaves(&owner).await[0], "events_3");
+}
+
 async fn a_standby_says_read_only(_: Nowhere) {
     let cluster = Cluster::builder().start().unwrap();
     let db = cluster.database("standby").unwrap();
@@ -203,12 +239,17 @@ async fn a_standby_says_read_only(_: Nowhere) {
     assert_eq!(client.one("SELECT pg_is_in_recovery()").await, "t");
     let refused = client.refused("CALL bulkhead.maintain()").await;
     refused.state("25006").hint_contains("on the primary");
-    assert_eq!(client.one("SELECT count(*) FROM bulkhead.managed_partitions").await, "1");
-    assert_eq!(client.one("SELECT count(*) FROM bulkhead.health()").await, "6");
-    drop(client);
-    std::fs::remove_file(cluster.data_dir().join("standby.signal")).unwrap();
-    cluster.restart().unwrap();
+    assert_eq!(client.one("SELECT count(*) FROM bulkhead.managed_partitions").await, "2");
+    assert_eq!(client.one("SELECT count(*) FROM bulkhead.health()").await, "7");
+    client.run("SET bulkhead.tenant_context = 'h2o'").await;
+    for call in ["claim('k')", "complete('k', 200, '1')", "release('k')", "extend('k', '1 s')"] {
+        client.refused(&format!("SELECT bulkhead.idempotency_{call}")).await.state("25006");
+    }
+    // Promoted, it goes on where the other ended.
+    client.run("SELECT pg_promote()").await;
     maintain(&db).await;
+    assert_eq!(complaints(&db).await, [""; 0]);
+    assert_eq!(client.one("SELECT state FROM bulkhead.idempotency_claim('k')").await, "started");
 }
 
 async fn the_log_is_bounded(db: Database) {

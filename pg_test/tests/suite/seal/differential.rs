@@ -107,7 +107,15 @@ impl Style {
     }
 }
 
-/// Runs a script; its rows in order of their text, or the SQLSTATE of its error.
+/// What stands for an answer that depends on the plan, and so tells nothing: the seal's filter may make a slower plan on this
+/// schema, and PostgreSQL finds no order for some LATERAL joins ("failed to build any 4-way joins"), depending on what it estimates.
+const NO_ANSWER: &str = "no answer";
+
+fn tells_nothing(outcome: &Result<Vec<String>, String>) -> bool {
+    outcome.as_ref().is_err_and(|state| state == NO_ANSWER)
+}
+
+/// Runs a script; its rows in order of their text, or the SQLSTATE of its error, or `NO_ANSWER`.
 async fn outcome(client: &Client, script: &str) -> Result<Vec<String>, String> {
     match client.simple_query(script).await {
         Ok(messages) => {
@@ -127,7 +135,9 @@ async fn outcome(client: &Client, script: &str) -> Result<Vec<String>, String> {
         Err(error) => {
             client.simple_query("ROLLBACK; DEALLOCATE ALL; RESET plan_cache_mode").await.expect("still connected");
             let db_error = error.as_db_error().unwrap_or_else(|| panic!("{error} in: {script}"));
-            Err(db_error.code().code().to_string())
+            let code = db_error.code().code();
+            let depends = code == "57014" || db_error.message().starts_with("failed to build any");
+            Err(if depends { NO_ANSWER } else { code }.to_string())
         }
     }
 }
@@ -165,15 +175,14 @@ async fn queries(db: Database, kind: &Kind) {
         let style = *random.pick(&Style::ALL);
         let script = style.script(&query);
         let expected = outcome(&reference, &script).await;
-        if expected.as_ref().is_err_and(|state| state == "57014") {
+        if tells_nothing(&expected) {
             continue;
         }
         answered += usize::from(expected.is_ok());
         with_rows += usize::from(expected.as_ref().is_ok_and(|rows| !rows.is_empty()));
         for client in &sealed {
             let got = outcome(client, &script).await;
-            // The seal's filter may make a slower plan on this schema; that is not what is compared here.
-            if got.as_ref().is_err_and(|state| state == "57014") {
+            if tells_nothing(&got) {
                 continue;
             }
             assert_eq!(got, expected, "seed {seed}, statement {number}, {}, {style:?}:\n{script}", client.user());
@@ -212,7 +221,7 @@ async fn writes(db: Database, kind: &Kind) {
         let expected = outcome(&reference, &script).await;
         let got = outcome(client, &script).await;
         let what = format!("seed {seed}, statement {number}, {}, {style:?}:\n{script}", client.user());
-        if [&expected, &got].iter().any(|result| result.as_ref().is_err_and(|state| state == "57014")) {
+        if tells_nothing(&expected) || tells_nothing(&got) {
             kind.refill(&db, &kind.tenants);
             kind.refill(&alone, &kind.tenants[..1]);
             continue;
