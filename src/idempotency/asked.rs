@@ -14,8 +14,23 @@ const CLOCK_SKEW: i64 = 5 * 60 * 1_000_000;
 /// Microseconds from 1970 to 2000, where the server's timestamps begin.
 const EPOCH: i64 = 946_684_800_000_000;
 
-/// A key's row, and where it lies.
-pub type Row = (Table, Leaf, Found);
+/// The partitions that were looked into, the one for now first if there is one, and the key's row if one of them has it.
+pub struct Search {
+    tables: Vec<(Table, Leaf)>,
+    row: Option<Found>,
+}
+
+impl Search {
+    /// The row, and the partition that it lies in: the one that was looked into last.
+    pub fn row(&self) -> Option<(&Table, &Leaf, &Found)> {
+        let (table, leaf) = self.tables.last()?;
+        self.row.as_ref().map(|found| (table, leaf, found))
+    }
+
+    pub fn first(&self) -> Option<&Table> {
+        self.tables.first().map(|(table, _)| table)
+    }
+}
 
 /// A call's key, for the transaction's tenant.
 pub struct Asked<'a> {
@@ -55,22 +70,33 @@ impl<'a> Asked<'a> {
         self.date.is_some_and(|date| date > now.saturating_add(CLOCK_SKEW))
     }
 
-    /// The key's row, with the partition that it lies in. Under the key's lock. The outer None: the partitions are not those any more.
-    pub fn find(&self, leaves: &Rc<keys::Leaves>, now: i64, writes: bool) -> Result<Option<Option<Row>>> {
-        // A partition that is gone since took nothing with it that the window reaches.
-        let open = |leaf: Leaf| Table::open(&leaf, writes).map(|table| (table, leaf));
-        let opened: Vec<(Table, Leaf)> = leaves.since(self.earliest(now)).filter_map(open).collect();
-        // All are locked: only now is it certain that none was detached, and that the indexes are still theirs.
-        if !keys::are_current(leaves) {
-            return Ok(None);
-        }
-        for (table, leaf) in opened {
-            if let Some(found) = table.find(&self.digest.indexed) {
+    /// Looks for the key's row. Under the key's lock. None: the partitions are not those any more.
+    ///
+    /// A key has one row at most, so the order is free: the partition for now first, which has most of what is asked for. Those ahead have
+    /// rows only where the clock was put back; like every other that is empty they are not searched.
+    pub fn find(&self, leaves: &Rc<keys::Leaves>, now: i64) -> Result<Option<Search>> {
+        let mut search = Search { tables: Vec::new(), row: None };
+        let present = leaves.at(now);
+        let others = leaves.since(self.earliest(now)).filter(|leaf| !present.is_some_and(|one| one.table == leaf.table));
+        for leaf in present.into_iter().chain(others) {
+            let Some(table) = Table::open(&leaf) else { return Ok(None) };
+            let is_present = search.tables.is_empty() && present.is_some();
+            if !is_present && table.is_empty() {
+                continue;
+            }
+            // It is locked: only now is it certain that it was not detached, and that the index is still its own.
+            if !keys::are_current(leaves) {
+                return Ok(None);
+            }
+            search.row = table.find(&self.digest.indexed);
+            search.tables.push((table, leaf));
+            if let Some(found) = &search.row {
                 found.belongs_to(&self.tenant, self.key)?;
-                return Ok(Some(Some((table, leaf, found))));
+                return Ok(Some(search));
             }
         }
-        Ok(Some(None))
+        // None was attached or detached while others were searched.
+        Ok(keys::are_current(leaves).then_some(search))
     }
 }
 

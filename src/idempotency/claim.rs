@@ -3,7 +3,7 @@
 use super::asked::{Asked, checked_lease, make_room};
 use super::decide;
 use crate::error::{self, Result};
-use crate::pg::keys::{self, Found, Json, NewRow, Table};
+use crate::pg::keys::{self, Found, Json, NewRow};
 use crate::pg::settings;
 
 /// What a claim is told.
@@ -56,11 +56,10 @@ fn claim_now(asked: &Asked, fingerprint: Option<&[u8]>, lease: i64) -> Result<Op
         ));
     }
     let Some(leaf) = leaves.at(now) else { return Ok(None) };
-    // Locked before it is asked whether it is still the partition for now.
-    let Some(table) = Table::open(&leaf, true) else { return Ok(None) };
-    let Some(found) = asked.find(&leaves, now, true)? else { return Ok(None) };
-    let known = found.as_ref().map(|(_, _, found)| found.known()).transpose()?;
-    let stored = found.as_ref().map(|(_, _, found)| found);
+    let Some(search) = asked.find(&leaves, now)? else { return Ok(None) };
+    let Some(table) = search.first() else { return Ok(None) };
+    let stored = search.row().map(|(_, _, found)| found);
+    let known = stored.map(Found::known).transpose()?;
     let answer = |state: &'static str, replayed: bool| Answer {
         state,
         status: stored.filter(|_| replayed).and_then(Found::status),
@@ -84,7 +83,7 @@ fn claim_now(asked: &Asked, fingerprint: Option<&[u8]>, lease: i64) -> Result<Op
         fence,
         attempt,
     };
-    match &found {
+    match search.row() {
         // In place: the partition is the one for now.
         Some((_, place, found)) if place.table == leaf.table => table.start_again(found, &row),
         other => {

@@ -50,7 +50,7 @@ pub fn extend(key: Option<&[u8]>, lease: Option<i64>, fence: Option<i64>) -> Res
         let at = found.known()?.claimed_at.max(now);
         match leaves.at(at) {
             Some(leaf) if leaf.table != place.table => {
-                let target = Table::open(&leaf, true).filter(|_| keys::are_current(leaves));
+                let target = Table::open(&leaf).filter(|_| keys::are_current(leaves));
                 let Some(target) = target else { return Ok(false) };
                 found.move_to(&target, at, until);
                 table.delete(found);
@@ -79,13 +79,14 @@ fn as_holder(
             keys::catch_up();
             let leaves = keys::leaves()?;
             let now = keys::now();
-            let Some(found) = asked.find(&leaves, now, true)? else { return Ok(Outcome::Again) };
-            if let Some(writer) = found.as_ref().and_then(|(_, _, found)| found.writer) {
+            let Some(search) = asked.find(&leaves, now)? else { return Ok(Outcome::Again) };
+            let row = search.row();
+            if let Some(writer) = row.and_then(|(_, _, found)| found.writer) {
                 return Ok(Outcome::WaitFor(writer));
             }
-            let known = found.as_ref().map(|(_, _, found)| found.known()).transpose()?;
+            let known = row.map(|(_, _, found)| found.known()).transpose()?;
             decide::holds(known.as_ref(), fence).map_err(|refusal| refused(asked, refusal, known.as_ref()))?;
-            match &found {
+            match row {
                 Some((table, leaf, found)) if work(table, leaf, found, &leaves, now)? => Ok(Outcome::Done),
                 _ => Ok(Outcome::Again),
             }

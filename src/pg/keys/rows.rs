@@ -103,12 +103,17 @@ pub struct Found {
 }
 
 impl Table {
-    /// None when the partition is gone. `writes`: rows will be changed.
-    pub fn open(leaf: &Leaf, writes: bool) -> Option<Table> {
-        let lock = if writes { pg_sys::RowExclusiveLock } else { pg_sys::AccessShareLock };
+    /// Under ROW EXCLUSIVE. None when the partition is gone.
+    pub fn open(leaf: &Leaf) -> Option<Table> {
         // SAFETY: opens a table if it is still there; closed on drop.
-        let relation = unsafe { pg_sys::try_relation_open(leaf.table, lock as i32) };
+        let relation = unsafe { pg_sys::try_relation_open(leaf.table, pg_sys::RowExclusiveLock as i32) };
         (!relation.is_null()).then_some(Table { relation, index: leaf.index })
+    }
+
+    /// Whether nobody has written to it: it has no page.
+    pub fn is_empty(&self) -> bool {
+        // SAFETY: the table is open; asks for the length of its file.
+        unsafe { pg_sys::RelationGetNumberOfBlocksInFork(self.relation, pg_sys::ForkNumber::MAIN_FORKNUM) == 0 }
     }
 
     /// The key's row, whoever wrote it: committed, our own, or another transaction's that is still open. The caller holds the key's
