@@ -30,6 +30,12 @@ pub fn relation(relation: pg_sys::Oid, mode: Mode) {
     unsafe { pg_sys::LockRelationOid(relation, mode as i32) }
 }
 
+/// Locks the relation as a statement that writes does, until the transaction ends.
+pub fn relation_for_writing(relation: pg_sys::Oid) {
+    // SAFETY: as above.
+    unsafe { pg_sys::LockRelationOid(relation, pg_sys::RowExclusiveLock as i32) }
+}
+
 /// Locks the relation until the transaction ends; raises 55P03 when that takes longer.
 pub fn wait_for_relation(relation: pg_sys::Oid, mode: Mode, milliseconds: i64) {
     limit_waiting(milliseconds);

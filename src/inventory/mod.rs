@@ -1,0 +1,85 @@
+//! inventory: many orders for few items, decided in batches.
+//!
+//! `fold` decides, `item` says what a text means, `digest` what stands for an order: pure Rust. `section` is one tenant's part of a
+//! batch, `batch` its steps, `ledger` the stored verdicts, `table` what has to be known of a registered table, `register` which those are. `call` is
+//! decrement_inventory(), `release` release_order(). src/pg/inventory has the raw functions, src/pg/verdicts the rows. This file is
+//! the SQL surface; the functions are declared in sql/inventory.sql.
+
+mod batch;
+mod call;
+mod digest;
+pub mod fold;
+pub mod item;
+mod ledger;
+mod register;
+mod release;
+mod section;
+mod table;
+
+pub use call::Call;
+pub use release::Release;
+
+use pgrx::prelude::*;
+
+use crate::error::{self, Result};
+use crate::pg::verdicts::Row;
+use crate::pg::{registry, settings, watch};
+use fold::Verdict;
+use ledger::Ledger;
+use section::Section;
+
+::pgrx::extension_sql_file!("../../sql/inventory.sql", name = "inventory", requires = ["partition"]);
+
+/// `register_inventory(relation regclass, item_column name DEFAULT 'id', quantity_column name DEFAULT 'quantity')`: from now on orders may be placed on
+/// the table. A second call changes the columns.
+///
+/// Errors: 42501 not the owner; 22023 no such table or column, or a type that cannot be; 55000 no unique index on the item column (with the
+/// tenant column of a protected table), or row level security that protect() did not make. SHARE UPDATE EXCLUSIVE on the table.
+#[pg_extern(sql = false)]
+fn register_inventory(
+    relation: Option<pg_sys::Oid>,
+    item_column: Option<&std::ffi::CStr>,
+    quantity_column: Option<&std::ffi::CStr>,
+) -> Result<()> {
+    let given = |name: &str| error::argument(format!("{name} must not be NULL"), "Give it a value.");
+    let relation = relation.ok_or_else(|| given("relation"))?;
+    let item = item_column.ok_or_else(|| given("item_column"))?.to_string_lossy().into_owned();
+    let quantity = quantity_column.ok_or_else(|| given("quantity_column"))?.to_string_lossy().into_owned();
+    register::register(relation, &item, &quantity)
+}
+
+/// Trigger on the registry: every session reads it anew.
+#[pg_extern(sql = false)]
+fn announce_inventory() {
+    registry::announce_inventory();
+}
+
+/// How long verdicts are kept before their partition is dropped, in microseconds.
+pub fn retention() -> i64 {
+    settings::order_retention()
+}
+
+/// A part of the transaction was rolled back, and with it perhaps what was read in it.
+pub fn rolled_back() {
+    watch::changed();
+}
+
+/// `order_verdicts(relation regclass, order_id text)`: the stored verdict of an order, a row for each line; no row when there is none (yet).
+///
+/// Errors: 22023 no order; 42501 no tenant, or no right to the table; 55000 not registered. No locks beyond ROW EXCLUSIVE on the table.
+pub fn order_verdicts(relation: pg_sys::Oid, order: Option<&[u8]>, mut put: impl FnMut(&Row, Verdict)) -> Result<()> {
+    let order = release::given(order)?;
+    let inventory = table::inventory(relation)?;
+    let tenant = table::tenant(&inventory)?;
+    table::check_rights(&inventory)?;
+    let mut section = Section::new(tenant, inventory.identity, inventory.item_type, 1);
+    section.order(Some(order));
+    let Some(ledger) = Ledger::open_to_read()? else { return Ok(()) };
+    for mut found in ledger.look_up(&[section])? {
+        found.rows.sort_by_key(|row| row.line);
+        for row in found.rows.iter().filter(|row| row.line != ledger::RELEASED && !row.is_uncommitted) {
+            put(row, Verdict::of_letter(row.verdict).unwrap_or(Verdict::Invalid));
+        }
+    }
+    Ok(())
+}
