@@ -97,3 +97,116 @@ CREATE FUNCTION bulkhead.release_order(relation regclass, order_id text) RETURNS
   VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'bulkhead_release_order';
 COMMENT ON FUNCTION bulkhead.release_order(regclass, text) IS
   'Gives back what an order took, once: the number of lines that were given back, 0 when there was nothing or it was done before.';
+
+-- The queue: four tables that requests go to in turn, 65,536 numbers to each, and which are emptied by TRUNCATE when all of it is drained. Read and written by
+-- position (src/pg/queue/rows.rs), and by nobody else: no index, no trigger. No autovacuum: what is emptied needs none.
+CREATE SEQUENCE bulkhead.inventory_request_number;
+COMMENT ON SEQUENCE bulkhead.inventory_request_number IS 'numbers queued orders in the order of their arrival';
+CREATE SEQUENCE bulkhead.inventory_batch_number;
+COMMENT ON SEQUENCE bulkhead.inventory_batch_number IS 'numbers the batches of drains, for NOTIFY';
+
+CREATE TABLE bulkhead.inventory_queue_0 (
+  number     bigint      NOT NULL,
+  relation   regclass    NOT NULL,
+  queued_at  timestamptz NOT NULL,
+  tenant     text        NOT NULL,
+  order_id   text        NOT NULL,
+  items      text[]      NOT NULL,
+  quantities bigint[]    NOT NULL
+) WITH (autovacuum_enabled = off);
+CREATE TABLE bulkhead.inventory_queue_1 (LIKE bulkhead.inventory_queue_0) WITH (autovacuum_enabled = off);
+CREATE TABLE bulkhead.inventory_queue_2 (LIKE bulkhead.inventory_queue_0) WITH (autovacuum_enabled = off);
+CREATE TABLE bulkhead.inventory_queue_3 (LIKE bulkhead.inventory_queue_0) WITH (autovacuum_enabled = off);
+
+-- The same columns, then why.
+CREATE TABLE bulkhead.inventory_poison (
+  LIKE bulkhead.inventory_queue_0,
+  set_aside_at timestamptz NOT NULL,
+  sqlstate     text        NOT NULL,
+  reason       text        NOT NULL
+);
+COMMENT ON TABLE bulkhead.inventory_poison IS 'Queued orders that could not be decided, and why. Written by drain_inventory() only.';
+COMMENT ON COLUMN bulkhead.inventory_poison.set_aside_at IS 'when it was set aside';
+COMMENT ON COLUMN bulkhead.inventory_poison.sqlstate IS 'the code of the error that it met';
+COMMENT ON COLUMN bulkhead.inventory_poison.reason IS 'the error''s message';
+
+DO $queue$
+DECLARE
+  queue text;
+BEGIN
+  FOREACH queue IN ARRAY ARRAY['inventory_queue_0', 'inventory_queue_1', 'inventory_queue_2', 'inventory_queue_3', 'inventory_poison'] LOOP
+    IF queue OPERATOR(pg_catalog.<>) 'inventory_poison' THEN
+      EXECUTE pg_catalog.format('COMMENT ON TABLE bulkhead.%I IS %L', queue, 'Queued orders. Written by enqueue_decrement() and drain_inventory() only.');
+    END IF;
+    EXECUTE pg_catalog.format('COMMENT ON COLUMN bulkhead.%I.number IS %L', queue, 'the order of arrival');
+    EXECUTE pg_catalog.format('COMMENT ON COLUMN bulkhead.%I.relation IS %L', queue, 'the inventory');
+    EXECUTE pg_catalog.format('COMMENT ON COLUMN bulkhead.%I.queued_at IS %L', queue, 'when it was queued');
+    EXECUTE pg_catalog.format('COMMENT ON COLUMN bulkhead.%I.tenant IS %L', queue, 'whose order it is; empty for a table without tenants');
+    EXECUTE pg_catalog.format('COMMENT ON COLUMN bulkhead.%I.order_id IS %L', queue, 'as the client sent it');
+    EXECUTE pg_catalog.format('COMMENT ON COLUMN bulkhead.%I.items IS %L', queue, 'an item for each line');
+    EXECUTE pg_catalog.format('COMMENT ON COLUMN bulkhead.%I.quantities IS %L', queue, 'a quantity for each line');
+    EXECUTE pg_catalog.format('REVOKE ALL ON bulkhead.%I FROM PUBLIC', queue);
+    PERFORM pg_catalog.pg_extension_config_dump('bulkhead.' OPERATOR(pg_catalog.||) queue, '');
+  END LOOP;
+END
+$queue$;
+REVOKE ALL ON SEQUENCE bulkhead.inventory_request_number, bulkhead.inventory_batch_number FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('bulkhead.inventory_request_number', '');
+SELECT pg_catalog.pg_extension_config_dump('bulkhead.inventory_batch_number', '');
+
+CREATE FUNCTION bulkhead.enqueue_decrement(relation regclass, order_id text, items text[], quantities bigint[]) RETURNS bigint
+  VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'bulkhead_enqueue_decrement';
+COMMENT ON FUNCTION bulkhead.enqueue_decrement(regclass, text, text[], bigint[]) IS
+  'Queues an order; it is decided by a drain. Returns the request''s number.';
+
+CREATE FUNCTION bulkhead.enqueue_decrement(relation regclass, order_id text, item text, quantity bigint) RETURNS bigint
+  VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'bulkhead_enqueue_decrement_line';
+COMMENT ON FUNCTION bulkhead.enqueue_decrement(regclass, text, text, bigint) IS
+  'The same for an order of one line.';
+
+-- The work of drain_inventory(), a batch a call. It asks for EXECUTE on drain_inventory(), so it needs no grant of its own.
+CREATE FUNCTION bulkhead.drain_batch(relation regclass, batch_size integer) RETURNS integer
+  VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'drain_batch_wrapper'
+  SET search_path = pg_catalog, pg_temp SET jit = off;
+COMMENT ON FUNCTION bulkhead.drain_batch(regclass, integer) IS
+  'One batch of drain_inventory(), which calls it in a transaction of its own: how many requests are done with, NULL when another transaction was in the way.';
+
+-- No SET clause and not SECURITY DEFINER: such a procedure cannot commit. The first COMMIT refuses a transaction block before anything is done.
+CREATE PROCEDURE bulkhead.drain_inventory(relation regclass, batch_size integer DEFAULT 500, max_batches integer DEFAULT NULL)
+LANGUAGE plpgsql AS $drain$
+DECLARE
+  batches integer := 0;
+  tries integer := 0;
+  done integer;
+BEGIN
+  LOOP
+    COMMIT;
+    EXIT WHEN batches OPERATOR(pg_catalog.>=) max_batches;
+    SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+    done := bulkhead.drain_batch(relation, batch_size);
+    EXIT WHEN done OPERATOR(pg_catalog.=) 0;
+    IF done IS NULL THEN
+      tries := tries OPERATOR(pg_catalog.+) 1;
+      IF tries OPERATOR(pg_catalog.>) 100 THEN
+        RAISE EXCEPTION 'other transactions keep standing in the way of the drain'
+          USING ERRCODE = '40001', HINT = 'Run it again. What was drained so far stays.';
+      END IF;
+      COMMIT;
+      PERFORM pg_catalog.pg_sleep(0.02);
+    ELSE
+      batches := batches OPERATOR(pg_catalog.+) 1;
+      tries := 0;
+    END IF;
+  END LOOP;
+END
+$drain$;
+COMMENT ON PROCEDURE bulkhead.drain_inventory(regclass, integer, integer) IS
+  'Decides what is queued for the table, in the order of arrival, one transaction a batch, until nothing waits or max_batches are done. For all tenants.';
+REVOKE EXECUTE ON PROCEDURE bulkhead.drain_inventory(regclass, integer, integer) FROM PUBLIC;
+
+CREATE FUNCTION bulkhead.poisoned_orders(relation regclass)
+  RETURNS TABLE (number bigint, order_id text, items text[], quantities bigint[], queued_at timestamptz, set_aside_at timestamptz,
+                 sqlstate text, reason text)
+  VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'poisoned_orders_wrapper';
+COMMENT ON FUNCTION bulkhead.poisoned_orders(regclass) IS
+  'Queued orders of the current tenant that the table''s constraints or triggers refused, and why.';

@@ -12,6 +12,9 @@ use crate::pg::inventory::Told;
 use crate::pg::keys;
 use crate::pg::plans::{Run, Steps};
 
+/// A text as it was given, NULL or not.
+type Text = Option<Box<[u8]>>;
+
 /// Lines that one call takes.
 const MOST_LINES: usize = 100_000;
 
@@ -26,7 +29,7 @@ pub struct Call {
     /// For each line of the call, the line of the batch.
     places: Vec<usize>,
     /// As they were given.
-    texts: Vec<(Option<Box<[u8]>>, Option<Box<[u8]>>)>,
+    texts: Vec<(Text, Text)>,
 }
 
 impl Call {

@@ -5,18 +5,22 @@
 //! decrement_inventory(), `release` release_order(). src/pg/inventory has the raw functions, src/pg/verdicts the rows. This file is
 //! the SQL surface; the functions are declared in sql/inventory.sql.
 
+mod backlog;
 mod batch;
 mod call;
 mod digest;
+mod drain;
 pub mod fold;
 pub mod item;
 mod ledger;
+mod queue;
 mod register;
 mod release;
 mod section;
 mod table;
 
 pub use call::Call;
+pub use queue::enqueue;
 pub use release::Release;
 
 use pgrx::prelude::*;
@@ -46,6 +50,74 @@ fn register_inventory(
     let item = item_column.ok_or_else(|| given("item_column"))?.to_string_lossy().into_owned();
     let quantity = quantity_column.ok_or_else(|| given("quantity_column"))?.to_string_lossy().into_owned();
     register::register(relation, &item, &quantity)
+}
+
+/// `drain_batch(relation regclass, batch_size integer)`: a batch of drain_inventory(), in a transaction of its own; how many requests are decided or set
+/// aside, NULL when another transaction was in the way.
+///
+/// `batch_size`: 1 to 10,000. Errors: 22023; 42501 without EXECUTE on drain_inventory(); 55000 not registered; 25006 read-only; whatever the table raises that is no
+/// request's fault. Locks: the inventory's drain lock, for which it waits, and what decrement_inventory() locks.
+#[pg_extern(sql = false)]
+fn drain_batch(relation: Option<pg_sys::Oid>, batch_size: Option<i32>) -> Result<Option<i32>> {
+    let given = |name: &str| error::argument(format!("{name} must not be NULL"), "Give it a value.");
+    let relation = relation.ok_or_else(|| given("relation"))?;
+    Ok(match drain::batch(relation, batch_size.ok_or_else(|| given("batch_size"))?)? {
+        drain::Step::Done(requests) => Some(requests),
+        drain::Step::Again => None,
+    })
+}
+
+/// `poisoned_orders(relation regclass)`: the queued orders of the tenant that a drain set aside, and why.
+///
+/// Errors: 42501 no tenant, or no right to the table; 55000 not registered. Reads every order that was set aside.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn poisoned_orders(
+    relation: Option<pg_sys::Oid>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(number, i64),
+            name!(order_id, String),
+            name!(items, Vec<Option<String>>),
+            name!(quantities, Vec<Option<i64>>),
+            name!(queued_at, TimestampWithTimeZone),
+            name!(set_aside_at, TimestampWithTimeZone),
+            name!(sqlstate, String),
+            name!(reason, String),
+        ),
+    >,
+> {
+    let relation =
+        relation.ok_or_else(|| error::argument("relation must not be NULL", "Give the registered table."))?;
+    let inventory = table::inventory(relation)?;
+    let tenant = table::tenant(&inventory)?;
+    table::check_rights(&inventory)?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let time = |time: i64| {
+        TimestampWithTimeZone::try_from(time).unwrap_or_else(|_| TimestampWithTimeZone::positive_infinity())
+    };
+    let mut poisoned = Vec::new();
+    crate::pg::queue::each_poisoned(|request, poison| {
+        if request.relation == relation && request.tenant == tenant {
+            let items = request.items.iter().map(|item| item.as_deref().map(text)).collect();
+            let times = (time(request.queued_at), time(poison.set_aside_at));
+            let order = text(&request.order);
+            poisoned.push((
+                request.number,
+                order,
+                items,
+                request.quantities,
+                times.0,
+                times.1,
+                poison.sqlstate,
+                poison.reason,
+            ));
+        }
+    })?;
+    poisoned.sort_by_key(|row| row.0);
+    Ok(TableIterator::new(poisoned))
 }
 
 /// Trigger on the registry: every session reads it anew.

@@ -169,15 +169,6 @@ impl Section {
         &self.answers
     }
 
-    /// Places of an order's lines.
-    pub fn lines_of(&self, order: usize) -> Range<usize> {
-        self.orders[order].lines.clone()
-    }
-
-    pub fn orders(&self) -> usize {
-        self.orders.len()
-    }
-
     /// Calls `each` with every line of every new verdict.
     pub fn decided<'a>(&'a self, mut each: impl FnMut(Decided<'a>)) {
         for (number, outcome) in self.outcomes.iter().enumerate() {

@@ -38,7 +38,9 @@ struct Registered {
     home: String,
 }
 
-static KNOWN: PerBackend<RefCell<Option<HashMap<u32, Rc<Inventory>>>>> = PerBackend::new(RefCell::new(None));
+type Known = HashMap<u32, Rc<Inventory>>;
+
+static KNOWN: PerBackend<RefCell<Option<Known>>> = PerBackend::new(RefCell::new(None));
 /// The number of changes that `watch` had heard of when they were read.
 static READ_AT: PerBackend<Cell<u64>> = PerBackend::new(Cell::new(0));
 

@@ -27,6 +27,7 @@ pub mod nesting;
 pub mod plan;
 pub mod planning;
 pub mod plans;
+pub mod queue;
 pub mod registry;
 pub mod scan;
 pub mod security;

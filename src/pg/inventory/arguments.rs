@@ -2,6 +2,7 @@
 
 use pgrx::prelude::*;
 
+use super::super::items;
 use crate::error::{self, Result};
 
 #[derive(Clone, Copy)]
@@ -63,30 +64,7 @@ impl<'a> Arguments<'a> {
             )
         };
         let datum = self.datum(number).ok_or_else(|| refuse("not be NULL"))?;
-        let (length, by_value, align) = if of_type == pg_sys::INT8OID { (8, true, b'd') } else { (-1, false, b'i') };
-        // SAFETY: an array of that type; it is copied where it was compressed or stored aside, and the two lists are palloc'd.
-        unsafe {
-            let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
-            if (*array).ndim > 1 {
-                return Err(refuse("have one dimension"));
-            }
-            let (mut values, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
-            pg_sys::deconstruct_array(
-                array,
-                of_type,
-                length,
-                by_value,
-                align as _,
-                &mut values,
-                &mut nulls,
-                &mut count,
-            );
-            let elements = (0..count as usize).map(|at| (!*nulls.add(at)).then(|| *values.add(at))).collect();
-            if count > 0 {
-                pg_sys::pfree(values.cast());
-                pg_sys::pfree(nulls.cast());
-            }
-            Ok(elements)
-        }
+        // SAFETY: an array of that type, which is not moved while the call runs.
+        unsafe { items::elements(datum, of_type) }.ok_or_else(|| refuse("have one dimension"))
     }
 }

@@ -28,6 +28,8 @@ finfo!(pg_finfo_bulkhead_decrement_inventory);
 finfo!(pg_finfo_bulkhead_decrement_inventory_line);
 finfo!(pg_finfo_bulkhead_order_verdicts);
 finfo!(pg_finfo_bulkhead_release_order);
+finfo!(pg_finfo_bulkhead_enqueue_decrement);
+finfo!(pg_finfo_bulkhead_enqueue_decrement_line);
 
 /// `decrement_inventory(relation regclass, order_ids text[], items text[], quantities bigint[])`: see `inventory::Call`.
 ///
@@ -170,4 +172,46 @@ unsafe extern "C-unwind" fn begin_release(fcinfo: pg_sys::FunctionCallInfo) -> *
     // SAFETY: the caller's promise.
     let arguments = unsafe { Arguments::of(fcinfo) };
     kept(arguments.relation(0).and_then(|relation| Release::new(relation, arguments.text(1))))
+}
+
+/// `enqueue_decrement(relation regclass, order_id text, items text[], quantities bigint[])`: see `inventory::enqueue`.
+///
+/// # Safety
+/// Called by the server with a valid call frame.
+#[unsafe(no_mangle)]
+#[pg_guard]
+pub unsafe extern "C-unwind" fn bulkhead_enqueue_decrement(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: the frame is valid.
+    let arguments = unsafe { Arguments::of(fcinfo) };
+    let enqueue = || {
+        let (items, quantities) = (arguments.texts(2, "items")?, arguments.numbers(3, "quantities")?);
+        inventory::enqueue(arguments.relation(0)?, arguments.text(1), &items, &quantities)
+    };
+    numbered(enqueue())
+}
+
+/// `enqueue_decrement(relation regclass, order_id text, item text, quantity bigint)`.
+///
+/// # Safety
+/// As above.
+#[unsafe(no_mangle)]
+#[pg_guard]
+pub unsafe extern "C-unwind" fn bulkhead_enqueue_decrement_line(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: the frame is valid.
+    let arguments = unsafe { Arguments::of(fcinfo) };
+    let enqueue = || {
+        let (order, item, quantity) = (arguments.text(1), arguments.text(2), arguments.number(3));
+        inventory::enqueue(arguments.relation(0)?, order, &[item], &[quantity])
+    };
+    numbered(enqueue())
+}
+
+fn numbered(number: Result<i64>) -> pg_sys::Datum {
+    match number {
+        Ok(number) => pg_sys::Datum::from(number),
+        Err(report) => {
+            report.report(PgLogLevel::ERROR);
+            pg_sys::Datum::null()
+        }
+    }
 }

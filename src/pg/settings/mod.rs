@@ -100,6 +100,25 @@ pub fn kept<R>(work: impl FnOnce() -> R) -> R {
     result
 }
 
+/// Sets a setting, whoever may, until the end of the innermost `kept`. Raises what the setting's check raises.
+pub fn set_for_a_while(name: &CStr, value: &[u8]) {
+    let value: Vec<u8> = value.iter().copied().filter(|byte| *byte != 0).collect();
+    let value = CString::new(value).unwrap_or_default();
+    // SAFETY: both strings outlive the call, which copies them.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
+    }
+}
+
 /// Runs `work` as a function with a SET clause: times are printed and read in UTC and ISO, and names are those of pg_catalog. A limit of
 /// waiting ends with it.
 pub fn in_utc<R>(work: impl FnOnce() -> R) -> R {
