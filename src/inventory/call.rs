@@ -57,7 +57,7 @@ impl Call {
                 format!("Pass at most {MOST_LINES} lines; some hundreds are best."),
             ));
         }
-        let inventory = table::inventory(relation)?;
+        let inventory = table::inventory(relation, true)?;
         let tenant = table::tenant(&inventory)?;
         table::check_rights(&inventory)?;
         let mut section = Section::new(tenant, inventory.identity, inventory.item_type, lines);

@@ -19,7 +19,7 @@ use crate::error::{self, Result};
 use crate::pg::plans::{self, Steps};
 use crate::pg::queue::{self, Poison, SEGMENTS, Segment};
 use crate::pg::subtransaction::{self, Failure};
-use crate::pg::{keys, locks, scan, security, settings, spi};
+use crate::pg::{keys, locks, security, settings, spi};
 use crate::seal::housekeeping;
 
 /// Requests that one batch takes.
@@ -44,8 +44,12 @@ pub fn batch(relation: pg_sys::Oid, size: i32) -> Result<Step> {
             "500 is a good one: a batch is one transaction, and locks its items meanwhile.",
         ));
     }
-    let drain = scan::function(c"drain_inventory", &[pg_sys::REGCLASSOID, pg_sys::INT4OID, pg_sys::INT4OID]);
-    if !security::may_execute(drain) {
+    let may = spi::row(
+        "SELECT has_function_privilege('bulkhead.drain_inventory(regclass, integer, integer)', 'EXECUTE')",
+        &[],
+        |row| row.get::<bool>(1),
+    )?;
+    if may != Some(true) {
         return Err(error::denied(
             "permission denied to drain an inventory",
             "It acts for all tenants.",
@@ -54,7 +58,7 @@ pub fn batch(relation: pg_sys::Oid, size: i32) -> Result<Step> {
     }
     keys::refuse_read_only(c"drain_inventory()");
     locks::begin_draining(relation);
-    let inventory = table::inventory(relation)?;
+    let inventory = table::inventory(relation, true)?;
     let taken = backlog::take(relation, size as usize)?;
     if taken.is_empty() {
         backlog::taken();

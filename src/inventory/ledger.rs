@@ -7,6 +7,7 @@
 
 use std::rc::Rc;
 
+use super::closed;
 use super::fold::Verdict;
 use super::section::Section;
 use crate::error::{self, Result};
@@ -88,6 +89,7 @@ impl Ledger {
         }
         // Neighbours in the index are looked up one after the other.
         asked.sort_unstable();
+        closed::only(&self.tables);
         let mut found: Vec<Found> = Vec::new();
         for (number, table) in self.tables.iter().enumerate() {
             if asked.is_empty() {
@@ -98,7 +100,13 @@ impl Ledger {
             }
             let mut probe = Probe::new(table);
             let before = found.len();
-            for (digest, section, order) in &asked {
+            let mut perhaps = Vec::with_capacity(asked.len());
+            if number > self.at && !self.tables[self.at].is_empty() {
+                closed::sift(table, &asked, |(digest, ..)| digest, |one| perhaps.push(*one));
+            } else {
+                perhaps.clone_from(&asked);
+            }
+            for (digest, section, order) in &perhaps {
                 let mut rows = Vec::new();
                 probe.each(digest, |row| rows.push(row));
                 if !rows.is_empty() {

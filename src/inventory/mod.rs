@@ -8,6 +8,7 @@
 mod backlog;
 mod batch;
 mod call;
+mod closed;
 mod digest;
 mod drain;
 pub mod fold;
@@ -17,6 +18,7 @@ mod queue;
 mod register;
 mod release;
 mod section;
+mod sieve;
 mod table;
 
 pub use call::Call;
@@ -91,7 +93,7 @@ fn poisoned_orders(
 > {
     let relation =
         relation.ok_or_else(|| error::argument("relation must not be NULL", "Give the registered table."))?;
-    let inventory = table::inventory(relation)?;
+    let inventory = table::inventory(relation, false)?;
     let tenant = table::tenant(&inventory)?;
     table::check_rights(&inventory)?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -138,10 +140,10 @@ pub fn rolled_back() {
 
 /// `order_verdicts(relation regclass, order_id text)`: the stored verdict of an order, a row for each line; no row when there is none (yet).
 ///
-/// Errors: 22023 no order; 42501 no tenant, or no right to the table; 55000 not registered. No locks beyond ROW EXCLUSIVE on the table.
+/// Errors: 22023 no order; 42501 no tenant, or no right to the table; 55000 not registered. No locks beyond ACCESS SHARE on the table.
 pub fn order_verdicts(relation: pg_sys::Oid, order: Option<&[u8]>, mut put: impl FnMut(&Row, Verdict)) -> Result<()> {
     let order = release::given(order)?;
-    let inventory = table::inventory(relation)?;
+    let inventory = table::inventory(relation, false)?;
     let tenant = table::tenant(&inventory)?;
     table::check_rights(&inventory)?;
     let mut section = Section::new(tenant, inventory.identity, inventory.item_type, 1);

@@ -39,7 +39,7 @@ impl Release {
     pub fn new(relation: pg_sys::Oid, order: Option<&[u8]>) -> Result<Release> {
         keys::refuse_read_only(c"release_order()");
         let order = given(order)?;
-        let inventory = table::inventory(relation)?;
+        let inventory = table::inventory(relation, true)?;
         let tenant = table::tenant(&inventory)?;
         table::check_rights(&inventory)?;
         let mut section = Section::new(tenant, inventory.identity, inventory.item_type, 1);

@@ -44,11 +44,11 @@ static KNOWN: PerBackend<RefCell<Option<Known>>> = PerBackend::new(RefCell::new(
 /// The number of changes that `watch` had heard of when they were read.
 static READ_AT: PerBackend<Cell<u64>> = PerBackend::new(Cell::new(0));
 
-/// The registered table, locked against DDL until the transaction ends (ROW EXCLUSIVE).
+/// The registered table, locked against DDL until the transaction ends: ROW EXCLUSIVE, or ACCESS SHARE where nothing of it will be written.
 ///
 /// Errors: 55000 not registered, or not as it was when it was registered.
-pub fn inventory(relation: pg_sys::Oid) -> Result<Rc<Inventory>> {
-    locks::relation_for_writing(relation);
+pub fn inventory(relation: pg_sys::Oid, writes: bool) -> Result<Rc<Inventory>> {
+    locks::relation_for_statement(relation, writes);
     // Reading may bring in a message that makes what was read old again.
     for _ in 0..8 {
         watch::on(&[relation, scan::table(c"inventory")]);

@@ -30,10 +30,11 @@ pub fn relation(relation: pg_sys::Oid, mode: Mode) {
     unsafe { pg_sys::LockRelationOid(relation, mode as i32) }
 }
 
-/// Locks the relation as a statement that writes does, until the transaction ends.
-pub fn relation_for_writing(relation: pg_sys::Oid) {
+/// Locks the relation as a statement that writes does, or one that reads, until the transaction ends.
+pub fn relation_for_statement(relation: pg_sys::Oid, writes: bool) {
+    let mode = if writes { pg_sys::RowExclusiveLock } else { pg_sys::AccessShareLock };
     // SAFETY: as above.
-    unsafe { pg_sys::LockRelationOid(relation, pg_sys::RowExclusiveLock as i32) }
+    unsafe { pg_sys::LockRelationOid(relation, mode as i32) }
 }
 
 /// Locks the relation until the transaction ends; raises 55P03 when that takes longer.

@@ -123,6 +123,48 @@ impl Table {
         unsafe { pg_sys::RelationGetNumberOfBlocksInFork(self.relation, pg_sys::ForkNumber::MAIN_FORKNUM) == 0 }
     }
 
+    /// The number of the index's file: another when it was built anew.
+    pub fn index_file(&self) -> u32 {
+        // SAFETY: the index is open.
+        unsafe { (*(*self.index).rd_rel).relfilenode.to_u32() }
+    }
+
+    /// About how many rows there are, more rather than less.
+    pub fn rows_by_size(&self) -> usize {
+        // A page of the index has at most so many entries.
+        const ENTRIES: usize = 204;
+        // SAFETY: the index is open.
+        let pages = unsafe { pg_sys::RelationGetNumberOfBlocksInFork(self.index, pg_sys::ForkNumber::MAIN_FORKNUM) };
+        pages as usize * ENTRIES
+    }
+
+    /// Calls `each` with the digest of every entry of the index, of rows that are dead or were never committed as well.
+    pub fn each_digest(&self, mut each: impl FnMut(&[u8; 16])) {
+        // SAFETY: table and index are open; no row is looked at, so the snapshot judges nothing; an entry is read before the next is fetched, and
+        // its first column is a digest of 16 bytes.
+        unsafe {
+            let mut snapshot =
+                pg_sys::SnapshotData { snapshot_type: pg_sys::SnapshotType::SNAPSHOT_ANY, ..std::mem::zeroed() };
+            #[cfg(not(feature = "pg18"))]
+            let scan = pg_sys::index_beginscan(self.relation, self.index, &mut snapshot, 0, 0);
+            #[cfg(feature = "pg18")]
+            let scan = pg_sys::index_beginscan(self.relation, self.index, &mut snapshot, std::ptr::null_mut(), 0, 0);
+            (*scan).xs_want_itup = true;
+            pg_sys::index_rescan(scan, std::ptr::null_mut(), 0, std::ptr::null_mut(), 0);
+            let mut read = 0_u32;
+            while !pg_sys::index_getnext_tid(scan, pg_sys::ScanDirection::ForwardScanDirection).is_null() {
+                read = read.wrapping_add(1);
+                if read.is_multiple_of(4096) {
+                    pgrx::check_for_interrupts!();
+                }
+                // No column is NULL, so the values begin right behind the entry's header.
+                let entry = (*scan).xs_itup.cast::<u8>().add(size_of::<pg_sys::IndexTupleData>());
+                each(&*entry.cast::<[u8; 16]>());
+            }
+            pg_sys::index_endscan(scan);
+        }
+    }
+
     /// Adds rows, in the order of their digests, which spares the index. False when another transaction has, or is about to have, a row
     /// of the same order and line: the caller has to give up then, and what was added goes away with its transaction.
     pub fn add(&self, rows: &[NewRow]) -> bool {
