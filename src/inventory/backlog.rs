@@ -37,6 +37,10 @@ pub fn take(relation: pg_sys::Oid, most: usize) -> Result<Vec<Waiting>> {
     }
     let backlog = known.get_or_insert_default().entry(relation.to_u32()).or_default();
     let segments = (0..SEGMENTS.len()).map(Segment::open).collect::<Result<Vec<_>>>()?;
+    // What was emptied may have had rows that moved on: in another place, with the same number.
+    if segments.iter().zip(&backlog.seen).any(|(segment, seen)| seen.is_outdated(segment)) {
+        backlog.found.clear();
+    }
     let mut taken = next(backlog, &segments, most);
     if taken.len() < most {
         // What is known is used up: look for more.

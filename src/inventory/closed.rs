@@ -13,8 +13,8 @@ use super::sieve::{self, Sieve};
 use crate::pg::cell::PerBackend;
 use crate::pg::verdicts::Table;
 
-/// A look-up in an index takes as long as reading so many of its entries in order.
-const WORTH: u64 = 20;
+/// A look-up in an index that does not fit into the caches takes about as long as reading so many of its entries in order.
+const WORTH: u64 = 64;
 
 /// All sieves of a backend, in bytes.
 const MOST: usize = 64 * 1024 * 1024;

@@ -201,22 +201,22 @@ pub struct Shape {
 pub fn shape(relation: pg_sys::Oid, item: i16, quantity: i16) -> Result<Shape> {
     let table = security::relation_name(relation);
     if item <= 0 || quantity <= 0 || item == quantity {
-        return Err(error::state(
-            format!("the item column or the quantity column of {table} is gone"),
-            "They were there when it was registered as an inventory.",
-            format!("SELECT bulkhead.register_inventory('{table}'), with its columns."),
-        ));
+        return Err(gone(&table));
     }
     let unfit = |column: i16, types: &str| {
         let name = columns::name(relation, column);
         error::argument(format!("column {name} of {table} is of a type that it cannot be"), types.to_owned())
     };
-    let base = |column: i16| security::base_type(columns::type_of(relation, column));
+    let types = [item, quantity].map(|column| columns::type_of(relation, column));
+    if types.contains(&pg_sys::InvalidOid) {
+        return Err(gone(&table));
+    }
+    let [base_of_item, base_of_quantity] = types.map(security::base_type);
     let item_type =
-        ItemType::of(base(item)).filter(|_| columns::is_deterministic(relation, item)).ok_or_else(|| {
+        ItemType::of(base_of_item).filter(|_| columns::is_deterministic(relation, item)).ok_or_else(|| {
             unfit(item, "An item is a uuid, a text (of a deterministic collation), an integer or a bigint.")
         })?;
-    let quantity_type = match base(quantity) {
+    let quantity_type = match base_of_quantity {
         20 => "pg_catalog.int8",
         21 => "pg_catalog.int2",
         23 => "pg_catalog.int4",
@@ -228,6 +228,14 @@ pub fn shape(relation: pg_sys::Oid, item: i16, quantity: i16) -> Result<Shape> {
         quantity: columns::name(relation, quantity),
         quantity_type,
     })
+}
+
+fn gone(table: &str) -> pgrx::pg_sys::panic::ErrorReport {
+    error::state(
+        format!("the item column or the quantity column of {table} is gone"),
+        "They were there when it was registered as an inventory.",
+        format!("SELECT bulkhead.register_inventory('{table}'), with its columns."),
+    )
 }
 
 /// The two statements on a user's table. Qualified throughout: they run with the caller's search_path. The tenant is compared here as well, for

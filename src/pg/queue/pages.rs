@@ -32,11 +32,18 @@ pub struct Seen {
     pages: Vec<Page>,
 }
 
+impl Seen {
+    /// The table was emptied since it was scanned.
+    pub fn is_outdated(&self, segment: &Segment) -> bool {
+        self.file != 0 && self.file != segment.file()
+    }
+}
+
 /// Less than any row takes, with its line pointer: header, number, relation, time, and two arrays of one element.
 const SMALLEST: usize = 96;
 
 /// Calls `found` with the number and the place of each row of the relation that is committed, or our own, and not deleted, on pages that may hold one not
-/// seen before. True when every page was looked at and none has, or may get, a row of anybody's.
+/// seen before.
 pub fn scan(segment: &Segment, seen: &mut Seen, relation: pg_sys::Oid, mut found: impl FnMut(i64, Place)) {
     // SAFETY: the table is open and locked, so it has its file; each page is pinned and locked while it is read; a dirty snapshot is no
     // more than its type, and says who is at work on the row that was judged last.

@@ -247,6 +247,8 @@ async fn a_notification_says_that_verdicts_are_in(db: Database) {
 
 async fn pg_cron_drains(db: Database) -> Result<(), Skip> {
     crate::frame::need_pg_cron(&db)?;
+    // It lives in one database of the cluster, so this one is not the test's own.
+    db.cluster.admin("postgres", "CREATE EXTENSION IF NOT EXISTS pg_cron").unwrap();
     stock(&db).await;
     queue(&db, "app", "stock", &[("1", "a", 1), ("2", "a", 1)]).await;
     let job = format!(
