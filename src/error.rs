@@ -1,6 +1,6 @@
 //! The one place that chooses SQLSTATE, message, detail and hint.
 //!
-//! 22023 a bad argument · 25001 not in such a transaction · 25006 read-only · 28000 a token that does not verify (src/pg/settings/context.rs) · 42501 no context, or no
+//! 22023 a bad argument · 25001 not in such a transaction · 25006 read-only · 28000 a token that does not verify (src/pg/settings/context.rs) · 40001 run it again · 42501 no context, or no
 //! privilege · 54000 larger than a limit · 55000 an object that is not in the needed state. Texts are ASCII: a message must get through in any database encoding.
 
 use pgrx::pg_sys::panic::ErrorReport;
@@ -32,6 +32,13 @@ pub fn state(message: impl Into<String>, detail: impl Into<String>, hint: impl I
 /// Something is larger than a limit allows: 54000.
 pub fn limit(message: impl Into<String>, hint: impl Into<String>) -> ErrorReport {
     report(PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, message).set_hint(hint)
+}
+
+/// Another transaction is at the same thing: 40001.
+pub fn retry(message: impl Into<String>, detail: impl Into<String>) -> ErrorReport {
+    report(PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE, message)
+        .set_detail(detail)
+        .set_hint("Run the transaction again.")
 }
 
 /// No privilege, or a tenant's border: 42501.

@@ -9,6 +9,7 @@
 //! - `partition`: makes the partitions of tables ahead, and drops them when they are past retention
 //! - `leak_test`: tries to cross the border, as every role, and rolls it back
 //! - `idempotency`: work that a client may ask for twice is done once
+//! - `inventory`: many orders for few items, decided in batches
 //!
 //! `pg` is the bridge to the server and the only room that steps outside safe Rust; `error` chooses SQLSTATE, detail and hint.
 
@@ -17,6 +18,7 @@ use pgrx::prelude::*;
 mod context;
 mod error;
 mod idempotency;
+mod inventory;
 mod leak_test;
 mod lint;
 mod observe;

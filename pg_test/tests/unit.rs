@@ -17,6 +17,14 @@ mod idempotency {
     pub mod key;
 }
 
+#[path = "../../src/inventory"]
+mod inventory {
+    pub mod digest;
+    pub mod fold;
+    pub mod item;
+    pub mod sieve;
+}
+
 #[path = "../../src/observe"]
 mod observe {
     pub mod normalise;

@@ -27,8 +27,8 @@ mod todo;
 use pgrx::prelude::*;
 
 use crate::error::{self, Result};
-use crate::idempotency;
-use crate::pg::{locks, spi};
+use crate::pg::{locks, scan, spi};
+use crate::{idempotency, inventory};
 
 pub use ensure::{ensure, make_all};
 pub use ledger::forget;
@@ -36,9 +36,10 @@ pub use run::{end_transaction, is_running};
 
 ::pgrx::extension_sql_file!("../../sql/partition.sql", name = "partition", requires = ["observe"]);
 
-/// How long rows of the extension's own tables are kept.
-fn retention() -> span::Span {
-    span::Span { months: 0, days: 0, micros: idempotency::retention() }
+/// How long rows of a table of the extension's own are kept.
+fn retention(table: pg_sys::Oid) -> span::Span {
+    let micros = if table == scan::table(c"order_verdict") { inventory::retention() } else { idempotency::retention() };
+    span::Span { months: 0, days: 0, micros }
 }
 
 /// An argument that must not be NULL.

@@ -142,7 +142,7 @@ pub fn read(parent: pg_sys::Oid) -> Result<Option<Table>> {
     let (Some(column), Some(kind)) = (shape.column, Kind::of(security::base_type(shape.type_oid))) else {
         return Err(error::internal(format!("{name} is managed and has no control column")));
     };
-    let retain = managed.retain.unwrap_or_else(super::retention);
+    let retain = managed.retain.unwrap_or_else(|| super::retention(parent));
     let rule = Rule { kind, every: every(managed.every, kind)?, retain, premake: i64::from(managed.premake) };
     let leaves = leaves(parent, &name, kind)?;
     Ok(Some(Table { oid: parent, name, relname: shape.relname, schema: shape.schema, column, managed, rule, leaves }))

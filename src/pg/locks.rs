@@ -30,6 +30,13 @@ pub fn relation(relation: pg_sys::Oid, mode: Mode) {
     unsafe { pg_sys::LockRelationOid(relation, mode as i32) }
 }
 
+/// Locks the relation as a statement that writes does, or one that reads, until the transaction ends.
+pub fn relation_for_statement(relation: pg_sys::Oid, writes: bool) {
+    let mode = if writes { pg_sys::RowExclusiveLock } else { pg_sys::AccessShareLock };
+    // SAFETY: as above.
+    unsafe { pg_sys::LockRelationOid(relation, mode as i32) }
+}
+
 /// Locks the relation until the transaction ends; raises 55P03 when that takes longer.
 pub fn wait_for_relation(relation: pg_sys::Oid, mode: Mode, milliseconds: i64) {
     limit_waiting(milliseconds);
@@ -55,6 +62,8 @@ enum Of {
     Run = 1,
     /// Making a table's partitions at once, because somebody waits for them.
     Partitions = 2,
+    /// Draining the queue of an inventory.
+    Drain = 3,
 }
 
 fn tag(of: Of, relation: pg_sys::Oid) -> pg_sys::LOCKTAG {
@@ -93,6 +102,12 @@ pub fn begin_making(relation: pg_sys::Oid) {
 pub fn end_making(relation: pg_sys::Oid) {
     // SAFETY: the transaction has the lock.
     unsafe { pg_sys::LockRelease(&tag(Of::Partitions, relation), pg_sys::ExclusiveLock as i32, false) };
+}
+
+/// Waits until nobody else drains the inventory's queue; until the transaction ends.
+pub fn begin_draining(relation: pg_sys::Oid) {
+    // SAFETY: the tag is complete. An interrupt raises.
+    unsafe { pg_sys::LockAcquire(&tag(Of::Drain, relation), pg_sys::ExclusiveLock as i32, false, false) };
 }
 
 /// Whether the client's statement is over, and not only a transaction inside a procedure.

@@ -166,6 +166,15 @@ pub fn transaction_ended() {
     REGISTRY.provisional.set(false);
 }
 
+/// Tells every backend that the registered inventories have changed.
+pub fn announce_inventory() {
+    let table = scan::table(c"inventory");
+    if table != pg_sys::InvalidOid {
+        // SAFETY: queues an invalidation message for an existing relation.
+        unsafe { pg_sys::CacheInvalidateRelcacheByRelid(table) };
+    }
+}
+
 #[inline]
 fn refresh() {
     if !REGISTRY.valid.get() {

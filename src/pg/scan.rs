@@ -84,7 +84,15 @@ pub fn read_protection() -> Protection {
 }
 
 /// Tables of the extension's with rows of tenants, and their tenant columns, which are texts.
-const OURS: [(&CStr, &CStr); 1] = [(c"idempotency_key", c"tenant")];
+const OURS: [(&CStr, &CStr); 7] = [
+    (c"idempotency_key", c"tenant"),
+    (c"order_verdict", c"tenant"),
+    (c"inventory_queue_0", c"tenant"),
+    (c"inventory_queue_1", c"tenant"),
+    (c"inventory_queue_2", c"tenant"),
+    (c"inventory_queue_3", c"tenant"),
+    (c"inventory_poison", c"tenant"),
+];
 
 /// Adds them, each with its partitions.
 fn add_ours(entries: &mut Vec<Entry>) {

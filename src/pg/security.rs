@@ -66,6 +66,16 @@ pub fn bypasses_rls(role: pg_sys::Oid) -> bool {
     unsafe { pg_sys::has_bypassrls_privilege(role) }
 }
 
+/// Whether the current role has the right (ACL_SELECT and its like) to the column, or to the whole table.
+pub fn may_use_column(relation: pg_sys::Oid, column: i16, right: u32) -> bool {
+    let right = right as pg_sys::AclMode;
+    // SAFETY: catalog look-ups with plain oids.
+    unsafe {
+        pg_sys::pg_class_aclcheck(relation, current_role(), right) == pg_sys::AclResult::ACLCHECK_OK
+            || pg_sys::pg_attribute_aclcheck(relation, column, current_role(), right) == pg_sys::AclResult::ACLCHECK_OK
+    }
+}
+
 /// Whether the current role may call the function.
 pub fn may_execute(function: pg_sys::Oid) -> bool {
     // SAFETY: a catalog look-up with plain oids.

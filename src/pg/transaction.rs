@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 use super::cell::{PerBackend, hot};
 use super::{nesting, registry};
 use crate::context::state;
+use crate::inventory;
 use crate::partition;
 use crate::seal::bypass;
 
@@ -64,6 +65,7 @@ unsafe extern "C-unwind" fn ended(event: pg_sys::XactEvent::Type) {
     partition::end_transaction(event == pg_sys::XactEvent::XACT_EVENT_COMMIT);
     if event == pg_sys::XactEvent::XACT_EVENT_ABORT {
         registry::rolled_back();
+        inventory::rolled_back();
         nesting::rolled_back_all();
     }
     registry::transaction_ended();
@@ -86,6 +88,7 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
             // A switch that failed inside a savepoint left its mark behind.
             state::set_alone(false);
             registry::rolled_back();
+            inventory::rolled_back();
             nesting::end_subtransaction(true);
         }
         _ => {}

@@ -10,6 +10,7 @@ mod guarded;
 mod harness;
 mod idempotency;
 mod interleavings;
+mod inventory;
 mod leak_test;
 mod lint;
 mod observe;
@@ -31,6 +32,7 @@ fn all() -> Vec<Trial> {
         guarded::tests(),
         idempotency::tests(),
         interleavings::tests(),
+        inventory::tests(),
         leak_test::tests(),
         lint::tests(),
         observe::tests(),

@@ -8,6 +8,7 @@ mod bypass;
 mod context;
 pub mod health;
 mod idempotency;
+mod inventory;
 mod tokens;
 
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -17,6 +18,7 @@ use pgrx::prelude::*;
 
 use crate::context::state;
 pub use idempotency::{idempotency_response_limit, idempotency_retention, idempotency_window};
+pub use inventory::order_retention;
 pub use tokens::token_rules;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PostgresGucEnum)]
@@ -98,6 +100,25 @@ pub fn kept<R>(work: impl FnOnce() -> R) -> R {
     result
 }
 
+/// Sets a setting, whoever may, until the end of the innermost `kept`. Raises what the setting's check raises.
+pub fn set_for_a_while(name: &CStr, value: &[u8]) {
+    let value: Vec<u8> = value.iter().copied().filter(|byte| *byte != 0).collect();
+    let value = CString::new(value).unwrap_or_default();
+    // SAFETY: both strings outlive the call, which copies them.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
+    }
+}
+
 /// Runs `work` as a function with a SET clause: times are printed and read in UTC and ISO, and names are those of pg_catalog. A limit of
 /// waiting ends with it.
 pub fn in_utc<R>(work: impl FnOnce() -> R) -> R {
@@ -159,6 +180,7 @@ pub fn define() {
         tokens::define();
         health::define();
         idempotency::define();
+        inventory::define();
         GucRegistry::define_string_guc_with_hooks(
             c"bulkhead.tenant_context",
             c"The tenant that the current transaction acts for.",

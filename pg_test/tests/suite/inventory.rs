@@ -1,0 +1,25 @@
+//! `inventory`: never oversold, each order one verdict, whoever asks, whenever, and whatever breaks.
+
+mod concurrent;
+mod crash;
+mod deciding;
+mod draining;
+mod fixture;
+mod queue;
+mod registering;
+mod rights;
+
+use libtest_mimic::Trial;
+
+pub fn tests() -> Vec<Trial> {
+    let files = [
+        concurrent::tests(),
+        crash::tests(),
+        deciding::tests(),
+        draining::tests(),
+        queue::tests(),
+        registering::tests(),
+        rights::tests(),
+    ];
+    files.into_iter().flatten().collect()
+}

@@ -1,0 +1,137 @@
+//! What a plain role can do, with hostile names, settings and values.
+
+use libtest_mimic::Trial;
+use pg_test::Database;
+
+use super::fixture::{A, acting, decide, shops, stock, stored};
+
+pub fn tests() -> Vec<Trial> {
+    crate::tests![
+        it_needs_the_rights_of_an_update,
+        rights_to_columns_are_enough,
+        policies_of_the_table_hold,
+        a_path_of_the_callers_changes_nothing,
+        names_of_any_kind,
+        row_level_security_of_ones_own_is_refused,
+        the_tables_are_nobodys,
+    ]
+}
+
+async fn it_needs_the_rights_of_an_update(db: Database) {
+    let owner = stock(&db).await;
+    decide(&owner, "stock", &[("1", "a", "1")]).await;
+    let app = db.connect("app").await;
+    let calls = [
+        "SELECT * FROM bulkhead.decrement_inventory('stock', '1', 'a', 1)",
+        "SELECT * FROM bulkhead.decrement_inventory('stock', '2', 'a', 1)",
+        "SELECT * FROM bulkhead.decrement_inventory('stock', '3', 'a', 0)",
+        "SELECT * FROM bulkhead.order_verdicts('stock', '1')",
+        "SELECT bulkhead.release_order('stock', '1')",
+        "SELECT bulkhead.enqueue_decrement('stock', '4', 'a', 1)",
+        "SELECT * FROM bulkhead.poisoned_orders('stock')",
+    ];
+    for revoked in ["SELECT", "UPDATE"] {
+        owner.run(&format!("GRANT ALL ON stock TO app; REVOKE {revoked} ON stock FROM app")).await;
+        for call in calls {
+            app.refused(call).await.state("42501").message_contains("permission denied for inventory");
+        }
+    }
+}
+
+async fn rights_to_columns_are_enough(db: Database) {
+    let owner = stock(&db).await;
+    owner.run("REVOKE ALL ON stock FROM app; GRANT SELECT (sku, stock), UPDATE (stock) ON stock TO app").await;
+    let app = db.connect("app").await;
+    assert_eq!(decide(&app, "stock", &[("1", "a", "1")]).await, ["accepted 9"]);
+    assert_eq!(app.one("SELECT bulkhead.release_order('stock', '1')").await, "1");
+}
+
+async fn policies_of_the_table_hold(db: Database) {
+    let owner = shops(&db).await;
+    owner.run("CREATE POLICY few ON shops AS RESTRICTIVE FOR UPDATE USING (quantity < 5)").await;
+    let app = acting(&db, "app", A).await;
+    assert_eq!(
+        decide(&app, "shops", &[("1", "x", "1")]).await,
+        ["unknown_item NULL"],
+        "a row that may not be updated is none"
+    );
+}
+
+/// Operators and functions that stand in for the server's, if the path were followed.
+async fn a_path_of_the_callers_changes_nothing(db: Database) {
+    shops(&db).await;
+    let app = acting(&db, "app", A).await;
+    db.admin(
+        "CREATE SCHEMA trap; GRANT ALL ON SCHEMA trap TO app, owner;
+         CREATE TABLE trap.fell (what text); GRANT ALL ON trap.fell TO PUBLIC",
+    )
+    .unwrap();
+    app.run(
+        "CREATE FUNCTION trap.eq(text, text) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN INSERT INTO trap.fell VALUES (current_user); RETURN true; END';
+         CREATE OPERATOR trap.= (LEFTARG = text, RIGHTARG = text, FUNCTION = trap.eq);
+         CREATE FUNCTION trap.minus(bigint, bigint) RETURNS bigint LANGUAGE plpgsql AS 'BEGIN INSERT INTO trap.fell VALUES (current_user); RETURN 1; END';
+         CREATE OPERATOR trap.- (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = trap.minus);
+         CREATE FUNCTION trap.unnest(text[]) RETURNS SETOF text LANGUAGE plpgsql AS 'BEGIN INSERT INTO trap.fell VALUES (current_user); RETURN; END';
+         SET search_path = trap, pg_catalog, public",
+    )
+    .await;
+    assert_eq!(decide(&app, "public.shops", &[("1", "x", "1")]).await, ["accepted 9"]);
+    assert_eq!(app.one("SELECT bulkhead.release_order('public.shops', '1')").await, "1");
+    app.run("SELECT bulkhead.enqueue_decrement('public.shops', '2', 'x', 1)").await;
+    let drainer = db.connect("postgres").await;
+    drainer.run("SET search_path = trap, pg_catalog, public").await;
+    drainer.run("CALL bulkhead.drain_inventory('public.shops')").await;
+    assert_eq!(stored(&app, "public.shops", "2").await, ["x accepted 9"]);
+    assert_eq!(db.admin("SELECT count(*) FROM trap.fell").unwrap(), "0");
+}
+
+async fn names_of_any_kind(db: Database) {
+    let owner = db.connect("owner").await;
+    owner
+        .run(
+            "CREATE SCHEMA \"S'; DROP\";
+             CREATE TABLE \"S'; DROP\".\"t\"\"x\" (\"the item\" text PRIMARY KEY, \"q%I\" smallint CHECK (\"q%I\" >= 0));
+             INSERT INTO \"S'; DROP\".\"t\"\"x\" VALUES (E'it''s \\\\ \\u00e9', 5);
+             SELECT bulkhead.register_inventory('\"S''; DROP\".\"t\"\"x\"', 'the item', 'q%I');",
+        )
+        .await;
+    let rows = owner
+        .rows("SELECT verdict, remaining FROM bulkhead.decrement_inventory('\"S''; DROP\".\"t\"\"x\"', E'o''\\\\\\u20ac', E'it''s \\\\ \\u00e9', 2)")
+        .await;
+    assert_eq!(rows, [["accepted", "3"]]);
+    let long = "x".repeat(200_000);
+    let rows = owner
+        .rows(&format!(
+            "SELECT verdict FROM bulkhead.decrement_inventory('\"S''; DROP\".\"t\"\"x\"', '{long}', '{long}', 1)"
+        ))
+        .await;
+    assert_eq!(rows, [["unknown_item"]]);
+    let again = format!("SELECT verdict FROM bulkhead.order_verdicts('\"S''; DROP\".\"t\"\"x\"', '{long}')");
+    assert_eq!(owner.rows(&again).await, [["unknown_item"]]);
+}
+
+async fn row_level_security_of_ones_own_is_refused(db: Database) {
+    let owner = stock(&db).await;
+    let app = db.connect("app").await;
+    decide(&app, "stock", &[("1", "a", "1")]).await;
+    owner.run("ALTER TABLE stock ENABLE ROW LEVEL SECURITY").await;
+    for sql in [
+        "SELECT * FROM bulkhead.decrement_inventory('stock', '1', 'a', 1)",
+        "SELECT * FROM bulkhead.order_verdicts('stock', '1')",
+    ] {
+        app.refused(sql).await.state("55000").message("public.stock cannot be an inventory as it is");
+    }
+}
+
+async fn the_tables_are_nobodys(db: Database) {
+    stock(&db).await;
+    for role in ["app", "owner", "svc"] {
+        let client = db.connect(role).await;
+        for table in ["inventory", "order_verdict", "inventory_queue_0", "inventory_poison"] {
+            for sql in [format!("SELECT * FROM bulkhead.{table}"), format!("DELETE FROM bulkhead.{table}")] {
+                client.refused(&sql).await.state("42501");
+            }
+        }
+        client.refused("SELECT nextval('bulkhead.inventory_request_number')").await.state("42501");
+    }
+}

@@ -1,0 +1,212 @@
+-- inventory: many orders for few items, decided in batches.
+
+-- The registry. It keys on (relation, attnum), so renames follow; a dump carries names, which count for a row whose `home` is not this database.
+CREATE TABLE bulkhead.inventory (
+  relation        regclass    PRIMARY KEY,
+  identity        uuid        NOT NULL UNIQUE DEFAULT pg_catalog.gen_random_uuid(),
+  item_attnum     smallint    NOT NULL,
+  item_column     name        NOT NULL,
+  quantity_attnum smallint    NOT NULL,
+  quantity_column name        NOT NULL,
+  tenanted        boolean     NOT NULL,
+  home            text        NOT NULL,
+  registered_at   timestamptz NOT NULL DEFAULT pg_catalog.now(),
+  registered_by   name        NOT NULL
+);
+COMMENT ON TABLE bulkhead.inventory IS 'Registered inventories. Written by register_inventory() only.';
+COMMENT ON COLUMN bulkhead.inventory.relation IS 'the table';
+COMMENT ON COLUMN bulkhead.inventory.identity IS 'what its orders are kept under';
+COMMENT ON COLUMN bulkhead.inventory.item_attnum IS 'the item column''s number';
+COMMENT ON COLUMN bulkhead.inventory.item_column IS 'the item column''s name when it was registered';
+COMMENT ON COLUMN bulkhead.inventory.quantity_attnum IS 'the quantity column''s number';
+COMMENT ON COLUMN bulkhead.inventory.quantity_column IS 'the quantity column''s name when it was registered';
+COMMENT ON COLUMN bulkhead.inventory.tenanted IS 'it was protected, and its orders are kept by tenant';
+COMMENT ON COLUMN bulkhead.inventory.home IS 'the database in which the numbers count';
+COMMENT ON COLUMN bulkhead.inventory.registered_at IS 'when it was registered';
+COMMENT ON COLUMN bulkhead.inventory.registered_by IS 'by which role';
+REVOKE ALL ON bulkhead.inventory FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('bulkhead.inventory', '');
+
+-- Whoever writes it, pg_restore included, every session hears of it.
+CREATE FUNCTION bulkhead.announce_inventory() RETURNS trigger
+  LANGUAGE c AS 'MODULE_PATHNAME', 'announce_inventory_wrapper';
+COMMENT ON FUNCTION bulkhead.announce_inventory() IS
+  'Trigger on bulkhead.inventory: makes every session read it anew.';
+REVOKE EXECUTE ON FUNCTION bulkhead.announce_inventory() FROM PUBLIC;
+CREATE TRIGGER announce AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON bulkhead.inventory
+  FOR EACH STATEMENT EXECUTE FUNCTION bulkhead.announce_inventory();
+ALTER TABLE bulkhead.inventory ENABLE ALWAYS TRIGGER announce;
+
+-- Partitioned by the time of the verdict; partitions are made by maintain(), or by the first verdict of a day. Read and written by position
+-- (src/pg/verdicts/rows.rs), and by nobody else. Each partition has a primary key on (digest, line); that an order is unique across
+-- partitions is seen to by the functions.
+CREATE TABLE bulkhead.order_verdict (
+  digest     uuid        NOT NULL,
+  decided_at timestamptz NOT NULL,
+  quantity   bigint,
+  remaining  bigint,
+  relation   regclass    NOT NULL,
+  line       integer     NOT NULL,
+  verdict    "char"      NOT NULL,
+  tenant     text        NOT NULL,
+  order_id   text        NOT NULL,
+  item       text
+) PARTITION BY RANGE (decided_at);
+COMMENT ON TABLE bulkhead.order_verdict IS 'Verdicts of orders, a row for each line. Written by decrement_inventory() and its siblings only.';
+COMMENT ON COLUMN bulkhead.order_verdict.digest IS 'what is indexed: the inventory, the tenant and the order, hashed';
+COMMENT ON COLUMN bulkhead.order_verdict.decided_at IS 'when the verdict was given';
+COMMENT ON COLUMN bulkhead.order_verdict.quantity IS 'what the line asked for';
+COMMENT ON COLUMN bulkhead.order_verdict.remaining IS 'what the item had left then';
+COMMENT ON COLUMN bulkhead.order_verdict.relation IS 'the inventory';
+COMMENT ON COLUMN bulkhead.order_verdict.line IS 'the line''s number in its order, from 1; 0 says that the order was given back';
+COMMENT ON COLUMN bulkhead.order_verdict.verdict IS 'a accepted, i insufficient, u unknown item, r rejected, x invalid';
+COMMENT ON COLUMN bulkhead.order_verdict.tenant IS 'whose order it is; empty for a table without tenants';
+COMMENT ON COLUMN bulkhead.order_verdict.order_id IS 'as the client sent it';
+COMMENT ON COLUMN bulkhead.order_verdict.item IS 'as the client sent it';
+REVOKE ALL ON bulkhead.order_verdict FROM PUBLIC;
+-- No partition is made here: a dump could not restore it. Its rows are not updated.
+INSERT INTO bulkhead.managed_partition (parent, every, retain, leaf_key, managed_by)
+VALUES ('bulkhead.order_verdict', '1 day', NULL, '{digest,line}', CURRENT_USER);
+
+CREATE FUNCTION bulkhead.register_inventory(relation regclass, item_column name DEFAULT 'id', quantity_column name DEFAULT 'quantity')
+  RETURNS void VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'register_inventory_wrapper'
+  SET search_path = pg_catalog, pg_temp SET jit = off;
+COMMENT ON FUNCTION bulkhead.register_inventory(regclass, name, name) IS
+  'From now on orders may be placed on the table. Table owner only.';
+
+-- No SET clause: the table's triggers run with the caller's settings, as in any UPDATE of the caller's.
+CREATE FUNCTION bulkhead.decrement_inventory(relation regclass, order_ids text[], items text[], quantities bigint[])
+  RETURNS TABLE (line integer, order_id text, item text, verdict text, remaining bigint)
+  VOLATILE PARALLEL UNSAFE ROWS 100 LANGUAGE c AS 'MODULE_PATHNAME', 'bulkhead_decrement_inventory';
+COMMENT ON FUNCTION bulkhead.decrement_inventory(regclass, text[], text[], bigint[]) IS
+  'Decides a batch of orders, first come first served, each all or nothing: a verdict for each line. A repeated order gets its stored verdict.';
+
+CREATE FUNCTION bulkhead.decrement_inventory(relation regclass, order_id text, item text, quantity bigint)
+  RETURNS TABLE (line integer, order_id text, item text, verdict text, remaining bigint)
+  VOLATILE PARALLEL UNSAFE ROWS 1 LANGUAGE c AS 'MODULE_PATHNAME', 'bulkhead_decrement_inventory_line';
+COMMENT ON FUNCTION bulkhead.decrement_inventory(regclass, text, text, bigint) IS
+  'The same for one order of one line.';
+
+CREATE FUNCTION bulkhead.order_verdicts(relation regclass, order_id text)
+  RETURNS TABLE (line integer, order_id text, item text, verdict text, remaining bigint)
+  VOLATILE PARALLEL UNSAFE ROWS 1 LANGUAGE c AS 'MODULE_PATHNAME', 'bulkhead_order_verdicts';
+COMMENT ON FUNCTION bulkhead.order_verdicts(regclass, text) IS
+  'The stored verdict of an order, a row for each line; no row while there is none.';
+
+CREATE FUNCTION bulkhead.release_order(relation regclass, order_id text) RETURNS integer
+  VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'bulkhead_release_order';
+COMMENT ON FUNCTION bulkhead.release_order(regclass, text) IS
+  'Gives back what an order took, once: the number of lines that were given back, 0 when there was nothing or it was done before.';
+
+-- The queue: four tables that requests go to in turn, 65,536 numbers to each, and which are emptied by TRUNCATE when all of it is drained. Read and written by
+-- position (src/pg/queue/rows.rs), and by nobody else: no index, no trigger. No autovacuum: what is emptied needs none.
+CREATE SEQUENCE bulkhead.inventory_request_number;
+COMMENT ON SEQUENCE bulkhead.inventory_request_number IS 'numbers queued orders in the order of their arrival';
+CREATE SEQUENCE bulkhead.inventory_batch_number;
+COMMENT ON SEQUENCE bulkhead.inventory_batch_number IS 'numbers the batches of drains, for NOTIFY';
+
+CREATE TABLE bulkhead.inventory_queue_0 (
+  number     bigint      NOT NULL,
+  relation   regclass    NOT NULL,
+  queued_at  timestamptz NOT NULL,
+  tenant     text        NOT NULL,
+  order_id   text        NOT NULL,
+  items      text[]      NOT NULL,
+  quantities bigint[]    NOT NULL
+) WITH (autovacuum_enabled = off);
+CREATE TABLE bulkhead.inventory_queue_1 (LIKE bulkhead.inventory_queue_0) WITH (autovacuum_enabled = off);
+CREATE TABLE bulkhead.inventory_queue_2 (LIKE bulkhead.inventory_queue_0) WITH (autovacuum_enabled = off);
+CREATE TABLE bulkhead.inventory_queue_3 (LIKE bulkhead.inventory_queue_0) WITH (autovacuum_enabled = off);
+
+-- The same columns, then why.
+CREATE TABLE bulkhead.inventory_poison (
+  LIKE bulkhead.inventory_queue_0,
+  set_aside_at timestamptz NOT NULL,
+  sqlstate     text        NOT NULL,
+  reason       text        NOT NULL
+);
+COMMENT ON TABLE bulkhead.inventory_poison IS 'Queued orders that could not be decided, and why. Written by drain_inventory() only.';
+COMMENT ON COLUMN bulkhead.inventory_poison.set_aside_at IS 'when it was set aside';
+COMMENT ON COLUMN bulkhead.inventory_poison.sqlstate IS 'the code of the error that it met';
+COMMENT ON COLUMN bulkhead.inventory_poison.reason IS 'the error''s message';
+
+DO $queue$
+DECLARE
+  queue text;
+BEGIN
+  FOREACH queue IN ARRAY ARRAY['inventory_queue_0', 'inventory_queue_1', 'inventory_queue_2', 'inventory_queue_3', 'inventory_poison'] LOOP
+    IF queue OPERATOR(pg_catalog.<>) 'inventory_poison' THEN
+      EXECUTE pg_catalog.format('COMMENT ON TABLE bulkhead.%I IS %L', queue, 'Queued orders. Written by enqueue_decrement() and drain_inventory() only.');
+    END IF;
+    EXECUTE pg_catalog.format('COMMENT ON COLUMN bulkhead.%I.number IS %L', queue, 'the order of arrival');
+    EXECUTE pg_catalog.format('COMMENT ON COLUMN bulkhead.%I.relation IS %L', queue, 'the inventory');
+    EXECUTE pg_catalog.format('COMMENT ON COLUMN bulkhead.%I.queued_at IS %L', queue, 'when it was queued');
+    EXECUTE pg_catalog.format('COMMENT ON COLUMN bulkhead.%I.tenant IS %L', queue, 'whose order it is; empty for a table without tenants');
+    EXECUTE pg_catalog.format('COMMENT ON COLUMN bulkhead.%I.order_id IS %L', queue, 'as the client sent it');
+    EXECUTE pg_catalog.format('COMMENT ON COLUMN bulkhead.%I.items IS %L', queue, 'an item for each line');
+    EXECUTE pg_catalog.format('COMMENT ON COLUMN bulkhead.%I.quantities IS %L', queue, 'a quantity for each line');
+    EXECUTE pg_catalog.format('REVOKE ALL ON bulkhead.%I FROM PUBLIC', queue);
+    PERFORM pg_catalog.pg_extension_config_dump('bulkhead.' OPERATOR(pg_catalog.||) queue, '');
+  END LOOP;
+END
+$queue$;
+REVOKE ALL ON SEQUENCE bulkhead.inventory_request_number, bulkhead.inventory_batch_number FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('bulkhead.inventory_request_number', '');
+SELECT pg_catalog.pg_extension_config_dump('bulkhead.inventory_batch_number', '');
+
+CREATE FUNCTION bulkhead.enqueue_decrement(relation regclass, order_id text, items text[], quantities bigint[]) RETURNS bigint
+  VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'bulkhead_enqueue_decrement';
+COMMENT ON FUNCTION bulkhead.enqueue_decrement(regclass, text, text[], bigint[]) IS
+  'Queues an order; it is decided by a drain. Returns the request''s number.';
+
+CREATE FUNCTION bulkhead.enqueue_decrement(relation regclass, order_id text, item text, quantity bigint) RETURNS bigint
+  VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'bulkhead_enqueue_decrement_line';
+COMMENT ON FUNCTION bulkhead.enqueue_decrement(regclass, text, text, bigint) IS
+  'The same for an order of one line.';
+
+-- The work of drain_inventory(), a batch a call. It asks for EXECUTE on drain_inventory(), so it needs no grant of its own.
+CREATE FUNCTION bulkhead.drain_batch(relation regclass, batch_size integer) RETURNS integer
+  VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'drain_batch_wrapper'
+  SET search_path = pg_catalog, pg_temp SET jit = off;
+COMMENT ON FUNCTION bulkhead.drain_batch(regclass, integer) IS
+  'One batch of drain_inventory(), which calls it in a transaction of its own: how many requests are done with, NULL when another transaction was in the way.';
+
+-- No SET clause and not SECURITY DEFINER: such a procedure cannot commit. The first COMMIT refuses a transaction block before anything is done.
+CREATE PROCEDURE bulkhead.drain_inventory(relation regclass, batch_size integer DEFAULT 500, max_batches integer DEFAULT NULL)
+LANGUAGE plpgsql AS $drain$
+DECLARE
+  batches integer := 0;
+  tries integer := 0;
+  done integer;
+BEGIN
+  LOOP
+    COMMIT;
+    EXIT WHEN batches OPERATOR(pg_catalog.>=) max_batches;
+    SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+    done := bulkhead.drain_batch(relation, batch_size);
+    EXIT WHEN done OPERATOR(pg_catalog.=) 0;
+    IF done IS NULL THEN
+      tries := tries OPERATOR(pg_catalog.+) 1;
+      IF tries OPERATOR(pg_catalog.>) 100 THEN
+        RAISE EXCEPTION 'other transactions keep standing in the way of the drain'
+          USING ERRCODE = '40001', HINT = 'Run it again. What was drained so far stays.';
+      END IF;
+      COMMIT;
+      PERFORM pg_catalog.pg_sleep(0.02);
+    ELSE
+      batches := batches OPERATOR(pg_catalog.+) 1;
+      tries := 0;
+    END IF;
+  END LOOP;
+END
+$drain$;
+COMMENT ON PROCEDURE bulkhead.drain_inventory(regclass, integer, integer) IS
+  'Decides what is queued for the table, in the order of arrival, one transaction a batch, until nothing waits or max_batches are done. For all tenants.';
+REVOKE EXECUTE ON PROCEDURE bulkhead.drain_inventory(regclass, integer, integer) FROM PUBLIC;
+
+CREATE FUNCTION bulkhead.poisoned_orders(relation regclass)
+  RETURNS TABLE (number bigint, order_id text, items text[], quantities bigint[], queued_at timestamptz, set_aside_at timestamptz,
+                 sqlstate text, reason text)
+  VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'poisoned_orders_wrapper';
+COMMENT ON FUNCTION bulkhead.poisoned_orders(regclass) IS
+  'Queued orders of the current tenant that the table''s constraints or triggers refused, and why.';

@@ -1,0 +1,89 @@
+//! What waits in the queue of an inventory, as this backend knows it: in the order of the requests' numbers, found a page at a time.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+
+use pgrx::prelude::*;
+
+use crate::error::Result;
+use crate::pg::cell::PerBackend;
+use crate::pg::queue::{self, Place, Request, SEGMENTS, Seen, Segment};
+
+/// A request, and where its row lies.
+pub struct Waiting {
+    pub request: Request,
+    pub segment: usize,
+    pub place: Place,
+}
+
+#[derive(Default)]
+struct Backlog {
+    seen: [Seen; SEGMENTS.len()],
+    /// Numbers and places, the smallest number first.
+    found: VecDeque<(i64, usize, Place)>,
+}
+
+type Backlogs = HashMap<u32, Backlog>;
+
+static KNOWN: PerBackend<RefCell<Option<Backlogs>>> = PerBackend::new(RefCell::new(None));
+/// A batch was taken and not finished: what is known is not to be relied on.
+static TAKING: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
+
+/// The next requests of the inventory. The caller holds its drain lock, decides and deletes them, and says `taken`.
+pub fn take(relation: pg_sys::Oid, most: usize) -> Result<Vec<Waiting>> {
+    let mut known = KNOWN.borrow_mut();
+    if TAKING.replace(true) {
+        *known = None;
+    }
+    let backlog = known.get_or_insert_default().entry(relation.to_u32()).or_default();
+    let segments = (0..SEGMENTS.len()).map(Segment::open).collect::<Result<Vec<_>>>()?;
+    // What was emptied may have had rows that moved on: in another place, with the same number.
+    if segments.iter().zip(&backlog.seen).any(|(segment, seen)| seen.is_outdated(segment)) {
+        backlog.found.clear();
+    }
+    let mut taken = next(backlog, &segments, most);
+    if taken.len() < most {
+        // What is known is used up: look for more.
+        let passed: Vec<(usize, Place)> = taken.iter().map(|waiting| (waiting.segment, waiting.place)).collect();
+        backlog.found.clear();
+        let mut found = Vec::new();
+        for (number, segment) in segments.iter().enumerate() {
+            queue::scan(segment, &mut backlog.seen[number], relation, |request, place| {
+                if !passed.contains(&(number, place)) {
+                    found.push((request, number, place));
+                }
+            });
+        }
+        found.sort_unstable_by_key(|(request, ..)| *request);
+        backlog.found = found.into();
+        let more = next(backlog, &segments, most - taken.len());
+        taken.extend(more);
+        taken.sort_by_key(|waiting| waiting.request.number);
+    }
+    Ok(taken)
+}
+
+fn next(backlog: &mut Backlog, segments: &[Segment], most: usize) -> Vec<Waiting> {
+    let mut taken = Vec::new();
+    while taken.len() < most
+        && let Some((number, segment, place)) = backlog.found.pop_front()
+    {
+        // Another session may have drained it.
+        if let Some(request) = segments[segment].request(place, number) {
+            taken.push(Waiting { request, segment, place });
+        }
+    }
+    taken
+}
+
+/// The batch is finished.
+pub fn taken() {
+    TAKING.set(false);
+}
+
+/// Nothing is known any more: some of what was taken waits on.
+pub fn forget() {
+    if let Ok(mut known) = KNOWN.try_borrow_mut() {
+        *known = None;
+    }
+}

@@ -1,0 +1,159 @@
+//! inventory: many orders for few items, decided in batches.
+//!
+//! `fold` decides, `item` says what a text means, `digest` what stands for an order: pure Rust. `section` is one tenant's part of a
+//! batch, `batch` its steps, `ledger` the stored verdicts, `table` what has to be known of a registered table, `register` which those are. `call` is
+//! decrement_inventory(), `release` release_order(). src/pg/inventory has the raw functions, src/pg/verdicts the rows. This file is
+//! the SQL surface; the functions are declared in sql/inventory.sql.
+
+mod backlog;
+mod batch;
+mod call;
+mod closed;
+mod digest;
+mod drain;
+pub mod fold;
+pub mod item;
+mod ledger;
+mod queue;
+mod register;
+mod release;
+mod section;
+mod sieve;
+mod table;
+
+pub use call::Call;
+pub use queue::enqueue;
+pub use release::Release;
+
+use pgrx::prelude::*;
+
+use crate::error::{self, Result};
+use crate::pg::verdicts::Row;
+use crate::pg::{registry, settings, watch};
+use fold::Verdict;
+use ledger::Ledger;
+use section::Section;
+
+::pgrx::extension_sql_file!("../../sql/inventory.sql", name = "inventory", requires = ["partition"]);
+
+/// `register_inventory(relation regclass, item_column name DEFAULT 'id', quantity_column name DEFAULT 'quantity')`: from now on orders may be placed on
+/// the table. A second call changes the columns.
+///
+/// Errors: 42501 not the owner; 22023 no such table or column, or a type that cannot be; 55000 no unique index on the item column (with the
+/// tenant column of a protected table), or row level security that protect() did not make. SHARE UPDATE EXCLUSIVE on the table.
+#[pg_extern(sql = false)]
+fn register_inventory(
+    relation: Option<pg_sys::Oid>,
+    item_column: Option<&std::ffi::CStr>,
+    quantity_column: Option<&std::ffi::CStr>,
+) -> Result<()> {
+    let given = |name: &str| error::argument(format!("{name} must not be NULL"), "Give it a value.");
+    let relation = relation.ok_or_else(|| given("relation"))?;
+    let item = item_column.ok_or_else(|| given("item_column"))?.to_string_lossy().into_owned();
+    let quantity = quantity_column.ok_or_else(|| given("quantity_column"))?.to_string_lossy().into_owned();
+    register::register(relation, &item, &quantity)
+}
+
+/// `drain_batch(relation regclass, batch_size integer)`: a batch of drain_inventory(), in a transaction of its own; how many requests are decided or set
+/// aside, NULL when another transaction was in the way.
+///
+/// `batch_size`: 1 to 10,000. Errors: 22023; 42501 without EXECUTE on drain_inventory(); 55000 not registered; 25006 read-only; whatever the table raises that is no
+/// request's fault. Locks: the inventory's drain lock, for which it waits, and what decrement_inventory() locks.
+#[pg_extern(sql = false)]
+fn drain_batch(relation: Option<pg_sys::Oid>, batch_size: Option<i32>) -> Result<Option<i32>> {
+    let given = |name: &str| error::argument(format!("{name} must not be NULL"), "Give it a value.");
+    let relation = relation.ok_or_else(|| given("relation"))?;
+    Ok(match drain::batch(relation, batch_size.ok_or_else(|| given("batch_size"))?)? {
+        drain::Step::Done(requests) => Some(requests),
+        drain::Step::Again => None,
+    })
+}
+
+/// `poisoned_orders(relation regclass)`: the queued orders of the tenant that a drain set aside, and why.
+///
+/// Errors: 42501 no tenant, or no right to the table; 55000 not registered. Reads every order that was set aside.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn poisoned_orders(
+    relation: Option<pg_sys::Oid>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(number, i64),
+            name!(order_id, String),
+            name!(items, Vec<Option<String>>),
+            name!(quantities, Vec<Option<i64>>),
+            name!(queued_at, TimestampWithTimeZone),
+            name!(set_aside_at, TimestampWithTimeZone),
+            name!(sqlstate, String),
+            name!(reason, String),
+        ),
+    >,
+> {
+    let relation =
+        relation.ok_or_else(|| error::argument("relation must not be NULL", "Give the registered table."))?;
+    let inventory = table::inventory(relation, false)?;
+    let tenant = table::tenant(&inventory)?;
+    table::check_rights(&inventory)?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let time = |time: i64| {
+        TimestampWithTimeZone::try_from(time).unwrap_or_else(|_| TimestampWithTimeZone::positive_infinity())
+    };
+    let mut poisoned = Vec::new();
+    crate::pg::queue::each_poisoned(|request, poison| {
+        if request.relation == relation && request.tenant == tenant {
+            let items = request.items.iter().map(|item| item.as_deref().map(text)).collect();
+            let times = (time(request.queued_at), time(poison.set_aside_at));
+            let order = text(&request.order);
+            poisoned.push((
+                request.number,
+                order,
+                items,
+                request.quantities,
+                times.0,
+                times.1,
+                poison.sqlstate,
+                poison.reason,
+            ));
+        }
+    })?;
+    poisoned.sort_by_key(|row| row.0);
+    Ok(TableIterator::new(poisoned))
+}
+
+/// Trigger on the registry: every session reads it anew.
+#[pg_extern(sql = false)]
+fn announce_inventory() {
+    registry::announce_inventory();
+}
+
+/// How long verdicts are kept before their partition is dropped, in microseconds.
+pub fn retention() -> i64 {
+    settings::order_retention()
+}
+
+/// A part of the transaction was rolled back, and with it perhaps what was read in it.
+pub fn rolled_back() {
+    watch::changed();
+}
+
+/// `order_verdicts(relation regclass, order_id text)`: the stored verdict of an order, a row for each line; no row when there is none (yet).
+///
+/// Errors: 22023 no order; 42501 no tenant, or no right to the table; 55000 not registered. No locks beyond ACCESS SHARE on the table.
+pub fn order_verdicts(relation: pg_sys::Oid, order: Option<&[u8]>, mut put: impl FnMut(&Row, Verdict)) -> Result<()> {
+    let order = release::given(order)?;
+    let inventory = table::inventory(relation, false)?;
+    let tenant = table::tenant(&inventory)?;
+    table::check_rights(&inventory)?;
+    let mut section = Section::new(tenant, inventory.identity, inventory.item_type, 1);
+    section.order(Some(order));
+    let Some(ledger) = Ledger::open_to_read()? else { return Ok(()) };
+    for mut found in ledger.look_up(&[section])? {
+        found.rows.sort_by_key(|row| row.line);
+        for row in found.rows.iter().filter(|row| row.line != ledger::RELEASED && !row.is_uncommitted) {
+            put(row, Verdict::of_letter(row.verdict).unwrap_or(Verdict::Invalid));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! `release_order()`: what an order took is given back, once.
+
+use std::rc::Rc;
+
+use pgrx::prelude::*;
+
+use super::fold::Verdict;
+use super::item::Item;
+use super::ledger::{self, Found, Ledger};
+use super::section::Section;
+use super::table::{self, Inventory};
+use crate::error::{self, Result};
+use crate::idempotency::key::shown;
+use crate::pg::plans::{self, Run, Steps};
+use crate::pg::{items, keys};
+
+enum Stage {
+    Lock,
+    Update,
+    Over,
+}
+
+/// A release, from its arguments to the number of lines that were given back.
+///
+/// Errors: 22023 no order; 42501 no tenant, or no right to the table; 55000 not registered, or the order has no verdict; 40001 the order is being decided or
+/// released by another transaction; 25006 read-only; whatever the table's constraints and triggers raise. Locks: as a decrement of the same lines.
+pub struct Release {
+    inventory: Rc<Inventory>,
+    sections: Vec<Section>,
+    /// What was accepted.
+    taken: Vec<(Item, i64)>,
+    /// The items that are still there.
+    present: Vec<Item>,
+    stage: Stage,
+    given_back: i32,
+}
+
+impl Release {
+    pub fn new(relation: pg_sys::Oid, order: Option<&[u8]>) -> Result<Release> {
+        keys::refuse_read_only(c"release_order()");
+        let order = given(order)?;
+        let inventory = table::inventory(relation, true)?;
+        let tenant = table::tenant(&inventory)?;
+        table::check_rights(&inventory)?;
+        let mut section = Section::new(tenant, inventory.identity, inventory.item_type, 1);
+        section.order(Some(order));
+        let sections = vec![section];
+        let found = known(&Ledger::open()?, &sections, order)?;
+        let taken: Vec<(Item, i64)> = found
+            .rows
+            .iter()
+            .filter(|row| row.line != ledger::RELEASED && row.verdict == Verdict::Accepted.letter())
+            .filter_map(|row| Some((inventory.item_type.parse(row.item.as_deref()?), row.quantity?)))
+            .collect();
+        let released = found.rows.iter().any(|row| row.line == ledger::RELEASED && !row.is_uncommitted);
+        let stage = if released || taken.is_empty() { Stage::Over } else { Stage::Lock };
+        Ok(Release { inventory, sections, taken, present: Vec::new(), stage, given_back: 0 })
+    }
+
+    pub fn given_back(&self) -> i32 {
+        self.given_back
+    }
+
+    /// Under the items' locks; false when somebody else has given it back.
+    fn mark(&self) -> Result<bool> {
+        let ledger = Ledger::open()?;
+        let found = known(&ledger, &self.sections, self.sections[0].id(0))?;
+        match found.rows.iter().find(|row| row.line == ledger::RELEASED) {
+            Some(row) if row.is_uncommitted => Err(busy()),
+            Some(_) => Ok(false),
+            None if ledger.release(self.inventory.relation, &found, &self.sections[0]) => Ok(true),
+            None => Err(busy()),
+        }
+    }
+}
+
+/// An order's id. Errors: 22023.
+pub fn given(order: Option<&[u8]>) -> Result<&[u8]> {
+    order
+        .filter(|order| !order.is_empty())
+        .ok_or_else(|| error::argument("order_id must not be empty", "Pass the id that the order was placed with."))
+}
+
+fn known(ledger: &Ledger, sections: &[Section], order: &[u8]) -> Result<Found> {
+    let found = ledger.look_up(sections)?.into_iter().next().ok_or_else(|| {
+        error::state(
+            format!("order {} has no verdict", shown(order)),
+            "It was never placed, still waits in the queue, or its verdict is older than bulkhead.order_retention.",
+            "SELECT * FROM bulkhead.order_verdicts(...) shows an order's verdict.",
+        )
+    })?;
+    if found.is_busy() {
+        return Err(ledger::busy());
+    }
+    Ok(found)
+}
+
+fn busy() -> pgrx::pg_sys::panic::ErrorReport {
+    error::retry("the order is being released by another transaction", "An order is given back once.")
+}
+
+impl Steps for Release {
+    fn next(&mut self) -> Result<Run> {
+        let item_type = self.inventory.item_type;
+        match self.stage {
+            Stage::Lock => {
+                let wanted: Vec<&Item> = self.taken.iter().map(|(item, _)| item).collect();
+                Ok(Run::new(&self.inventory.lock, items::array(item_type, &wanted), pg_sys::Datum::null()))
+            }
+            Stage::Update => {
+                if !self.mark()? {
+                    self.stage = Stage::Over;
+                    return Ok(Run::NONE);
+                }
+                self.taken.retain(|(item, _)| self.present.contains(item));
+                if self.taken.is_empty() {
+                    self.stage = Stage::Over;
+                    return Ok(Run::NONE);
+                }
+                let wanted: Vec<&Item> = self.taken.iter().map(|(item, _)| item).collect();
+                let back: Vec<i64> = self.taken.iter().map(|(_, quantity)| -quantity).collect();
+                Ok(Run::new(&self.inventory.update, items::array(item_type, &wanted), items::quantities(&back)))
+            }
+            Stage::Over => Ok(Run::NONE),
+        }
+    }
+
+    fn done(&mut self, rows: u64) -> Result<()> {
+        match self.stage {
+            Stage::Lock => {
+                let item_type = self.inventory.item_type;
+                plans::results(|[item, _]| {
+                    self.present.extend(item.map(|item| items::read(item_type, item)));
+                    Ok(())
+                })?;
+                self.stage = Stage::Update;
+            }
+            Stage::Update => {
+                let expected = self.taken.len() as u64;
+                if rows != expected {
+                    return Err(super::batch::not_written(self.inventory.relation, rows, expected));
+                }
+                self.given_back = rows as i32;
+                self.stage = Stage::Over;
+            }
+            Stage::Over => {}
+        }
+        Ok(())
+    }
+}

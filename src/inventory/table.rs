@@ -1,0 +1,259 @@
+//! Registered tables: what a batch has to know of one, kept until anything about it changes.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use pgrx::prelude::*;
+
+use super::item::ItemType;
+use crate::context::state;
+use crate::error::{self, Result};
+use crate::pg::cell::PerBackend;
+use crate::pg::plans::Plan;
+use crate::pg::registry::{self, Border};
+use crate::pg::{columns, items, locks, scan, security, spi, watch};
+use crate::rls::key::Key;
+
+/// A registered table.
+pub struct Inventory {
+    pub relation: pg_sys::Oid,
+    /// What its orders' digests begin with: another for each registration, and the same after a dump and restore.
+    pub identity: [u8; 16],
+    pub item_type: ItemType,
+    pub item_column: i16,
+    pub quantity_column: i16,
+    pub tenant: Option<Key>,
+    /// Locks the rows of some items in key order, and reads them.
+    pub lock: Plan,
+    /// Takes quantities from items.
+    pub update: Plan,
+}
+
+/// A row of bulkhead.inventory.
+struct Registered {
+    identity: [u8; 16],
+    columns: [(i16, String); 2],
+    tenanted: bool,
+    home: String,
+}
+
+type Known = HashMap<u32, Rc<Inventory>>;
+
+static KNOWN: PerBackend<RefCell<Option<Known>>> = PerBackend::new(RefCell::new(None));
+/// The number of changes that `watch` had heard of when they were read.
+static READ_AT: PerBackend<Cell<u64>> = PerBackend::new(Cell::new(0));
+
+/// The registered table, locked against DDL until the transaction ends: ROW EXCLUSIVE, or ACCESS SHARE where nothing of it will be written.
+///
+/// Errors: 55000 not registered, or not as it was when it was registered.
+pub fn inventory(relation: pg_sys::Oid, writes: bool) -> Result<Rc<Inventory>> {
+    locks::relation_for_statement(relation, writes);
+    // Reading may bring in a message that makes what was read old again.
+    for _ in 0..8 {
+        watch::on(&[relation, scan::table(c"inventory")]);
+        if READ_AT.get() != watch::changes() {
+            READ_AT.set(watch::changes());
+            KNOWN.replace(None);
+        }
+        if let Some(known) = KNOWN.borrow().as_ref().and_then(|known| known.get(&relation.to_u32())) {
+            return Ok(Rc::clone(known));
+        }
+        let read = Rc::new(read(relation)?);
+        if READ_AT.get() == watch::changes() {
+            KNOWN.borrow_mut().get_or_insert_default().insert(relation.to_u32(), Rc::clone(&read));
+            return Ok(read);
+        }
+    }
+    Err(error::internal(format!("{} keeps changing", security::relation_name(relation))))
+}
+
+/// The tenant that a call acts for: empty for a table without tenants.
+///
+/// Errors: 42501 no tenant, or one that cannot stand in the tenant column.
+pub fn tenant(inventory: &Inventory) -> Result<Vec<u8>> {
+    let Some(key) = inventory.tenant else { return Ok(Vec::new()) };
+    let tenant = state::with_tenant(|tenant| key.fits(tenant).then(|| tenant.id().to_vec()));
+    let Some(tenant) = tenant else {
+        let table = security::relation_name(inventory.relation);
+        let (lost, hidden) = (state::ended_with_its_transaction(), state::is_hidden());
+        return Err(error::no_tenant(&format!("inventory {table}"), lost, hidden, false));
+    };
+    state::touch();
+    Ok(tenant)
+}
+
+/// Whoever asks about orders, or queues them, has to have the rights that a decrement needs.
+///
+/// Errors: 42501.
+pub fn check_rights(inventory: &Inventory) -> Result<()> {
+    let may = |column: i16, right: u32| security::may_use_column(inventory.relation, column, right);
+    if may(inventory.item_column, pg_sys::ACL_SELECT)
+        && may(inventory.quantity_column, pg_sys::ACL_SELECT)
+        && may(inventory.quantity_column, pg_sys::ACL_UPDATE)
+    {
+        return Ok(());
+    }
+    let table = security::relation_name(inventory.relation);
+    Err(error::denied(
+        format!("permission denied for inventory {table}"),
+        "Orders need SELECT on the item column, and SELECT and UPDATE on the quantity column.",
+        format!("GRANT SELECT, UPDATE ON {table} TO the role."),
+    ))
+}
+
+fn read(relation: pg_sys::Oid) -> Result<Inventory> {
+    let table = security::relation_name(relation);
+    let Some(registered) = registered(relation)? else {
+        return Err(error::state(
+            format!("{table} is not registered as an inventory"),
+            "bulkhead.register_inventory() was not called for it.",
+            format!(
+                "SELECT bulkhead.register_inventory('{table}'), naming the columns of the item and of the quantity."
+            ),
+        ));
+    };
+    let [item, quantity] = registered.columns.map(|(number, name)| {
+        // A restored table numbers its columns anew.
+        if registered.home == scan::home() { number } else { columns::number(relation, &name) }
+    });
+    let tenant = border(relation)?;
+    if tenant.is_some() != registered.tenanted {
+        return Err(error::state(
+            format!(
+                "{table} was registered as an inventory {} a tenant column",
+                if registered.tenanted { "with" } else { "without" }
+            ),
+            "protect() or unprotect() changed that since, and orders from before would not be known again.",
+            format!(
+                "When no order from before can come back: SELECT bulkhead.register_inventory('{table}'), with its columns, begins anew."
+            ),
+        ));
+    }
+    let shape = shape(relation, item, quantity)?;
+    let (lock, update) = statements(&table, &shape, tenant.as_ref().map(|(key, column)| (*key, column.as_str())))?;
+    Ok(Inventory {
+        relation,
+        identity: registered.identity,
+        item_type: shape.item_type,
+        item_column: item,
+        quantity_column: quantity,
+        tenant: tenant.map(|(key, _)| key),
+        lock,
+        update,
+    })
+}
+
+fn registered(relation: pg_sys::Oid) -> Result<Option<Registered>> {
+    security::as_extension(|| {
+        spi::row(
+            "SELECT i.identity, i.item_attnum, i.item_column::text, i.quantity_attnum, i.quantity_column::text, i.tenanted, i.home
+               FROM bulkhead.inventory i WHERE i.relation OPERATOR(pg_catalog.=) $1",
+            &[relation.into()],
+            |row| {
+                Ok(Registered {
+                    identity: *row.get::<pgrx::Uuid>(1)?.as_bytes(),
+                    columns: [(row.get(2)?, row.get(3)?), (row.get(4)?, row.get(5)?)],
+                    tenanted: row.get(6)?,
+                    home: row.get(7)?,
+                })
+            },
+        )
+    })
+}
+
+/// The tenant column, if the table has one: its type and its name, quoted.
+///
+/// Errors: 55000 for a table whose rows are kept apart by what the ledger knows nothing of.
+pub fn border(relation: pg_sys::Oid) -> Result<Option<(Key, String)>> {
+    let table = security::relation_name(relation);
+    let refuse = |detail: &str, hint: String| {
+        Err(error::state(format!("{table} cannot be an inventory as it is"), detail, hint))
+    };
+    let found = registry::find(relation);
+    match found.map(|entry| (entry.border, entry.column)) {
+        Some((Border::Column(key), column)) => Ok(Some((key, columns::name(relation, column)))),
+        Some((Border::Shared, _)) => refuse(
+            "It was declared with share(), and no tenant writes it.",
+            format!("SELECT bulkhead.unprotect('{table}'); and protect() it, if it has a tenant column."),
+        ),
+        Some((Border::Lost, _)) => {
+            refuse("It is protected, and its tenant column is gone.", "SELECT * FROM bulkhead.lint();".to_owned())
+        }
+        Some((Border::Observed(_) | Border::Exposing, _)) | None if security::has_row_security(relation) => refuse(
+            "It has row level security that protect() did not make, and verdicts would not be kept apart as its rows are.",
+            format!("SELECT bulkhead.protect('{table}'), with its tenant column."),
+        ),
+        _ => Ok(None),
+    }
+}
+
+/// What the columns are.
+pub struct Shape {
+    pub item_type: ItemType,
+    /// Quoted.
+    item: String,
+    quantity: String,
+    quantity_type: &'static str,
+}
+
+/// Looks at the columns. Errors: 55000, 22023 for columns that cannot be.
+pub fn shape(relation: pg_sys::Oid, item: i16, quantity: i16) -> Result<Shape> {
+    let table = security::relation_name(relation);
+    if item <= 0 || quantity <= 0 || item == quantity {
+        return Err(gone(&table));
+    }
+    let unfit = |column: i16, types: &str| {
+        let name = columns::name(relation, column);
+        error::argument(format!("column {name} of {table} is of a type that it cannot be"), types.to_owned())
+    };
+    let types = [item, quantity].map(|column| columns::type_of(relation, column));
+    if types.contains(&pg_sys::InvalidOid) {
+        return Err(gone(&table));
+    }
+    let [base_of_item, base_of_quantity] = types.map(security::base_type);
+    let item_type =
+        ItemType::of(base_of_item).filter(|_| columns::is_deterministic(relation, item)).ok_or_else(|| {
+            unfit(item, "An item is a uuid, a text (of a deterministic collation), an integer or a bigint.")
+        })?;
+    let quantity_type = match base_of_quantity {
+        20 => "pg_catalog.int8",
+        21 => "pg_catalog.int2",
+        23 => "pg_catalog.int4",
+        _ => return Err(unfit(quantity, "A quantity is a bigint, an integer or a smallint.")),
+    };
+    Ok(Shape {
+        item_type,
+        item: columns::name(relation, item),
+        quantity: columns::name(relation, quantity),
+        quantity_type,
+    })
+}
+
+fn gone(table: &str) -> pgrx::pg_sys::panic::ErrorReport {
+    error::state(
+        format!("the item column or the quantity column of {table} is gone"),
+        "They were there when it was registered as an inventory.",
+        format!("SELECT bulkhead.register_inventory('{table}'), with its columns."),
+    )
+}
+
+/// The two statements on a user's table. Qualified throughout: they run with the caller's search_path. The tenant is compared here as well, for
+/// roles that no policy binds where the seal is not in force.
+fn statements(table: &str, shape: &Shape, tenant: Option<(Key, &str)>) -> Result<(Plan, Plan)> {
+    let Shape { item, quantity, quantity_type, item_type } = shape;
+    let of_tenant = tenant
+        .map_or_else(String::new, |(key, column)| format!(" AND t.{column} OPERATOR(pg_catalog.=) {}", key.accessor()));
+    let keys = items::array_type(*item_type);
+    let lock = format!(
+        "SELECT t.{item}::{}, t.{quantity}::pg_catalog.int8 FROM {table} t
+          WHERE t.{item} OPERATOR(pg_catalog.=) ANY ($1){of_tenant} ORDER BY t.{item} FOR NO KEY UPDATE",
+        item_type.sql_name()
+    );
+    let update = format!(
+        "UPDATE {table} t SET {quantity} = (t.{quantity}::pg_catalog.int8 OPERATOR(pg_catalog.-) taken.quantity)::{quantity_type}
+           FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS taken (item, quantity)
+          WHERE t.{item} OPERATOR(pg_catalog.=) taken.item{of_tenant}"
+    );
+    Ok((Plan::prepare(&lock, &[keys])?, Plan::prepare(&update, &[keys, pg_sys::INT8ARRAYOID])?))
+}

@@ -1,0 +1,7 @@
+//! The SQL functions of inventories that have to be raw: a batch is hundreds of lines, and users' triggers run inside.
+
+mod arguments;
+mod calls;
+mod output;
+
+pub use output::Told;

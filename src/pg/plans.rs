@@ -1,0 +1,172 @@
+//! Statements that a feature runs again and again, planned once for each backend and run without pgrx's guard: a user's triggers and constraints
+//! may fail inside, and the guard would strip their errors of the constraint's name and the context.
+
+use std::ffi::{CString, c_char, c_int, c_long};
+
+use pgrx::prelude::*;
+
+use crate::error::{self, Result};
+
+unsafe extern "C-unwind" {
+    fn SPI_connect() -> c_int;
+    fn SPI_finish() -> c_int;
+    fn SPI_execute_plan(
+        plan: pg_sys::SPIPlanPtr,
+        values: *mut pg_sys::Datum,
+        nulls: *const c_char,
+        read_only: bool,
+        count: c_long,
+    ) -> c_int;
+}
+
+/// A plan that is kept until it is dropped.
+pub struct Plan(pg_sys::SPIPlanPtr);
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        // SAFETY: kept by `prepare`; nobody runs it any more, since whoever does holds a reference to its owner.
+        unsafe { pg_sys::SPI_freeplan(self.0) };
+    }
+}
+
+impl Plan {
+    /// Parses a statement with parameters of these types. Errors: what the server says of it.
+    pub fn prepare(sql: &str, types: &[pg_sys::Oid]) -> Result<Plan> {
+        let sql = CString::new(sql).map_err(|_| error::internal("a statement holds a NUL"))?;
+        let mut types = types.to_vec();
+        // SAFETY: SPI is connected meanwhile; the text and the types outlive the call, which copies them.
+        unsafe {
+            pg_sys::SPI_connect();
+            let plan = pg_sys::SPI_prepare(sql.as_ptr(), types.len() as c_int, types.as_mut_ptr());
+            let failed = plan.is_null() || pg_sys::SPI_keepplan(plan) != 0;
+            pg_sys::SPI_finish();
+            if failed {
+                return Err(error::internal("a statement could not be prepared"));
+            }
+            Ok(Plan(plan))
+        }
+    }
+}
+
+/// A plan to be run, with its parameters: plain values, so that an error may jump over them.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Run {
+    plan: pg_sys::SPIPlanPtr,
+    values: [pg_sys::Datum; 2],
+}
+
+impl Run {
+    /// Nothing to run.
+    pub const NONE: Run = Run { plan: std::ptr::null_mut(), values: [pg_sys::Datum::null(); 2] };
+
+    pub fn new(plan: &Plan, first: pg_sys::Datum, second: pg_sys::Datum) -> Run {
+        Run { plan: plan.0, values: [first, second] }
+    }
+
+    pub fn is_none(&self) -> bool {
+        self.plan.is_null()
+    }
+}
+
+/// What steps of a feature run statements one after the other.
+pub trait Steps {
+    /// The next statement, or `Run::NONE`.
+    fn next(&mut self) -> Result<Run>;
+
+    /// It has run: `rows` were processed, and are to be read from `results`.
+    fn done(&mut self, rows: u64) -> Result<()>;
+}
+
+/// Runs the statements of `steps`, as the current role.
+///
+/// # Safety
+/// `steps` is valid until this returns or raises. Called where nothing with a destructor is alive: errors leave it by longjmp.
+pub unsafe fn run_unguarded<S: Steps>(steps: *mut S) {
+    // SAFETY: the caller's promise; `next` and `done` are guarded, and what they hand out are plain values that live in memory of the
+    // server's until the statement has run.
+    unsafe {
+        let mut run = next(steps);
+        if run.is_none() {
+            return;
+        }
+        SPI_connect();
+        while !run.is_none() {
+            let code = SPI_execute_plan(run.plan, run.values.as_mut_ptr(), std::ptr::null(), false, 0);
+            done(steps, code);
+            run = next(steps);
+        }
+        SPI_finish();
+    }
+}
+
+/// Runs one statement, guarded, as the current role; SPI is connected.
+pub fn run_guarded<S: Steps>(steps: &mut S, mut run: Run) -> Result<()> {
+    // SAFETY: the plan and its parameters are valid; an error becomes one of pgrx's at this boundary.
+    let code = unsafe {
+        pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            SPI_execute_plan(run.plan, run.values.as_mut_ptr(), std::ptr::null(), false, 0)
+        })
+    };
+    finished(steps, code)
+}
+
+/// Runs `work` with SPI connected.
+pub fn connected<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
+    // SAFETY: an error ends the (sub)transaction, which closes the connection.
+    unsafe {
+        pg_sys::SPI_connect();
+        let result = work()?;
+        pg_sys::SPI_finish();
+        Ok(result)
+    }
+}
+
+fn finished<S: Steps>(steps: &mut S, code: c_int) -> Result<()> {
+    if code < 0 {
+        return Err(error::internal(format!("a statement ended with code {code}")));
+    }
+    // SAFETY: reads a variable of the server's.
+    steps.done(unsafe { pg_sys::SPI_processed })
+}
+
+/// # Safety
+/// `steps` is valid.
+#[pg_guard]
+unsafe extern "C-unwind" fn next<S: Steps>(steps: *mut S) -> Run {
+    // SAFETY: the caller's promise.
+    match unsafe { (*steps).next() } {
+        Ok(run) => run,
+        Err(report) => {
+            report.report(PgLogLevel::ERROR);
+            Run::NONE
+        }
+    }
+}
+
+/// # Safety
+/// As `next`; a statement has run.
+#[pg_guard]
+unsafe extern "C-unwind" fn done<S: Steps>(steps: *mut S, code: c_int) {
+    // SAFETY: the caller's promise.
+    if let Err(report) = finished(unsafe { &mut *steps }, code) {
+        report.report(PgLogLevel::ERROR);
+    }
+}
+
+/// Calls `each` with the first two columns of each row that the last statement returned.
+pub fn results(mut each: impl FnMut([Option<pg_sys::Datum>; 2]) -> Result<()>) -> Result<()> {
+    // SAFETY: the table of results is valid until the next statement runs.
+    unsafe {
+        let Some(table) = pg_sys::SPI_tuptable.as_ref() else { return Ok(()) };
+        for at in 0..pg_sys::SPI_processed as usize {
+            let tuple = *table.vals.add(at);
+            each([1, 2].map(|column| {
+                let mut is_null = false;
+                let datum = pg_sys::heap_getattr(tuple, column, table.tupdesc, &mut is_null);
+                (!is_null).then_some(datum)
+            }))?;
+        }
+    }
+    Ok(())
+}
