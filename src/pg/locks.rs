@@ -55,6 +55,8 @@ enum Of {
     Run = 1,
     /// Making a table's partitions at once, because somebody waits for them.
     Partitions = 2,
+    /// Writing a version of a rule set.
+    RuleSet = 3,
 }
 
 fn tag(of: Of, relation: pg_sys::Oid) -> pg_sys::LOCKTAG {
@@ -93,6 +95,17 @@ pub fn begin_making(relation: pg_sys::Oid) {
 pub fn end_making(relation: pg_sys::Oid) {
     // SAFETY: the transaction has the lock.
     unsafe { pg_sys::LockRelease(&tag(Of::Partitions, relation), pg_sys::ExclusiveLock as i32, false) };
+}
+
+/// Waits until nobody else puts or activates a rule set of that owner and name; until the transaction ends. Two names may share a lock, and wait for each other.
+pub fn rule_set(owner: &str, name: &str) {
+    let hash =
+        |text: &str| text.bytes().fold(0x811C_9DC5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let number = hash(name) ^ hash(owner).rotate_left(16);
+    // SAFETY: the tag is complete. An interrupt raises.
+    unsafe {
+        pg_sys::LockAcquire(&tag(Of::RuleSet, pg_sys::Oid::from(number)), pg_sys::ExclusiveLock as i32, false, false)
+    };
 }
 
 /// Whether the client's statement is over, and not only a transaction inside a procedure.

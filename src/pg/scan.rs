@@ -84,7 +84,7 @@ pub fn read_protection() -> Protection {
 }
 
 /// Tables of the extension's with rows of tenants, and their tenant columns, which are texts.
-const OURS: [(&CStr, &CStr); 1] = [(c"idempotency_key", c"tenant")];
+const OURS: [(&CStr, &CStr); 2] = [(c"idempotency_key", c"tenant"), (c"rule_set", c"tenant")];
 
 /// Adds them, each with its partitions.
 fn add_ours(entries: &mut Vec<Entry>) {

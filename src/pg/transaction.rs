@@ -6,7 +6,7 @@ use std::ffi::c_void;
 use pgrx::prelude::*;
 
 use super::cell::{PerBackend, hot};
-use super::{nesting, registry};
+use super::{nesting, registry, scoring};
 use crate::context::state;
 use crate::partition;
 use crate::seal::bypass;
@@ -86,6 +86,7 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
             // A switch that failed inside a savepoint left its mark behind.
             state::set_alone(false);
             registry::rolled_back();
+            scoring::rolled_back();
             nesting::end_subtransaction(true);
         }
         _ => {}

@@ -48,8 +48,7 @@ impl<'a> Run<'a> {
                 let keys = match first.elements() {
                     Some((elements, count)) => {
                         self.take(count * size_of::<Value>())?;
-                        let keys = bumpalo::collections::Vec::from_iter_in(elements, self.arena);
-                        &*keys.into_bump_slice()
+                        bumpalo::collections::Vec::from_iter_in(elements, self.arena).into_bump_slice()
                     }
                     None => arguments,
                 };
@@ -228,11 +227,14 @@ impl<'a> Run<'a> {
 
     fn whole(&mut self, value: Value<'a>) -> Ran<i64> {
         let number = self.number(value)?;
-        number.to_int().or_else(|| {
-            // A fraction is cut off; what is beyond any text is as good as its end.
-            let float = number.to_float();
-            (!float.is_nan()).then_some(float as i64)
-        }).ok_or(Fault::NotANumber)
+        number
+            .to_int()
+            .or_else(|| {
+                // A fraction is cut off; what is beyond any text is as good as its end.
+                let float = number.to_float();
+                (!float.is_nan()).then_some(float as i64)
+            })
+            .ok_or(Fault::NotANumber)
     }
 
     /// A negative start counts from the end; a negative length leaves so many out there.
@@ -262,9 +264,7 @@ impl<'a> Run<'a> {
         let text = self.text(value)?;
         self.take(text.len())?;
         let changed = match std::str::from_utf8(text) {
-            Ok(text) if !text.is_ascii() => {
-                if upper { text.to_uppercase() } else { text.to_lowercase() }.into_bytes()
-            }
+            Ok(text) if !text.is_ascii() => if upper { text.to_uppercase() } else { text.to_lowercase() }.into_bytes(),
             _ if upper => text.to_ascii_uppercase(),
             _ => text.to_ascii_lowercase(),
         };

@@ -51,15 +51,7 @@ pub fn rule(source: &[u8], most_cost: u64) -> Compiled<Program> {
 
 impl<'a> Compiler<'a> {
     pub fn new(source: &'a [u8], most_cost: u64) -> Compiler<'a> {
-        Compiler {
-            interner: Interner::new(source),
-            path: Vec::new(),
-            depth: 0,
-            scope: 0,
-            cost: 0,
-            most_cost,
-            nodes: 0,
-        }
+        Compiler { interner: Interner::new(source), path: Vec::new(), depth: 0, scope: 0, cost: 0, most_cost, nodes: 0 }
     }
 
     pub fn refuse<T>(&self, fault: impl Into<String>) -> Compiled<T> {

@@ -6,9 +6,9 @@ pub const DAY: i64 = 86_400_000_000;
 pub fn parse(text: &[u8]) -> Option<i64> {
     let text = text.trim_ascii();
     let number = |from: usize, len: usize| -> Option<i64> {
-        text.get(from..from + len)?.iter().try_fold(0, |sum, byte| {
-            byte.is_ascii_digit().then(|| sum * 10 + i64::from(byte - b'0'))
-        })
+        text.get(from..from + len)?
+            .iter()
+            .try_fold(0, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + i64::from(byte - b'0')))
     };
     let is = |at: usize, byte: u8| text.get(at) == Some(&byte);
     let (year, month, day) = (number(0, 4)?, number(5, 2)?, number(8, 2)?);

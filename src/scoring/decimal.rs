@@ -157,8 +157,7 @@ impl Decimal {
             let sum = if self.is_zero() { other } else { self };
             return Ok(Decimal { scale, ..sum.clone() });
         }
-        let (large, small) =
-            if self.compare_size(other) == Ordering::Less { (other, self) } else { (self, other) };
+        let (large, small) = if self.compare_size(other) == Ordering::Less { (other, self) } else { (self, other) };
         let sum = Decimal::combine(large, small, self.negative != other.negative);
         Decimal { negative: large.negative, scale, ..sum }.trimmed().checked()
     }

@@ -3,7 +3,10 @@
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
     /// An operator needs one thing and got another.
-    Needs { what: &'static str, got: &'static str },
+    Needs {
+        what: &'static str,
+        got: &'static str,
+    },
     /// A text where a number is needed.
     NotANumber,
     DivisionByZero,

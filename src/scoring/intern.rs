@@ -23,6 +23,9 @@ enum Key<'a> {
     Stored(&'a [u8]),
 }
 
+/// What is left of a path, and the slot that it leads to.
+type Way<'k> = (&'k [Vec<u8>], u32);
+
 pub struct Interner<'a> {
     source: &'a [u8],
     nodes: Vec<Node>,
@@ -302,7 +305,7 @@ impl<'a> Interner<'a> {
     fn share(&mut self) -> u32 {
         let needs = self.needs();
         let mut memos = 0;
-        for id in 0..self.nodes.len() {
+        for (id, need) in needs.into_iter().enumerate() {
             let worth = !matches!(
                 self.nodes[id],
                 Node::Constant(_)
@@ -312,7 +315,7 @@ impl<'a> Interner<'a> {
                     | Node::TextIs { .. }
                     | Node::IntOrder { .. }
             );
-            if self.uses[id] > 1 && worth && needs[id] == 0 {
+            if self.uses[id] > 1 && worth && need == 0 {
                 let of = self.nodes.len() as NodeId;
                 self.nodes.push(self.nodes[id]);
                 self.nodes[id] = Node::Shared { of, memo: memos };
@@ -332,7 +335,8 @@ impl<'a> Interner<'a> {
                 texts.entry(text).or_insert(next);
             }
         }
-        let mut slots: Vec<u32> = asked.iter().filter(|(_, texts)| texts.len() >= DISPATCHED).map(|(s, _)| *s).collect();
+        let mut slots: Vec<u32> =
+            asked.iter().filter(|(_, texts)| texts.len() >= DISPATCHED).map(|(s, _)| *s).collect();
         slots.sort_unstable();
         for node in &mut self.nodes {
             if let Node::TextIs { slot, text, loose, negate } = *node
@@ -356,7 +360,7 @@ impl<'a> Interner<'a> {
         let dispatches = self.dispatch();
         let mut branches = Vec::new();
         let whole = self.known_slots.get(&Vec::new()).copied();
-        let mut all: Vec<(&[Vec<u8>], u32)> = self.slots.iter().map(Vec::as_slice).zip(0..).collect();
+        let mut all: Vec<Way> = self.slots.iter().map(Vec::as_slice).zip(0..).collect();
         all.retain(|(keys, _)| !keys.is_empty());
         let root = grow(&mut branches, all);
         Program {
@@ -383,10 +387,10 @@ fn inside(need: u32) -> u32 {
 }
 
 /// Adds the branches that these paths begin with, all together, and then what is below each.
-fn grow(branches: &mut Vec<Branch>, mut paths: Vec<(&[Vec<u8>], u32)>) -> (u32, u32) {
+fn grow(branches: &mut Vec<Branch>, mut paths: Vec<Way>) -> (u32, u32) {
     paths.sort_by(|a, b| key_order(&a.0[0], &b.0[0]));
     let from = branches.len();
-    let mut below: Vec<Vec<(&[Vec<u8>], u32)>> = Vec::new();
+    let mut below: Vec<Vec<Way>> = Vec::new();
     for (keys, slot) in paths {
         let [first, rest @ ..] = keys else { continue };
         if branches.len() == from || branches.last().is_some_and(|last| *last.key != **first) {

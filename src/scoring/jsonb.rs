@@ -125,9 +125,7 @@ impl<'a> Container<'a> {
             NUMERIC => numeric(self.slice(start.next_multiple_of(4), Container::end(entry, start))),
             TRUE => Value::Bool(true),
             FALSE => Value::Bool(false),
-            CONTAINER => {
-                Value::Stored(Container(self.slice(start.next_multiple_of(4), Container::end(entry, start))))
-            }
+            CONTAINER => Value::Stored(Container(self.slice(start.next_multiple_of(4), Container::end(entry, start)))),
             _ => Value::Null,
         }
     }
@@ -182,7 +180,11 @@ impl<'a> Container<'a> {
 
     /// Looks many keys up at once; they are sorted as an object's are. Calls `found` with the number of each that is there and its value.
     #[inline]
-    pub fn find_all<'k>(self, wanted: impl ExactSizeIterator<Item = &'k [u8]>, mut found: impl FnMut(usize, Value<'a>)) {
+    pub fn find_all<'k>(
+        self,
+        wanted: impl ExactSizeIterator<Item = &'k [u8]>,
+        mut found: impl FnMut(usize, Value<'a>),
+    ) {
         if !self.is_object() {
             return;
         }
@@ -200,12 +202,7 @@ impl<'a> Container<'a> {
     }
 
     #[inline]
-    fn merge<'k>(
-        self,
-        count: usize,
-        wanted: impl Iterator<Item = &'k [u8]>,
-        found: &mut impl FnMut(usize, Value<'a>),
-    ) {
+    fn merge<'k>(self, count: usize, wanted: impl Iterator<Item = &'k [u8]>, found: &mut impl FnMut(usize, Value<'a>)) {
         let entries = &self.0[4..4 + 8 * count];
         let entry = |at: usize| {
             let word = &entries[4 * at..4 * at + 4];

@@ -11,7 +11,10 @@ use super::decimal::{Decimal, TooLong};
 pub enum Number<'a> {
     Int(i64),
     /// `mantissa` divided by ten to the power of `scale`, which is 1 to 18.
-    Dec { mantissa: i64, scale: u8 },
+    Dec {
+        mantissa: i64,
+        scale: u8,
+    },
     /// What fits neither: a numeric as the server stores it, without its length.
     Long(&'a [u8]),
 }
@@ -144,8 +147,8 @@ impl<'a> Number<'a> {
     }
 
     /// A whole number that fits a machine word, whatever zeros it is shown with.
-    pub fn to_int(&self) -> Option<i64> {
-        match *self {
+    pub fn to_int(self) -> Option<i64> {
+        match self {
             Number::Int(int) => Some(int),
             Number::Dec { mantissa, scale } => {
                 let power = POWERS[usize::from(scale)];
@@ -162,7 +165,7 @@ impl<'a> Number<'a> {
     }
 
     /// The nearest machine number.
-    pub fn to_float(&self) -> f64 {
+    pub fn to_float(self) -> f64 {
         let mut text = Vec::new();
         self.print(&mut text);
         std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN)
@@ -315,7 +318,9 @@ pub fn whole(a: Number, up: bool) -> Result<Outcome, TooLong> {
     }
     let decimal = a.decimal();
     let whole = decimal.truncated(0);
-    if whole.compare(&decimal) == Ordering::Equal || whole.compare(&decimal) == (if up { Ordering::Greater } else { Ordering::Less }) {
+    if whole.compare(&decimal) == Ordering::Equal
+        || whole.compare(&decimal) == (if up { Ordering::Greater } else { Ordering::Less })
+    {
         return Ok(Outcome::from(whole));
     }
     whole.add(&Decimal::of(if up { 1 } else { -1 }, 0)).map(Outcome::from)

@@ -20,43 +20,110 @@ pub enum Node {
     Constant(u32),
     /// What a path of the document leads to.
     Slot(u32),
-    SlotOr { slot: u32, otherwise: NodeId },
+    SlotOr {
+        slot: u32,
+        otherwise: NodeId,
+    },
     SlotExists(u32),
     /// The same from the element that an array operator is at; `up`: from the one so many array operators around it.
-    Local { up: u32, path: u32 },
-    LocalOr { path: u32, otherwise: NodeId },
-    LocalExists { up: u32, path: u32 },
+    Local {
+        up: u32,
+        path: u32,
+    },
+    LocalOr {
+        path: u32,
+        otherwise: NodeId,
+    },
+    LocalExists {
+        up: u32,
+        path: u32,
+    },
     /// Which element that is.
-    Index { up: u32 },
+    Index {
+        up: u32,
+    },
     /// Paths that are computed.
-    Var { path: NodeId, otherwise: Option<NodeId> },
-    Val { up: u32, keys: Span },
-    ValExists { keys: Span },
+    Var {
+        path: NodeId,
+        otherwise: Option<NodeId>,
+    },
+    Val {
+        up: u32,
+        keys: Span,
+    },
+    ValExists {
+        keys: Span,
+    },
     /// `==` or `===` of a path and a text.
-    TextIs { slot: u32, text: u32, loose: bool, negate: bool },
+    TextIs {
+        slot: u32,
+        text: u32,
+        loose: bool,
+        negate: bool,
+    },
     /// The same where many texts are asked of one path: a number of `Program::dispatches`, and of the text in it.
-    TextAt { dispatch: u32, number: u32, text: u32, loose: bool, negate: bool },
+    TextAt {
+        dispatch: u32,
+        number: u32,
+        text: u32,
+        loose: bool,
+        negate: bool,
+    },
     /// A path against a whole number.
-    IntOrder { slot: u32, order: Order, than: i64 },
-    Equal { arguments: Span, loose: bool, negate: bool },
-    Order { arguments: Span, order: Order },
+    IntOrder {
+        slot: u32,
+        order: Order,
+        than: i64,
+    },
+    Equal {
+        arguments: Span,
+        loose: bool,
+        negate: bool,
+    },
+    Order {
+        arguments: Span,
+        order: Order,
+    },
     And(Span),
     Or(Span),
     Coalesce(Span),
     If(Span),
     Not(NodeId),
     Truth(NodeId),
-    Arithmetic { arguments: Span, operator: Arithmetic },
+    Arithmetic {
+        arguments: Span,
+        operator: Arithmetic,
+    },
     /// The elements of one computed argument.
-    Spread { argument: NodeId, operator: Arithmetic },
-    Each { list: NodeId, body: NodeId, each: Each },
-    Reduce { list: NodeId, body: NodeId, start: NodeId },
+    Spread {
+        argument: NodeId,
+        operator: Arithmetic,
+    },
+    Each {
+        list: NodeId,
+        body: NodeId,
+        each: Each,
+    },
+    Reduce {
+        list: NodeId,
+        body: NodeId,
+        start: NodeId,
+    },
     /// `in` a constant list of texts.
-    InTexts { needle: NodeId, table: u32 },
-    Call { arguments: Span, function: Function },
+    InTexts {
+        needle: NodeId,
+        table: u32,
+    },
+    Call {
+        arguments: Span,
+        function: Function,
+    },
     List(Span),
     /// Asked for more than once in a document: kept after the first time.
-    Shared { of: NodeId, memo: u32 },
+    Shared {
+        of: NodeId,
+        memo: u32,
+    },
 }
 
 /// Bytes of `Program::source`.
@@ -125,7 +192,11 @@ pub enum Body {
     /// One expression.
     Rule(NodeId),
     Rules(Vec<Rule>),
-    Model { logistic: bool, intercept: u32, weights: Vec<Weight> },
+    Model {
+        logistic: bool,
+        intercept: u32,
+        weights: Vec<Weight>,
+    },
 }
 
 pub struct Program {
@@ -150,10 +221,6 @@ pub struct Program {
 }
 
 impl Program {
-    pub fn list(&self, span: Span) -> &[NodeId] {
-        &self.lists[span.from as usize..][..span.len as usize]
-    }
-
     #[inline]
     pub fn bytes(&self, range: Range) -> &[u8] {
         &self.source[range.from as usize..range.to as usize]

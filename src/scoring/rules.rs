@@ -51,7 +51,9 @@ fn rules<'a>(compiler: &mut Compiler<'a>, list: Container<'a>) -> Compiled<Body>
                     slots.extend(compiler.interner.slots_of(node).into_iter().filter(|slot| seen.insert(*slot)));
                     Ok(Score::Node(node))
                 }
-                other => compiler.refuse(format!("a score is a number or yields one, and this is {}", other.type_name())),
+                other => {
+                    compiler.refuse(format!("a score is a number or yields one, and this is {}", other.type_name()))
+                }
             })?;
             Ok(Rule { id: compiler.interner.range(id), when, score, slots })
         })?;

@@ -178,9 +178,7 @@ impl<'a> Run<'a> {
                 Value::Missing => self.eval(otherwise, around),
                 value => Ok(value),
             },
-            Node::Index { up } => {
-                Ok(frame(around, up).map_or(Value::Null, |frame| Value::int(frame.index as i64)))
-            }
+            Node::Index { up } => Ok(frame(around, up).map_or(Value::Null, |frame| Value::int(frame.index as i64))),
             Node::Var { path, otherwise } => self.var(path, otherwise, around),
             Node::Val { up, keys } => Ok(self.val(up, keys, around)?.or_null()),
             Node::And(span) | Node::Or(span) => self.logical(span, matches!(node, Node::Or(_)), around),
@@ -490,7 +488,9 @@ impl<'a> Run<'a> {
                     number.print_shortest(&mut text);
                     &text
                 }
-                other => return Err(Fault::Needs { what: "a key, which is a text or a number,", got: other.type_name() }),
+                other => {
+                    return Err(Fault::Needs { what: "a key, which is a text or a number,", got: other.type_name() });
+                }
             };
             value = Some(match value {
                 None => self.within(at, std::iter::once(key))?,

@@ -158,9 +158,7 @@ impl<'a> Value<'a> {
 fn spells(text: &[u8], number: &Number) -> bool {
     match number::parse(text) {
         Some(Outcome::Small(spelt)) => spelt.compare(number) == Ordering::Equal,
-        Some(Outcome::Long(decimal)) => {
-            Number::Long(&super::build::long(&decimal)).compare(number) == Ordering::Equal
-        }
+        Some(Outcome::Long(decimal)) => Number::Long(&super::build::long(&decimal)).compare(number) == Ordering::Equal,
         None => false,
     }
 }

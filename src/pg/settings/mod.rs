@@ -8,6 +8,7 @@ mod bypass;
 mod context;
 pub mod health;
 mod idempotency;
+mod scoring;
 mod tokens;
 
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -17,6 +18,7 @@ use pgrx::prelude::*;
 
 use crate::context::state;
 pub use idempotency::{idempotency_response_limit, idempotency_retention, idempotency_window};
+pub use scoring::{score_budget_bytes, score_budget_ops};
 pub use tokens::token_rules;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PostgresGucEnum)]
@@ -159,6 +161,7 @@ pub fn define() {
         tokens::define();
         health::define();
         idempotency::define();
+        scoring::define();
         GucRegistry::define_string_guc_with_hooks(
             c"bulkhead.tenant_context",
             c"The tenant that the current transaction acts for.",

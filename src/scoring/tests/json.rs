@@ -94,9 +94,7 @@ impl<'a> Parser<'_, 'a> {
         }
         match number::parse(&self.text[from..self.at]).expect("a number") {
             Outcome::Small(number) => Value::Number(number),
-            Outcome::Long(decimal) => {
-                Value::Number(Number::Long(self.arena.alloc_slice_copy(&build::long(&decimal))))
-            }
+            Outcome::Long(decimal) => Value::Number(Number::Long(self.arena.alloc_slice_copy(&build::long(&decimal)))),
         }
     }
 }
