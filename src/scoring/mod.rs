@@ -5,6 +5,8 @@
 //! objects are in sql/scoring.sql.
 
 mod arithmetic;
+mod attach;
+mod batch;
 pub mod build;
 pub mod cache;
 mod call;
@@ -80,6 +82,34 @@ pub fn score(name: &[u8], document: &[u8], make: impl FnOnce(&Number) -> pg_sys:
     with_arena(|arena| match score::score(&set.program, build::read(document), arena, limits()) {
         Ok(scored) => Ok(make(&scored.score)),
         Err(fault) => Err(failed(fault)),
+    })
+}
+
+/// What score_pending() writes into a row.
+pub struct Outcome {
+    /// None where a budget was exceeded.
+    pub score: Option<pg_sys::Datum>,
+    pub failed: bool,
+    pub version: i32,
+}
+
+/// `score_row(rule_set, document)`: as `score`, and whether a rule failed. A document that exceeds a budget is one that failed. No document is
+/// JSON's null. Errors: 55000 no such rule set; 22023 no name.
+pub fn outcome(
+    name: Option<&[u8]>,
+    document: Option<&[u8]>,
+    make: impl FnOnce(&Number) -> pg_sys::Datum,
+) -> Result<Outcome> {
+    let name = name.ok_or_else(|| error::argument("rule_set must not be NULL", "Give it a value."))?;
+    let set = sets::current(name)?;
+    interrupts::check_stack();
+    let version = set.version;
+    with_arena(|arena| {
+        let document = document.map_or(value::Value::Null, build::read);
+        Ok(match score::score(&set.program, document, arena, limits()) {
+            Ok(scored) => Outcome { score: Some(make(&scored.score)), failed: scored.failed > 0, version },
+            Err(_) => Outcome { score: None, failed: true, version },
+        })
     })
 }
 

@@ -1,7 +1,10 @@
 //! `score()`, `score_explain()` and `jsonlogic()`: raw version-1 functions, called for each row of a scan. They are STRICT: no argument is NULL.
 
+use std::cell::Cell;
+
 use pgrx::prelude::*;
 
+use super::super::cell::PerBackend;
 use super::datum::{self, Bytes};
 use crate::error::Result;
 use crate::scoring;
@@ -84,6 +87,7 @@ macro_rules! writer {
     };
 }
 
+writer!(bulkhead_score_row, pg_finfo_bulkhead_score_row, row);
 writer!(bulkhead_put_rule_set, pg_finfo_bulkhead_put_rule_set, |arguments| put(false, arguments));
 writer!(bulkhead_put_shared_rule_set, pg_finfo_bulkhead_put_shared_rule_set, |arguments| put(true, arguments));
 writer!(bulkhead_activate_rule_set, pg_finfo_bulkhead_activate_rule_set, |arguments| activate(false, arguments));
@@ -116,4 +120,41 @@ fn activate(shared: bool, arguments: Arguments) -> Result<pg_sys::Datum> {
     let version = arguments.datum(1).map(|datum| datum.value() as i32);
     scoring::activate(shared, name.as_ref().map(Bytes::get), version)?;
     Ok(pg_sys::Datum::null())
+}
+
+/// A row of score, failed and version. A document that is NULL is JSON's null.
+fn row(arguments: Arguments) -> Result<pg_sys::Datum> {
+    let (name, document) = (arguments.bytes(0), arguments.bytes(1));
+    let outcome = scoring::outcome(name.as_ref().map(Bytes::get), document.as_ref().map(Bytes::get), datum::numeric)?;
+    let score = outcome.score;
+    let mut nulls = [score.is_none(), false, false];
+    let mut values = [
+        score.unwrap_or(pg_sys::Datum::null()),
+        pg_sys::Datum::from(outcome.failed),
+        pg_sys::Datum::from(outcome.version),
+    ];
+    // SAFETY: the values have the types of the description.
+    unsafe {
+        let tuple = pg_sys::heap_form_tuple(description(), values.as_mut_ptr(), nulls.as_mut_ptr());
+        Ok(pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data))
+    }
+}
+
+/// The description of such a row, made once in a backend.
+fn description() -> pg_sys::TupleDesc {
+    static DESCRIPTION: PerBackend<Cell<pg_sys::TupleDesc>> = PerBackend::new(Cell::new(std::ptr::null_mut()));
+    let columns = [(c"score", pg_sys::NUMERICOID), (c"failed", pg_sys::BOOLOID), (c"version", pg_sys::INT4OID)];
+    if DESCRIPTION.get().is_null() {
+        // SAFETY: made in memory that lives as long as the backend; each column is set once.
+        unsafe {
+            let former = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
+            let description = pg_sys::CreateTemplateTupleDesc(columns.len() as i32);
+            for (at, (name, of_type)) in columns.iter().enumerate() {
+                pg_sys::TupleDescInitEntry(description, at as i16 + 1, name.as_ptr(), *of_type, -1, 0);
+            }
+            DESCRIPTION.set(pg_sys::BlessTupleDesc(description));
+            pg_sys::MemoryContextSwitchTo(former);
+        }
+    }
+    DESCRIPTION.get()
 }

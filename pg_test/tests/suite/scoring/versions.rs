@@ -110,10 +110,18 @@ async fn a_tenants_own_shadows_the_shared(db: Database) {
     assert_eq!((score(&a, "lead").await, score(&b, "lead").await), ("2".into(), "10".into()));
     a.run("SELECT bulkhead.activate_rule_set('lead', NULL)").await;
     assert_eq!(score(&a, "lead").await, "10", "none of its own is active");
-    naked.refused("SELECT bulkhead.put_rule_set('lead', '[]')").await.state("42501").message_contains("no tenant context");
+    naked
+        .refused("SELECT bulkhead.put_rule_set('lead', '[]')")
+        .await
+        .state("42501")
+        .message_contains("no tenant context");
     let plain = db.connect("owner").await;
     for function in ["put_rule_set('x', '[]')", "put_shared_rule_set('x', '[]')", "activate_rule_set('x', 1)"] {
-        plain.refused(&format!("SELECT bulkhead.{function}")).await.state("42501").message_contains("permission denied");
+        plain
+            .refused(&format!("SELECT bulkhead.{function}"))
+            .await
+            .state("42501")
+            .message_contains("permission denied");
     }
 }
 
@@ -191,7 +199,9 @@ async fn repeatable_read_sees_its_own_time(db: Database) {
     assert_eq!(score(&two, "lead").await, "1");
     put(&one, "lead", 2).await;
     assert_eq!(score(&two, "lead").await, "1");
-    two.refused(r#"SELECT bulkhead.put_rule_set('lead', '[{"id": "x", "when": true, "score": 3}]')"#).await.state("40001");
+    two.refused(r#"SELECT bulkhead.put_rule_set('lead', '[{"id": "x", "when": true, "score": 3}]')"#)
+        .await
+        .state("40001");
     two.run("ROLLBACK").await;
     assert_eq!(score(&two, "lead").await, "2");
 }
@@ -204,10 +214,7 @@ async fn the_view_shows_ones_own_and_the_shared(db: Database) {
     put(&b, "secret", 3).await;
     let all = "SELECT name, tenant, version, active, put_by FROM bulkhead.rule_sets ORDER BY name, version";
     let common = ["common", "NULL", "1", "t", "postgres"];
-    assert_eq!(
-        a.rows(all).await,
-        [common, ["lead", A, "1", "f", "app"], ["lead", A, "2", "t", "app"]]
-    );
+    assert_eq!(a.rows(all).await, [common, ["lead", A, "1", "f", "app"], ["lead", A, "2", "t", "app"]]);
     assert_eq!(naked.rows(all).await, [common]);
     let exact = r#"SELECT bulkhead.put_rule_set('exact', '[{"id": "x", "when": true, "score": 0.1234567890123456789012345678901234567890}]')"#;
     a.run(exact).await;
