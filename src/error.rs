@@ -56,6 +56,11 @@ pub fn read_only(message: impl Into<String>, hint: impl Into<String>) -> ErrorRe
     report(PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION, message).set_hint(hint)
 }
 
+/// Another transaction was faster, and this one cannot see what it did: 40001.
+pub fn again(message: impl Into<String>, detail: impl Into<String>) -> ErrorReport {
+    report(PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE, message).set_detail(detail).set_hint("Try again.")
+}
+
 /// A lock that could not be had: 55P03.
 pub fn busy(message: impl Into<String>) -> ErrorReport {
     report(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, message).set_hint("Try again.")

@@ -10,6 +10,7 @@
 //! - `leak_test`: tries to cross the border, as every role, and rolls it back
 //! - `idempotency`: work that a client may ask for twice is done once
 //! - `inventory`: many orders for few items, decided in batches
+//! - `scoring`: rules as JSON, compiled, that say what a document is worth
 //!
 //! `pg` is the bridge to the server and the only room that steps outside safe Rust; `error` chooses SQLSTATE, detail and hint.
 
@@ -25,6 +26,7 @@ mod observe;
 mod partition;
 mod pg;
 mod rls;
+mod scoring;
 mod seal;
 
 ::pgrx::pg_module_magic!(name, version);

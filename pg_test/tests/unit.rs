@@ -60,3 +60,25 @@ mod partition {
     pub mod time;
     pub mod todo;
 }
+
+#[path = "../../src/scoring"]
+mod scoring {
+    pub mod arithmetic;
+    pub mod build;
+    pub mod call;
+    pub mod compile;
+    pub mod date;
+    pub mod decimal;
+    pub mod fault;
+    pub mod intern;
+    pub mod jsonb;
+    pub mod number;
+    pub mod operator;
+    pub mod program;
+    pub mod rules;
+    pub mod run;
+    pub mod score;
+    pub mod value;
+
+    mod tests;
+}

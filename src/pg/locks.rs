@@ -64,6 +64,8 @@ enum Of {
     Partitions = 2,
     /// Draining the queue of an inventory.
     Drain = 3,
+    /// Writing a version of a rule set.
+    RuleSet = 4,
 }
 
 fn tag(of: Of, relation: pg_sys::Oid) -> pg_sys::LOCKTAG {
@@ -108,6 +110,17 @@ pub fn end_making(relation: pg_sys::Oid) {
 pub fn begin_draining(relation: pg_sys::Oid) {
     // SAFETY: the tag is complete. An interrupt raises.
     unsafe { pg_sys::LockAcquire(&tag(Of::Drain, relation), pg_sys::ExclusiveLock as i32, false, false) };
+}
+
+/// Waits until nobody else puts or activates a rule set of that owner and name; until the transaction ends. Two names may share a lock, and wait for each other.
+pub fn rule_set(owner: &str, name: &str) {
+    let hash =
+        |text: &str| text.bytes().fold(0x811C_9DC5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let number = hash(name) ^ hash(owner).rotate_left(16);
+    // SAFETY: the tag is complete. An interrupt raises.
+    unsafe {
+        pg_sys::LockAcquire(&tag(Of::RuleSet, pg_sys::Oid::from(number)), pg_sys::ExclusiveLock as i32, false, false)
+    };
 }
 
 /// Whether the client's statement is over, and not only a transaction inside a procedure.

@@ -84,7 +84,7 @@ pub fn read_protection() -> Protection {
 }
 
 /// Tables of the extension's with rows of tenants, and their tenant columns, which are texts.
-const OURS: [(&CStr, &CStr); 7] = [
+const OURS: [(&CStr, &CStr); 8] = [
     (c"idempotency_key", c"tenant"),
     (c"order_verdict", c"tenant"),
     (c"inventory_queue_0", c"tenant"),
@@ -92,6 +92,7 @@ const OURS: [(&CStr, &CStr); 7] = [
     (c"inventory_queue_2", c"tenant"),
     (c"inventory_queue_3", c"tenant"),
     (c"inventory_poison", c"tenant"),
+    (c"rule_set", c"tenant"),
 ];
 
 /// Adds them, each with its partitions.

@@ -6,7 +6,7 @@ use std::ffi::c_void;
 use pgrx::prelude::*;
 
 use super::cell::{PerBackend, hot};
-use super::{nesting, registry};
+use super::{nesting, registry, scoring};
 use crate::context::state;
 use crate::inventory;
 use crate::partition;
@@ -89,6 +89,7 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
             state::set_alone(false);
             registry::rolled_back();
             inventory::rolled_back();
+            scoring::rolled_back();
             nesting::end_subtransaction(true);
         }
         _ => {}

@@ -17,6 +17,7 @@ mod observe;
 mod partition;
 mod pooled;
 mod rls;
+mod scoring;
 mod seal;
 mod tokens;
 
@@ -39,6 +40,7 @@ fn all() -> Vec<Trial> {
         partition::tests(),
         pooled::tests(),
         rls::tests(),
+        scoring::tests(),
         tokens::tests(),
         seal::tests(),
     ];

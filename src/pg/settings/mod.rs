@@ -9,6 +9,7 @@ mod context;
 pub mod health;
 mod idempotency;
 mod inventory;
+mod scoring;
 mod tokens;
 
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -19,6 +20,7 @@ use pgrx::prelude::*;
 use crate::context::state;
 pub use idempotency::{idempotency_response_limit, idempotency_retention, idempotency_window};
 pub use inventory::order_retention;
+pub use scoring::{score_budget_bytes, score_budget_ops};
 pub use tokens::token_rules;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PostgresGucEnum)]
@@ -57,6 +59,24 @@ pub fn seal() -> bool {
 /// The reason in `bulkhead.bypass`; whether it counts is for `seal::bypass` to say.
 pub fn bypass() -> String {
     BYPASS.get().map_or_else(String::new, |reason| reason.to_string_lossy().into_owned())
+}
+
+/// SET LOCAL as a superuser does, whoever is the current role: only for what ends inside `kept`.
+pub fn set_local_as_extension(name: &CStr, value: &str) {
+    let value = CString::new(value.replace('\0', "")).unwrap_or_default();
+    // SAFETY: both strings outlive the call, which copies them.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_LOCAL,
+            true,
+            0,
+            false,
+        );
+    }
 }
 
 /// SET LOCAL by the current role; raises what the setting's check raises.
@@ -181,6 +201,7 @@ pub fn define() {
         health::define();
         idempotency::define();
         inventory::define();
+        scoring::define();
         GucRegistry::define_string_guc_with_hooks(
             c"bulkhead.tenant_context",
             c"The tenant that the current transaction acts for.",

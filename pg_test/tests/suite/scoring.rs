@@ -1,0 +1,14 @@
+//! `scoring`: rules as JSON, right whoever changes them, bounded whatever they are, and seen by their tenant alone.
+
+mod bounds;
+mod documents;
+mod fixture;
+mod pending;
+mod versions;
+
+use libtest_mimic::Trial;
+
+pub fn tests() -> Vec<Trial> {
+    let files = [bounds::tests(), documents::tests(), pending::tests(), versions::tests()];
+    files.into_iter().flatten().collect()
+}

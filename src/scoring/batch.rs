@@ -1,0 +1,247 @@
+//! One batch of score_pending() or rescore(): the rows of one tenant, in one statement, as the table's owner.
+//!
+//! Which tenant waits next is asked of all rows of the one table (`security::as_unforced_owner`), and nothing else is: the rows themselves are read and written
+//! with that tenant as the context, so that policies, the seal and the tenant's own rule set hold as for anybody. The context, the role and every setting
+//! are put back before the step returns. What is done is recorded in bulkhead.scoring_run.
+
+use pgrx::prelude::*;
+
+use super::attach::{self, Attached, Column};
+use crate::context::state;
+use crate::error::{self, Result};
+use crate::pg::settings::{self, ContextMode};
+use crate::pg::{client, security, spi, subtransaction};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Pending,
+    /// Rows of another version than the active one.
+    Stale,
+    /// Every version is forgotten, so that all rows are stale.
+    Forget,
+}
+
+/// A batch's size at the most: it is one transaction, and its rows are locked.
+const LARGEST: i32 = 100_000;
+
+/// What a batch did.
+struct Done {
+    picked: i64,
+    failed: i64,
+    error: Option<String>,
+}
+
+/// `scoring_step(relation, action, started_at, after, batch_size)`: one batch of the tenant that waits next after `after`. `batch_size` 0 ends the record.
+///
+/// Returns the tenant and how many rows; no row when nobody waits after that one. A table that is not protected has one tenant, ''. Where a tenant is in
+/// force it is the only one. Errors: 42501 without EXECUTE on the procedure; 22023 a bad batch_size; 25006 read-only; 55000 not attached. A batch
+/// that fails, for a trigger of the table's for example, is rolled back and recorded, and the next tenant has its turn.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn scoring_step(
+    relation: Option<pg_sys::Oid>,
+    action: Option<&str>,
+    started_at: Option<TimestampWithTimeZone>,
+    after: Option<&str>,
+    batch_size: Option<i32>,
+) -> Result<TableIterator<'static, (name!(tenant, String), name!(picked, i64))>> {
+    let (Some(relation), Some(started), Some(size)) = (relation, started_at, batch_size) else {
+        return Err(error::argument("neither relation nor batch_size may be NULL", "Give both a value."));
+    };
+    let (action, name) = match action {
+        Some("score_pending") => (Action::Pending, "score_pending"),
+        Some("rescore") => (Action::Stale, "rescore"),
+        Some("forget") => (Action::Forget, "rescore"),
+        _ => return Err(error::argument("there is no such action", "CALL bulkhead.score_pending(...).")),
+    };
+    admit(name, size)?;
+    if size == 0 {
+        record(relation, name, started, None)?;
+        return Ok(TableIterator::new(Vec::new()));
+    }
+    let table = attach::attached(relation)?;
+    if action != Action::Pending && table.version.is_none() {
+        return Err(error::state(
+            format!("{} has no version column", table.name),
+            "Which rows are stale is told by the version that they were scored by.",
+            "Add an integer column, and call bulkhead.attach_scoring() with its name as version_column.",
+        ));
+    }
+    let Some(tenant) = next_tenant(&table, action, after)? else { return Ok(TableIterator::new(Vec::new())) };
+    let done = match subtransaction::kept(|| false, || batch(&table, action, &tenant, size)) {
+        Ok((picked, failed)) => Done { picked, failed, error: None },
+        Err(failure) => Done { picked: 0, failed: 0, error: Some(failure.message) },
+    };
+    let picked = done.picked;
+    record(relation, name, started, Some(done))?;
+    Ok(TableIterator::new(vec![(tenant, picked)]))
+}
+
+/// The privilege is EXECUTE on the procedure.
+fn admit(name: &str, size: i32) -> Result<()> {
+    let may = spi::row(
+        "SELECT has_function_privilege(p.oid, 'EXECUTE') FROM pg_proc p
+          WHERE p.pronamespace = 'bulkhead'::regnamespace AND p.proname = $1::text AND p.prokind = 'p'",
+        &[name.to_owned().into()],
+        |row| row.get::<bool>(1),
+    )?;
+    if may != Some(true) {
+        return Err(error::denied(
+            format!("permission denied for procedure bulkhead.{name}"),
+            "It acts for all tenants, as the owner of the attached table.",
+            format!("GRANT EXECUTE ON PROCEDURE bulkhead.{name} TO the role that runs it."),
+        ));
+    }
+    if !(0..=LARGEST).contains(&size) {
+        return Err(error::argument(
+            format!("batch_size must be 1 to {LARGEST}, and is {size}"),
+            "A batch is one transaction that locks its rows: 1000 is a good size.",
+        ));
+    }
+    if !client::may_write() {
+        return Err(error::read_only(
+            format!("bulkhead.{name} has to write, and this transaction is read-only"),
+            "Call it on the primary, in a session whose transactions are not read-only.",
+        ));
+    }
+    if security::has_transaction_snapshot() {
+        return Err(error::state(
+            format!("bulkhead.{name} needs to see what others commit, and this transaction does not"),
+            "It is REPEATABLE READ or SERIALIZABLE.",
+            format!("CALL bulkhead.{name}, which begins its own transactions."),
+        ));
+    }
+    Ok(())
+}
+
+/// Of row `t`: that it is one for this action.
+fn waits(table: &Attached, action: Action) -> String {
+    let Column { name, of_type } = &table.status;
+    match action {
+        Action::Pending => format!("t.{name} = 'pending_score'::{of_type}"),
+        _ => format!("t.{name} IN ('scored'::{of_type}, 'score_failed'::{of_type})"),
+    }
+}
+
+fn next_tenant(table: &Attached, action: Action, after: Option<&str>) -> Result<Option<String>> {
+    let Some(Column { name, of_type }) = &table.tenant else {
+        return Ok(after.is_none().then(String::new));
+    };
+    let in_force = state::with_tenant(|tenant| String::from_utf8_lossy(tenant.id()).into_owned());
+    if !in_force.is_empty() {
+        return Ok(after.is_none().then_some(in_force));
+    }
+    // One table, no subquery: that is all that may see every tenant.
+    let behind = if after.is_some() { format!("AND t.{name} > $1::{of_type}") } else { String::new() };
+    let sql = format!(
+        "SELECT t.{name}::text FROM {} t WHERE {} {behind} ORDER BY t.{name} LIMIT 1",
+        table.name,
+        waits(table, action)
+    );
+    let arguments: Vec<_> = after.map(|after| after.to_owned().into()).into_iter().collect();
+    security::as_unforced_owner(table.oid, || spi::row(&sql, &arguments, |row| row.get::<String>(1)))
+}
+
+/// The tenant's batch: how many rows were written, and how many of these failed.
+fn batch(table: &Attached, action: Action, tenant: &str, size: i32) -> Result<(i64, i64)> {
+    settings::kept(|| {
+        if table.tenant.is_some() {
+            act_for(tenant);
+        }
+        let sql = statement(table, action)?;
+        let mut arguments = vec![i64::from(size).into(), table.rule_set.clone().into()];
+        if table.tenant.is_some() {
+            arguments.push(tenant.to_owned().into());
+        }
+        let written = security::as_owner(table.oid, || {
+            spi::row(&sql, &arguments, |row| Ok((row.get::<i64>(1)?, row.get::<i64>(2)?)))
+        })?;
+        Ok(written.unwrap_or((0, 0)))
+    })
+}
+
+/// Until `settings::kept` ends. Signed mode takes tokens only, and the extension has none.
+fn act_for(tenant: &str) {
+    let in_force = state::with_tenant(|now| now.id() == tenant.as_bytes());
+    if in_force {
+        return;
+    }
+    if settings::context_mode() == ContextMode::Signed {
+        settings::set_local_as_extension(c"bulkhead.context_mode", "locked");
+    }
+    settings::set_local_as_extension(c"bulkhead.tenant_context", tenant);
+}
+
+/// Picks rows that nobody works at, scores and writes them: one statement, so that rows, rules and version are of one moment.
+fn statement(table: &Attached, action: Action) -> Result<String> {
+    let mut conditions = vec![waits(table, action)];
+    if let Some(Column { name, of_type }) = &table.tenant {
+        conditions.push(format!("t.{name} = $3::{of_type}"));
+    }
+    let name = &table.name;
+    if let (Action::Forget, Some(version)) = (action, &table.version) {
+        return Ok(format!(
+            "WITH written AS (UPDATE {name} t SET {0} = NULL WHERE {1} AND t.{0} IS NOT NULL AND $1 > 0 AND $2::text IS NOT NULL RETURNING 1)
+             SELECT count(*), 0::bigint FROM written",
+            version.name,
+            conditions.join(" AND ")
+        ));
+    }
+    let Column { name: status, of_type } = &table.status;
+    let mut set = format!(
+        "{} = (s.outcome).score::{}, {status} = CASE WHEN (s.outcome).failed THEN 'score_failed'::{of_type} ELSE 'scored'::{of_type} END",
+        table.score.name, table.score.of_type
+    );
+    if let Some(version) = &table.version {
+        set.push_str(&format!(", {} = (s.outcome).version", version.name));
+        if action == Action::Stale {
+            // What would be written is what it is compared with.
+            conditions
+                .push(format!("t.{} IS DISTINCT FROM (SELECT (bulkhead.score_row($2, NULL)).version)", version.name));
+        }
+    }
+    Ok(format!(
+        "WITH picked AS MATERIALIZED (
+           SELECT t.ctid AS place, t.tableoid AS part, {} AS document FROM {name} t WHERE {} LIMIT $1 FOR UPDATE OF t SKIP LOCKED),
+         scored AS MATERIALIZED (
+           SELECT place, part, bulkhead.score_row($2, document) AS outcome FROM picked),
+         written AS (
+           UPDATE {name} t SET {set} FROM scored s WHERE t.ctid = s.place AND t.tableoid = s.part RETURNING (s.outcome).failed AS failed)
+         SELECT count(*), count(*) FILTER (WHERE failed) FROM written",
+        table.document,
+        conditions.join(" AND ")
+    ))
+}
+
+/// None ends the record of a call.
+fn record(relation: pg_sys::Oid, action: &str, started: TimestampWithTimeZone, done: Option<Done>) -> Result<()> {
+    security::as_extension(|| {
+        let Some(done) = done else {
+            spi::run(
+                "UPDATE bulkhead.scoring_run SET ended_at = clock_timestamp()
+                  WHERE relation = $1 AND worker = pg_backend_pid() AND started_at = $2",
+                &[relation.into(), started.into()],
+            )?;
+            return spi::run(
+                "DELETE FROM bulkhead.scoring_run WHERE relation = $1 AND last_at < now() - interval '7 days'",
+                &[relation.into()],
+            );
+        };
+        let failed = if done.error.is_some() { 0 } else { done.failed };
+        spi::run(
+            "INSERT INTO bulkhead.scoring_run AS r (relation, worker, action, started_at, last_at, batches, scored, failed, last_error)
+             VALUES ($1, pg_backend_pid(), $2, $3, clock_timestamp(), 1, $4, $5, $6)
+             ON CONFLICT (relation, worker, started_at) DO UPDATE
+               SET last_at = EXCLUDED.last_at, batches = r.batches + 1, scored = r.scored + EXCLUDED.scored,
+                   failed = r.failed + EXCLUDED.failed, last_error = coalesce(EXCLUDED.last_error, r.last_error)",
+            &[
+                relation.into(),
+                action.to_owned().into(),
+                started.into(),
+                (done.picked - failed).into(),
+                failed.into(),
+                done.error.into(),
+            ],
+        )
+    })
+}

@@ -1,0 +1,280 @@
+//! Functions of texts, arrays and dates. Pure Rust.
+
+use super::date;
+use super::fault::{Fault, Ran};
+use super::operator::Function;
+use super::program::Span;
+use super::run::{Around, Run};
+use super::value::Value;
+
+/// Texts are searched in pieces of this length, so that a cancel is heard in between.
+const PIECE: usize = 256 * 1024;
+
+impl<'a> Run<'a> {
+    pub fn call(&mut self, function: Function, span: Span, around: Around<'_, 'a>) -> Ran<Value<'a>> {
+        let arguments = self.all(span, around)?;
+        let first = arguments.first().copied().unwrap_or(Value::Null);
+        let second = arguments.get(1).copied().unwrap_or(Value::Null);
+        match function {
+            Function::Log => Ok(first),
+            Function::Merge => self.merge(arguments),
+            Function::In => self.contains(first, second).map(Value::Bool),
+            Function::Cat => self.cat(arguments),
+            Function::Substr => self.substr(first, second, arguments.get(2).copied()),
+            Function::Length => self.length(first),
+            Function::StartsWith | Function::EndsWith => {
+                let (text, part) = (self.text(first)?, self.text(second)?);
+                let is = if function == Function::StartsWith { text.starts_with(part) } else { text.ends_with(part) };
+                Ok(Value::Bool(is))
+            }
+            Function::Upper | Function::Lower => self.change_case(first, function == Function::Upper),
+            Function::Trim => {
+                let text = self.text(first)?;
+                Ok(Value::Text(match std::str::from_utf8(text) {
+                    Ok(text) => text.trim().as_bytes(),
+                    Err(_) => text.trim_ascii(),
+                }))
+            }
+            Function::Abs | Function::Ceil | Function::Floor => self.round(function, first),
+            Function::Now => {
+                let now = date::print(self.now());
+                self.keep(now.as_bytes()).map(Value::Text)
+            }
+            Function::DaysBetween => {
+                let (from, to) = (self.date(first)?, self.date(second)?);
+                Ok(Value::int(date::days_between(from, to)))
+            }
+            Function::Missing => {
+                let keys = match first.elements() {
+                    Some((elements, count)) => {
+                        self.take(count * size_of::<Value>())?;
+                        bumpalo::collections::Vec::from_iter_in(elements, self.arena).into_bump_slice()
+                    }
+                    None => arguments,
+                };
+                self.missing(keys, around)
+            }
+            Function::MissingSome => {
+                let needed = self.number(first)?;
+                let Some((elements, count)) = second.elements() else {
+                    return Err(Fault::Needs { what: "an array of paths", got: second.type_name() });
+                };
+                self.take(count * size_of::<Value>())?;
+                let keys = bumpalo::collections::Vec::from_iter_in(elements, self.arena).into_bump_slice();
+                let missing = self.missing(keys, around)?;
+                let there = count - missing.elements().map_or(0, |(_, count)| count);
+                let enough = super::number::Number::Int(there as i64).compare(&needed).is_ge();
+                Ok(if enough { Value::List(&[]) } else { missing })
+            }
+        }
+    }
+
+    /// Paths that lead to nothing, to null or to an empty text.
+    fn missing(&mut self, keys: &[Value<'a>], around: Around<'_, 'a>) -> Ran<Value<'a>> {
+        let mut missing = Vec::new();
+        for key in keys {
+            self.spend(1)?;
+            let path = self.as_text(*key)?;
+            match self.look(path, around)? {
+                Value::Missing | Value::Null | Value::Text(b"") => missing.push(*key),
+                _ => {}
+            }
+        }
+        self.keep_list(&missing)
+    }
+
+    fn merge(&mut self, arguments: &[Value<'a>]) -> Ran<Value<'a>> {
+        let count = arguments.iter().map(|value| value.elements().map_or(1, |(_, count)| count)).sum::<usize>();
+        self.take(count * size_of::<Value>())?;
+        let mut merged = bumpalo::collections::Vec::with_capacity_in(count, self.arena);
+        for value in arguments {
+            match value.elements() {
+                Some((elements, count)) => {
+                    self.spend(count / 8)?;
+                    merged.extend(elements);
+                }
+                None => merged.push(*value),
+            }
+        }
+        Ok(Value::List(merged.into_bump_slice()))
+    }
+
+    /// An element of an array, by `===`; or a part of a text.
+    fn contains(&mut self, needle: Value<'a>, stack: Value<'a>) -> Ran<bool> {
+        match stack {
+            Value::Text(text) => {
+                let part = self.as_text(needle)?;
+                self.find(text, part)
+            }
+            _ => {
+                let Some((elements, _)) = stack.elements() else { return Ok(false) };
+                for element in elements {
+                    self.spend(1)?;
+                    if self.equal(element, needle, false, 0)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    fn find(&mut self, text: &[u8], part: &[u8]) -> Ran<bool> {
+        if text.len() <= PIECE {
+            self.spend(text.len() / 256)?;
+            return Ok(memchr::memmem::find(text, part).is_some());
+        }
+        let finder = memchr::memmem::Finder::new(part);
+        let piece = PIECE.max(2 * part.len());
+        let mut from = 0;
+        while from < text.len() {
+            let to = (from + piece).min(text.len());
+            self.spend(piece / 32)?;
+            if finder.find(&text[from..to]).is_some() {
+                return Ok(true);
+            }
+            if to == text.len() {
+                break;
+            }
+            from = to - part.len().saturating_sub(1);
+        }
+        Ok(part.is_empty())
+    }
+
+    fn text(&mut self, value: Value<'a>) -> Ran<&'a [u8]> {
+        match value {
+            Value::Text(text) => Ok(text),
+            Value::Null | Value::Missing => Ok(&[]),
+            Value::Number(_) | Value::Bool(_) => self.as_text(value),
+            other => Err(Fault::Needs { what: "a text", got: other.type_name() }),
+        }
+    }
+
+    /// As JavaScript prints it, but for objects, of which that says nothing.
+    fn as_text(&mut self, value: Value<'a>) -> Ran<&'a [u8]> {
+        if let Value::Text(text) = value {
+            return Ok(text);
+        }
+        let mut out = Vec::new();
+        self.print(value, &mut out, 0)?;
+        self.keep(&out)
+    }
+
+    fn print(&mut self, value: Value<'a>, out: &mut Vec<u8>, depth: usize) -> Ran<()> {
+        self.spend(1)?;
+        match value {
+            Value::Missing | Value::Null => {}
+            Value::Bool(truth) => out.extend_from_slice(if truth { b"true" } else { b"false" }),
+            Value::Number(number) => number.print_shortest(out),
+            Value::Text(text) => {
+                self.take(text.len())?;
+                out.extend_from_slice(text);
+            }
+            _ => {
+                let Some((elements, _)) = value.elements() else {
+                    return Err(Fault::Needs { what: "a text", got: "an object" });
+                };
+                if depth > 100 {
+                    return Err(Fault::TooDeep);
+                }
+                for (number, element) in elements.enumerate() {
+                    if number > 0 {
+                        out.push(b',');
+                    }
+                    self.print(element, out, depth + 1)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn cat(&mut self, arguments: &[Value<'a>]) -> Ran<Value<'a>> {
+        // One array stands for its elements.
+        let mut out = Vec::new();
+        if let [only] = arguments
+            && let Some((elements, _)) = only.elements()
+        {
+            for element in elements {
+                self.print(element, &mut out, 0)?;
+            }
+        } else {
+            for argument in arguments {
+                self.print(*argument, &mut out, 0)?;
+            }
+        }
+        // Its bytes were taken from the budget when they were printed.
+        Ok(Value::Text(self.arena.alloc_slice_copy(&out)))
+    }
+
+    /// Characters are code points; in a database that is not UTF-8, bytes.
+    fn characters(&mut self, text: &[u8]) -> Ran<usize> {
+        self.spend(text.len() / 256)?;
+        if text.is_ascii() {
+            return Ok(text.len());
+        }
+        Ok(std::str::from_utf8(text).map_or(text.len(), |text| text.chars().count()))
+    }
+
+    fn length(&mut self, value: Value<'a>) -> Ran<Value<'a>> {
+        if let Value::Text(text) = value {
+            return Ok(Value::int(self.characters(text)? as i64));
+        }
+        match value.elements() {
+            Some((_, count)) => Ok(Value::int(count as i64)),
+            None => Err(Fault::Needs { what: "a text or an array", got: value.type_name() }),
+        }
+    }
+
+    fn whole(&mut self, value: Value<'a>) -> Ran<i64> {
+        let number = self.number(value)?;
+        number
+            .to_int()
+            .or_else(|| {
+                // A fraction is cut off; what is beyond any text is as good as its end.
+                let float = number.to_float();
+                (!float.is_nan()).then_some(float as i64)
+            })
+            .ok_or(Fault::NotANumber)
+    }
+
+    /// A negative start counts from the end; a negative length leaves so many out there.
+    fn substr(&mut self, text: Value<'a>, start: Value<'a>, length: Option<Value<'a>>) -> Ran<Value<'a>> {
+        let text = self.text(text)?;
+        let count = self.characters(text)? as i64;
+        let start = self.whole(start)?;
+        let from = if start < 0 { count.saturating_add(start).max(0) } else { start.min(count) };
+        let to = match length {
+            None | Some(Value::Null) => count,
+            Some(length) => {
+                let length = self.whole(length)?;
+                if length < 0 { count.saturating_add(length) } else { from.saturating_add(length).min(count) }
+            }
+        };
+        let to = to.max(from);
+        let byte = |character: i64| match std::str::from_utf8(text) {
+            Ok(valid) if !text.is_ascii() => {
+                valid.char_indices().nth(character as usize).map_or(text.len(), |(at, _)| at)
+            }
+            _ => character as usize,
+        };
+        Ok(Value::Text(&text[byte(from)..byte(to)]))
+    }
+
+    fn change_case(&mut self, value: Value<'a>, upper: bool) -> Ran<Value<'a>> {
+        let text = self.text(value)?;
+        self.take(text.len())?;
+        let changed = match std::str::from_utf8(text) {
+            Ok(text) if !text.is_ascii() => if upper { text.to_uppercase() } else { text.to_lowercase() }.into_bytes(),
+            _ if upper => text.to_ascii_uppercase(),
+            _ => text.to_ascii_lowercase(),
+        };
+        Ok(Value::Text(self.arena.alloc_slice_copy(&changed)))
+    }
+
+    fn date(&mut self, value: Value<'a>) -> Ran<i64> {
+        match value {
+            Value::Text(text) => date::parse(text).ok_or(Fault::NotADate),
+            other => Err(Fault::Needs { what: "an ISO date", got: other.type_name() }),
+        }
+    }
+}
