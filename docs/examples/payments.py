@@ -25,7 +25,7 @@ from fastapi.responses import JSONResponse
 from psycopg.rows import namedtuple_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 # How long a charge may take before another request may take it over; longer than the time-out of the call.
 LEASE = os.environ.get("LEASE", "1 minute")
@@ -42,7 +42,9 @@ class Order(BaseModel):
 
 
 class Payment(BaseModel):
-    amount: int
+    # What the tables cannot hold has to be refused before the card is charged: after it, no retry could store the answer.
+    amount: int = Field(gt=0, le=1_000_000_000)
+    # The processor's token for the card and not its number: a hash of that, such as the fingerprint, can be turned back into it.
     card: str
 
 

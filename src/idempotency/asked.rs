@@ -77,7 +77,8 @@ impl<'a> Asked<'a> {
     pub fn find(&self, leaves: &Rc<keys::Leaves>, now: i64) -> Result<Option<Search>> {
         let mut search = Search { tables: Vec::new(), row: None };
         let present = leaves.at(now);
-        let others = leaves.since(self.earliest(now)).filter(|leaf| !present.is_some_and(|one| one.table == leaf.table));
+        let others =
+            leaves.since(self.earliest(now)).filter(|leaf| !present.is_some_and(|one| one.table == leaf.table));
         for leaf in present.into_iter().chain(others) {
             let Some(table) = Table::open(&leaf) else { return Ok(None) };
             let is_present = search.tables.is_empty() && present.is_some();

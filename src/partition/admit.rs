@@ -90,6 +90,13 @@ pub fn parent(relation: pg_sys::Oid) -> Result<(Shape, Kind)> {
 /// Judges the numbers: the rule that they make.
 pub fn rule(kind: Kind, every: Span, retain: Span, premake: i32) -> Result<Rule> {
     let every = table::every(every, kind)?;
+    if retain.months < 0 || retain.days < 0 || retain.micros < 0 {
+        // One month less 29 days is as long as the month is: it may be less than nothing.
+        return Err(error::argument(
+            "retain has a part that is negative",
+            "How long that is depends on the month: say it in one unit, '30 days' for example.",
+        ));
+    }
     if retain.length() < every.length() {
         return Err(error::argument(
             "retain is shorter than every",

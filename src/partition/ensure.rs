@@ -2,25 +2,30 @@
 
 use pgrx::prelude::*;
 
-use super::{ledger, make, table};
+use super::make::{self, Wanted};
+use super::{ledger, table};
 use crate::error::{self, Result};
 use crate::pg::{locks, scan, security, settings, worker};
 
 const WORKER_MILLISECONDS: i64 = 10_000;
 
-/// All that the table lacks, in this transaction; how many partitions were made.
-pub fn make_all(parent: pg_sys::Oid) -> Result<i32> {
+/// Partitions that one call makes: somebody waits for it, and each one's locks stay until its transaction ends.
+const MOST: usize = 32;
+
+/// The partition for now and those ahead, in this transaction, as far as the table lacks them. Holes of the past, of which there may be thousands
+/// after an outage, are left to maintain().
+pub fn make_present(parent: pg_sys::Oid) -> Result<()> {
     settings::in_utc(|| {
         let now = ledger::now();
-        let mut made = 0;
-        loop {
+        for _ in 0..MOST {
             pgrx::check_for_interrupts!();
-            match make::next(parent, now)? {
-                Ok(None) => return Ok(made),
-                Ok(Some(_)) => made += 1,
+            match make::next(parent, now, Wanted::Ahead)? {
+                Ok(None) => break,
+                Ok(Some(_)) => {}
                 Err(busy) => return Err(error::busy(format!("{busy} is in use, and a new partition refers to it"))),
             }
         }
+        Ok(())
     })
 }
 
@@ -42,7 +47,7 @@ pub fn ensure(parent: pg_sys::Oid, is_there: impl Fn() -> Result<bool>) -> Resul
         return Ok(());
     }
     // Its own transaction may be the one that made the table.
-    make_all(parent).map(drop)
+    make_present(parent)
 }
 
 /// The same for any managed table.

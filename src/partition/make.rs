@@ -22,10 +22,22 @@ pub struct Made {
 /// How long the lock against other DDL is waited for: nothing of the application's is held up meanwhile.
 const DDL_WAIT_MILLISECONDS: i64 = 2_000;
 
+/// Which of the missing partitions to make.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wanted {
+    All,
+    /// The present one and those ahead, and no hole of the past.
+    Ahead,
+}
+
 /// The first of the missing partitions, if there is one; None also when somebody else was faster. Raises 55P03 when the table is
 /// being altered. The inner error names a referenced table that could not be locked without waiting.
-pub fn next(parent: pg_sys::Oid, now: i64) -> Result<std::result::Result<Option<Made>, String>> {
-    let missing = |table: &Table| table.rule.missing(&table.ranges(), now, 1).into_iter().next();
+pub fn next(parent: pg_sys::Oid, now: i64, wanted: Wanted) -> Result<std::result::Result<Option<Made>, String>> {
+    // Those of the past come last.
+    let missing = |table: &Table| {
+        let first = table.rule.missing(&table.ranges(), now, 1).into_iter().next();
+        first.filter(|range| wanted == Wanted::All || range.upper.at > now)
+    };
     match table::read(parent)? {
         Some(table) if missing(&table).is_some() => {}
         _ => return Ok(Ok(None)),

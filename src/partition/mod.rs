@@ -30,7 +30,7 @@ use crate::error::{self, Result};
 use crate::idempotency;
 use crate::pg::{locks, spi};
 
-pub use ensure::{ensure, make_all};
+pub use ensure::{ensure, make_present};
 pub use ledger::forget;
 pub use run::{end_transaction, is_running};
 
@@ -155,7 +155,7 @@ fn maintenance_step() -> Result<Option<f64>> {
     run::step()
 }
 
-/// `ensure_partitions(parent regclass)`: when the managed table has no partition for now, makes all that it lacks, in a transaction of their own
+/// `ensure_partitions(parent regclass)`: when the managed table has no partition for now, makes that and those ahead, in a transaction of their own
 /// where the server has a process to spare (max_worker_processes), else in this one.
 ///
 /// Errors: 42501 not the owner; 55000 not managed, or what stands in the way; 55P03 the table is being altered.

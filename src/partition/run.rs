@@ -380,7 +380,7 @@ fn leap(rule: &todo::Rule) -> i64 {
 fn create(parent: pg_sys::Oid, now: i64, patience: &mut Patience, doing: &mut Doing) -> Result<Step> {
     doing.action = "create";
     doing.asked = security::relation_name(parent);
-    Ok(match make::next(parent, now)? {
+    Ok(match make::next(parent, now, make::Wanted::All)? {
         Ok(None) => Step::Over,
         Ok(Some(made)) => {
             patience.got();

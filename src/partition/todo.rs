@@ -45,7 +45,8 @@ impl Rule {
         // A hole is filled from where it begins, or from where rows are still kept.
         let mut begin = self.cutoff(now).max(first.lower.at);
         if now < first.lower.at {
-            let anchor = first.lower.at;
+            // No grid stands on infinity.
+            let anchor = if first.lower.at == FUTURE { self.every.aligned(now) } else { first.lower.at };
             begin = self.every.line(anchor, self.every.number(anchor, now));
             let start = Edge::at(self.kind, begin);
             self.fill(&Gap { start, end: Some(first.lower.clone()), anchor }, now, limit, &mut found);
@@ -193,6 +194,17 @@ mod tests {
         assert_eq!(lowers(&found), ["01-05", "01-06"]);
         let near = rule(DAILY, 30, 9).missing(&leaves, at("2026-01-08 08:00:00"), 100);
         assert_eq!(lowers(&near)[..3], ["01-08", "01-09", "01-11"]);
+    }
+
+    #[test]
+    fn what_is_for_infinity_alone_says_nothing_of_the_grid() {
+        let infinity = Range::parse(Kind::Date, "FOR VALUES FROM ('infinity') TO (MAXVALUE)").unwrap();
+        let leaves = std::slice::from_ref(&infinity);
+        let found = rule(Every::Months(1), 90, 1).missing(leaves, at("2026-01-31 13:00:00"), 100);
+        assert_eq!(lowers(&found), ["01-01", "02-01"]);
+        let found = rule(Every::Fixed(7 * DAY), 90, 1).missing(leaves, at("2026-01-07"), 100);
+        assert_eq!(lowers(&found), ["01-05", "01-12"]);
+        assert!(!rule(DAILY, 90, 1).is_expired(&infinity, at("2026-01-07")));
     }
 
     #[test]

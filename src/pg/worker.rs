@@ -94,7 +94,7 @@ pub unsafe extern "C-unwind" fn bulkhead_make_partitions(argument: pg_sys::Datum
         }
     }
     BackgroundWorker::transaction(AssertUnwindSafe(|| {
-        if let Err(report) = partition::make_all(parent.into()) {
+        if let Err(report) = partition::make_present(parent.into()) {
             report.report(PgLogLevel::ERROR);
         }
     }));

@@ -10,6 +10,8 @@ pub struct Keys {
     pub prepare: Vec<String>,
     /// In it, when the names have changed.
     pub swap: Vec<String>,
+    /// Indexes of the table that have to be there by then; their names.
+    pub built: Vec<String>,
 }
 
 struct Index {
@@ -29,7 +31,7 @@ struct Index {
 }
 
 pub fn of(old: &Old) -> Result<Keys> {
-    let mut keys = Keys { prepare: Vec::new(), swap: Vec::new() };
+    let mut keys = Keys { prepare: Vec::new(), swap: Vec::new(), built: Vec::new() };
     let mut made = 0;
     for index in indexes(old)? {
         let new = &old.new_name;
@@ -47,8 +49,9 @@ pub fn of(old: &Old) -> Result<Keys> {
             });
         } else {
             made += 1;
-            let unique = name::with_suffix(&old.relname, &format!("_key{made}"));
-            let unique = spi::identifier(&unique);
+            let built = name::with_suffix(&old.relname, &format!("_key{made}"));
+            let unique = spi::identifier(&built);
+            keys.built.push(built);
             let columns = format!("{}, {}", index.columns, old.column);
             let alone = if index.primary { "may then repeat" } else { "stays unique within each partition" };
             keys.prepare

@@ -10,7 +10,7 @@ mod parts;
 
 use pgrx::prelude::*;
 
-use self::parts::Old;
+use self::parts::{Old, Reads};
 use super::bound::{Edge, Kind};
 use super::span::{Every, Span};
 use super::{admit, ledger, name, table};
@@ -38,11 +38,13 @@ pub fn plan(relation: pg_sys::Oid, column: &str, every: Span) -> Result<Vec<Stri
     let (without, with) = parts::vacuum(&old)?;
     plan.push(without);
     plan.extend(range(&old, &boundary));
-    let mut swap = vec![
+    let mut swap = is_ready(&old, &keys.built);
+    swap.extend([
         format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", old.name),
         format!("ALTER TABLE {} RENAME TO {}", old.name, spi::identifier(&old.old_relname)),
         format!("ALTER TABLE {} RENAME TO {}", old.new_name, spi::identifier(&old.relname)),
-    ];
+    ]);
+    swap.extend(parts::policies(&old, Reads::Itself)?);
     swap.extend(keys.swap);
     swap.extend(parts::sequences(&old)?);
     swap.extend(parts::triggers(&old)?);
@@ -86,23 +88,37 @@ fn admit_table(relation: pg_sys::Oid, column: &str) -> Result<(Old, Kind)> {
     let facts = spi::row(
         "SELECT c.relkind = 'r' AND c.relpersistence <> 't', c.relkind = 'p',
                 c.relispartition OR EXISTS (SELECT FROM pg_inherits i WHERE c.oid IN (i.inhrelid, i.inhparent)),
-                EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+                EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'),
+                c.reloftype <> 0::oid,
+                (SELECT min(quote_ident(k.conname)) FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype IN ('c', 'n') AND k.connoinherit)
            FROM pg_class c WHERE c.oid = $1",
         &[relation.into()],
-        |row| Ok((row.get::<bool>(1)?, row.get::<bool>(2)?, row.get::<bool>(3)?, row.get::<bool>(4)?)),
+        |row| {
+            let forms = (row.get::<bool>(5)?, row.optional::<String>(6)?);
+            Ok((row.get::<bool>(1)?, row.get::<bool>(2)?, row.get::<bool>(3)?, row.get::<bool>(4)?, forms))
+        },
     )?;
     match facts {
-        Some((_, true, _, _)) => {
+        Some((_, true, ..)) => {
             return refuse(
                 "it is partitioned already",
                 "SELECT bulkhead.manage_partitions(...) has its partitions made and dropped.",
             );
         }
         Some((false, ..)) | None => return refuse("it is not an ordinary table", "Name a table."),
-        Some((_, _, true, _)) => {
+        Some((_, _, true, ..)) => {
             return refuse("it inherits, or is inherited from", "ALTER TABLE ... NO INHERIT first.");
         }
-        Some((_, _, _, true)) => return refuse("it belongs to an extension", "Only the extension can change it."),
+        Some((_, _, _, true, _)) => return refuse("it belongs to an extension", "Only the extension can change it."),
+        Some((.., (true, _))) => {
+            return refuse("it is a table of a composite type", "ALTER TABLE ... NOT OF first.");
+        }
+        Some((.., (_, Some(constraint)))) => {
+            return refuse(
+                &format!("its constraint {constraint} is NO INHERIT, which a partitioned table's cannot be"),
+                "Drop the constraint, and add it without NO INHERIT.",
+            );
+        }
         Some(_) => {}
     }
     let found = spi::row(
@@ -168,7 +184,8 @@ fn parent(old: &Old) -> Result<Vec<String>> {
         old.new_name, old.name, old.column
     )];
     plan.extend(parts::rights(old)?);
-    plan.extend(parts::policies(old)?);
+    plan.extend(parts::comment(old)?);
+    plan.extend(parts::policies(old, Reads::Others)?);
     match registry::find(old.oid) {
         Some(registry::Entry { border: registry::Border::Column(_), column, .. }) => {
             let column = spi::row(
@@ -201,6 +218,31 @@ fn range(old: &Old, boundary: &Edge) -> Vec<String> {
         plan.push(format!("ALTER TABLE {} ALTER COLUMN {} SET NOT NULL", old.new_name, old.column));
     }
     plan
+}
+
+/// Stops the swap where an earlier statement failed, and was passed over: the server would do its work now, under the lock.
+fn is_ready(old: &Old, indexes: &[String]) -> Vec<String> {
+    let table = spi::literal(&old.name);
+    let mut steps = vec![(
+        format!("constraint {RANGE} is not validated"),
+        format!(
+            "pg_catalog.pg_constraint k WHERE k.conrelid OPERATOR(pg_catalog.=) {table}::pg_catalog.regclass AND k.conname OPERATOR(pg_catalog.=) '{RANGE}' AND k.convalidated"
+        ),
+    )];
+    steps.extend(indexes.iter().map(|index| {
+        let from = format!(
+            "pg_catalog.pg_index x JOIN pg_catalog.pg_class i ON i.oid OPERATOR(pg_catalog.=) x.indexrelid WHERE x.indrelid OPERATOR(pg_catalog.=) {table}::pg_catalog.regclass AND i.relname OPERATOR(pg_catalog.=) {} AND x.indisvalid",
+            spi::literal(index)
+        );
+        (format!("index {index} is not there, or is invalid"), from)
+    }));
+    let stop = |(what, from): (String, String)| {
+        let what = spi::literal(&what);
+        format!(
+            "IF NOT EXISTS (SELECT FROM {from}) THEN RAISE object_not_in_prerequisite_state USING MESSAGE = {what}, HINT = 'An earlier statement of the plan failed, or was not run: run it again.'; END IF"
+        )
+    };
+    steps.into_iter().map(stop).collect()
 }
 
 /// A block that runs the statements as one, with a short wait for their locks, until that succeeds: 100 times at most.

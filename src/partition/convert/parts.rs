@@ -36,11 +36,26 @@ pub fn remarks(old: &Old) -> Result<Vec<String>> {
                             k.conname, k.conrelid::regclass, $3::text)
              FROM pg_constraint k WHERE k.contype = 'f' AND k.confrelid = $1
            UNION ALL
-           SELECT 3, format('foreign key %I: it is NOT VALID, which a partitioned table''s cannot be; validate it first', k.conname)
-             FROM pg_constraint k WHERE k.contype = 'f' AND k.conrelid = $1 AND NOT k.convalidated
+           SELECT 3, format('%s %I: it is NOT VALID, which a partitioned table''s cannot be; validate it first',
+                            CASE k.contype WHEN 'f' THEN 'foreign key' ELSE 'constraint' END, k.conname)
+             FROM pg_constraint k WHERE k.conrelid = $1 AND NOT k.convalidated
            UNION ALL
-           SELECT 4, format('publication %I: ALTER PUBLICATION %I ADD TABLE %s after the swap', p.pubname, p.pubname, $4::text)
+           SELECT 4, format('publication %I: before the swap, ALTER PUBLICATION %I ADD TABLE %s, and SET (publish_via_partition_root = true); else subscribers get the rows of %s, which they do not have',
+                            p.pubname, p.pubname, $4::text, $2::text)
              FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE r.prrelid = $1
+           UNION ALL
+           SELECT 4, format('publication %I: before the swap, ALTER PUBLICATION %I SET (publish_via_partition_root = true); else subscribers get the rows of %s, which they do not have',
+                            p.pubname, p.pubname, $2::text)
+             FROM pg_publication_tables t JOIN pg_publication p ON p.pubname = t.pubname
+             JOIN pg_class c ON c.oid = $1 AND c.relname = t.tablename JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = t.schemaname
+            WHERE NOT p.pubviaroot AND NOT EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = $1)
+           UNION ALL
+           SELECT DISTINCT 7, format('%s %s: it knows the table, or its row type, by identity, and stays with %s; make it anew after the swap', o.type, o.identity, $2::text)
+             FROM pg_class c JOIN pg_type y ON y.oid = c.reltype
+             JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.classid IN ('pg_proc'::regclass, 'pg_policy'::regclass)
+               OR d.refclassid = 'pg_type'::regclass AND d.refobjid IN (y.oid, y.typarray) AND d.deptype = 'n'
+             CROSS JOIN LATERAL pg_identify_object(d.classid, d.objid, d.objsubid) o
+            WHERE c.oid = $1 AND NOT EXISTS (SELECT FROM pg_policy p WHERE d.classid = 'pg_policy'::regclass AND p.oid = d.objid AND p.polrelid = c.oid)
            UNION ALL
            SELECT 5, format('rule %I: rules are not taken over', w.rulename) FROM pg_rewrite w WHERE w.ev_class = $1
            UNION ALL
@@ -50,7 +65,17 @@ pub fn remarks(old: &Old) -> Result<Vec<String>> {
              FROM pg_trigger t WHERE t.tgrelid = $1 AND NOT t.tgisinternal
               AND (t.tgconstraint <> 0::oid OR t.tgtype & 1 = 1 AND (t.tgnewtable IS NOT NULL OR t.tgoldtable IS NOT NULL))) r(turn, remark)
           ORDER BY r.turn, r.remark",
-        &[old.oid.into(), old.old_name.as_str().into(), old.column.as_str().into(), old.name.as_str().into()],
+        &[old.oid.into(), old.old_name.as_str().into(), old.column.as_str().into(), old.new_name.as_str().into()],
+        |row| row.get(1),
+    )
+}
+
+/// LIKE takes over the comments on columns only. None that is not ASCII, in a database that is not UTF8.
+pub fn comment(old: &Old) -> Result<Option<String>> {
+    spi::row(
+        "SELECT format('COMMENT ON TABLE %s IS %L', $2::text, o.comment) FROM obj_description($1::oid, 'pg_class') o(comment)
+          WHERE o.comment IS NOT NULL AND (getdatabaseencoding() = 'UTF8' OR encode(textsend(o.comment), 'hex') !~ '^(..)*[89a-f]')",
+        &[old.oid.into(), old.new_name.as_str().into()],
         |row| row.get(1),
     )
 }
@@ -83,27 +108,43 @@ pub fn rights(old: &Old) -> Result<Vec<String>> {
     )
 }
 
-/// The table's own policies, and row level security. Those of protect() and share() come by these.
-pub fn policies(old: &Old) -> Result<Vec<String>> {
+/// What a policy's sub-selects read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// The table itself: the policy can be made only when the new parent has its name, or it would go on reading the old one.
+    Itself,
+    Others,
+}
+
+/// The table's own policies, and with those that are made before the swap row level security. Those of protect() and share() come by these.
+pub fn policies(old: &Old, which: Reads) -> Result<Vec<String>> {
+    let (name, relname) = match which {
+        Reads::Itself => (&old.name, &old.relname),
+        Reads::Others => (&old.new_name, &old.new_relname),
+    };
     let found = spi::rows(
         "SELECT format('CREATE POLICY %I ON %s AS %s FOR %s TO %s', p.polname, $2::text,
                        CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
                        CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
                        (SELECT string_agg(CASE WHEN r = 0::oid THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(r)) END, ', ') FROM unnest(p.polroles) r)),
                 p.polqual::text, p.polwithcheck::text
-           FROM pg_policy p WHERE p.polrelid = $1 AND p.polname NOT LIKE 'bulkhead\\_%' ORDER BY p.polname",
-        &[old.oid.into(), old.new_name.as_str().into()],
+           FROM pg_policy p WHERE p.polrelid = $1 AND p.polname NOT LIKE 'bulkhead\\_%'
+            AND $3 = (concat(p.polqual, p.polwithcheck) ~ format(':relid %s\\M', $1::oid)) ORDER BY p.polname",
+        &[old.oid.into(), name.as_str().into(), (which == Reads::Itself).into()],
         |row| Ok((row.get::<String>(1)?, row.optional::<String>(2)?, row.optional::<String>(3)?)),
     )?;
     let mut plan = Vec::new();
     for (mut statement, using, check) in found {
         if let Some(using) = using {
-            statement.push_str(&format!(" USING ({})", expression::print(&using, old.oid, &old.new_relname)?));
+            statement.push_str(&format!(" USING ({})", expression::print(&using, old.oid, relname)?));
         }
         if let Some(check) = check {
-            statement.push_str(&format!(" WITH CHECK ({})", expression::print(&check, old.oid, &old.new_relname)?));
+            statement.push_str(&format!(" WITH CHECK ({})", expression::print(&check, old.oid, relname)?));
         }
         plan.push(statement);
+    }
+    if which == Reads::Itself {
+        return Ok(plan);
     }
     let security = spi::rows(
         "SELECT format('ALTER TABLE %s %s ROW LEVEL SECURITY', $2::text, w.word) FROM pg_class c
@@ -130,7 +171,7 @@ pub fn foreign_keys(old: &Old) -> Result<Vec<String>> {
 pub fn sequences(old: &Old) -> Result<Vec<String>> {
     spi::rows(
         "SELECT s.statement FROM (
-           SELECT a.attnum, d.deptype, format('%I.%I', n.nspname, q.relname) AS sequence, a.attname
+           SELECT a.attnum, d.deptype, format('%I.%I', n.nspname, q.relname) AS sequence, q.relname, q.relacl, q.relowner, a.attname
              FROM pg_depend d JOIN pg_class q ON q.oid = d.objid AND q.relkind = 'S' JOIN pg_namespace n ON n.oid = q.relnamespace
              JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
             WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 AND d.deptype IN ('a', 'i')) o
@@ -138,8 +179,15 @@ pub fn sequences(old: &Old) -> Result<Vec<String>> {
              (1, o.deptype = 'a', format('ALTER SEQUENCE %s OWNED BY %s.%I', o.sequence, $2::text, o.attname)),
              (1, o.deptype = 'i', format('PERFORM pg_catalog.setval(pg_catalog.pg_get_serial_sequence(%L, %L), s.last_value, s.is_called) FROM %s s',
                                          $2::text, o.attname, o.sequence)),
-             (2, o.deptype = 'i', format('ALTER TABLE %s ALTER COLUMN %I DROP IDENTITY', $3::text, o.attname))) s(turn, wanted, statement)
-          WHERE s.wanted ORDER BY o.attnum, s.turn",
+             (2, o.deptype = 'i', format('ALTER TABLE %s ALTER COLUMN %I DROP IDENTITY', $3::text, o.attname)),
+             (3, o.deptype = 'i', format('EXECUTE pg_catalog.format(''ALTER SEQUENCE %%s RENAME TO %%I'', pg_catalog.pg_get_serial_sequence(%L, %L), %L)',
+                                         $2::text, o.attname, o.relname))
+             UNION ALL
+             SELECT 4, o.deptype = 'i', format('GRANT %s ON SEQUENCE %s TO %s%s', a.privilege_type, o.sequence,
+                            CASE WHEN a.grantee = 0::oid THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
+                            CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+               FROM aclexplode(o.relacl) a WHERE a.grantee <> o.relowner) s(turn, wanted, statement)
+          WHERE s.wanted ORDER BY o.attnum, s.turn, s.statement",
         &[old.oid.into(), old.name.as_str().into(), old.old_name.as_str().into()],
         |row| row.get(1),
     )

@@ -249,6 +249,12 @@ async fn what_the_processor_says_is_passed_on(db: Database) -> Result<(), Skip> 
     let again = h2o.post("/payments", "no", &payment()).await.unwrap();
     assert_eq!((again.status, again.header("idempotent-replayed")), (402, Some("true")));
     assert_eq!(again.body, first.body);
-    assert_eq!(rows(&db, "payments"), "1");
+    // What the table could not hold is not charged.
+    let charged = processor.charges();
+    for amount in [-1_i64, 0, i64::MAX] {
+        let odd = h2o.post("/payments", "odd", &json!({"amount": amount, "card": "tok_1"})).await.unwrap();
+        assert_eq!(odd.status, 422, "{odd:?}");
+    }
+    assert_eq!((rows(&db, "payments"), processor.charges()), ("1".into(), charged));
     Ok(())
 }

@@ -14,6 +14,8 @@ pub fn tests() -> Vec<Trial> {
         a_protected_table_stays_protected,
         what_a_person_has_to_look_at_is_said,
         tables_that_cannot_be_partitioned,
+        a_policy_that_reads_its_own_table_reads_all_of_it,
+        the_swap_stops_where_an_earlier_step_failed,
     ]
 }
 
@@ -101,6 +103,7 @@ async fn everything_comes_along(db: Database) {
              ALTER TABLE \"Au\"\"dit\" ENABLE ALWAYS TRIGGER \"tri\"\"g\";
              ALTER TABLE \"Au\"\"dit\" ENABLE ROW LEVEL SECURITY;
              CREATE POLICY only_x ON \"Au\"\"dit\" TO app USING (EXISTS (SELECT FROM kinds k WHERE k.kind = \"Au\"\"dit\".kind)) WITH CHECK (true);
+             COMMENT ON TABLE \"Au\"\"dit\" IS 'it''s kept'; GRANT SELECT ON SEQUENCE \"Au\"\"dit_id_seq\" TO app;
              GRANT SELECT ON kinds TO app; REVOKE DELETE ON \"Au\"\"dit\" FROM app; GRANT UPDATE (n) ON \"Au\"\"dit\" TO svc;
              INSERT INTO \"Au\"\"dit\" (n) VALUES (1), (2)",
         )
@@ -125,6 +128,12 @@ async fn everything_comes_along(db: Database) {
     assert_eq!(owner.column(keys).await, ["PRIMARY KEY (id, \"a\"\"t\")", "UNIQUE (\"a\"\"t\", kind, id)"]);
     let unattached = "SELECT count(*) FROM pg_index i WHERE indrelid = '\"Au\"\"dit\"'::regclass AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = indexrelid)";
     assert_eq!(owner.one(unattached).await, "0");
+    assert_eq!(owner.one("SELECT obj_description('\"Au\"\"dit\"'::regclass, 'pg_class')").await, "it's kept");
+    assert_eq!(
+        app.one("SELECT last_value FROM \"Au\"\"dit_id_seq\"").await,
+        "4",
+        "its name and rights; one number was refused"
+    );
     // The next ones keep what is unique within a partition.
     owner.run("SELECT bulkhead.manage_partitions('\"Au\"\"dit\"', '1 day', '3 days')").await;
     maintain(&db).await;
@@ -175,23 +184,81 @@ async fn what_a_person_has_to_look_at_is_said(db: Database) {
     owner
         .run(
             "CREATE TABLE audit (id int PRIMARY KEY, at timestamp NOT NULL); CREATE VIEW recent AS SELECT * FROM audit;
-             CREATE TABLE notes (audit int REFERENCES audit); CREATE UNIQUE INDEX odd ON audit (abs(id))",
+             CREATE TABLE notes (audit int REFERENCES audit); CREATE UNIQUE INDEX odd ON audit (abs(id));
+             ALTER TABLE audit ADD CONSTRAINT later CHECK (id > 0) NOT VALID;
+             CREATE FUNCTION named(audit) RETURNS text LANGUAGE sql RETURN 'x'; CREATE TABLE copies (was audit[]);
+             CREATE FUNCTION counted() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(*) FROM audit; END;
+             CREATE POLICY known ON notes USING (EXISTS (SELECT FROM audit a WHERE a.id = notes.audit));
+             CREATE POLICY own ON audit USING (id > 0)",
         )
         .await;
-    db.admin("CREATE PUBLICATION some_of FOR TABLE audit").unwrap();
+    db.admin("CREATE PUBLICATION some_of FOR TABLE audit; CREATE PUBLICATION all_of FOR ALL TABLES; CREATE PUBLICATION rooted FOR ALL TABLES WITH (publish_via_partition_root)").unwrap();
     let before = owner.one("SELECT count(*) FROM pg_class").await;
     let plan = plan(&owner, "audit", "1 month").await;
     let remarks: Vec<&String> = plan.iter().filter(|line| line.starts_with("-- look at ")).collect();
     for part in [
         "view public.recent",
         "foreign key notes_audit_fkey of public.notes",
-        "publication some_of",
+        "publication some_of: before the swap, ALTER PUBLICATION some_of ADD TABLE public.audit_partitioned",
+        "publication all_of: before the swap, ALTER PUBLICATION all_of SET",
+        "constraint later: it is NOT VALID",
+        "function public.named(public.audit): ",
+        "function public.counted(): ",
+        "policy known on public.notes: ",
+        "table column public.copies.was: ",
         "key (id): it becomes (id, at)",
         "index odd: it stays within",
     ] {
         assert!(remarks.iter().any(|remark| remark.contains(part)), "{part} in {remarks:#?}");
     }
+    for part in ["publication rooted", "policy own", "type public."] {
+        assert!(!remarks.iter().any(|remark| remark.contains(part)), "{part} in {remarks:#?}");
+    }
     assert_eq!(owner.one("SELECT count(*) FROM pg_class").await, before, "nothing was made");
+}
+
+/// Made before the swap, it would go on reading the old table for good: those would be let in who were allowed to be before it.
+async fn a_policy_that_reads_its_own_table_reads_all_of_it(db: Database) {
+    let owner = db.connect("owner").await;
+    owner
+        .run(
+            "CREATE TABLE members (at timestamptz NOT NULL DEFAULT now(), who name, boss boolean);
+             ALTER TABLE members ENABLE ROW LEVEL SECURITY;
+             CREATE POLICY newest ON members TO app USING (at = (SELECT max(m.at) FROM members m WHERE m.boss));
+             CREATE POLICY own ON members TO svc USING (who = current_user)",
+        )
+        .await;
+    let plan = plan(&owner, "members", "1 day").await;
+    run(&owner, &plan).await;
+    let reads = "SELECT string_agg(refobjid::regclass::text, ' ' ORDER BY 1) FROM (
+        SELECT DISTINCT d.refobjid FROM pg_depend d JOIN pg_policy p ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid
+         WHERE p.polrelid = 'members'::regclass AND d.refclassid = 'pg_class'::regclass) read";
+    assert_eq!(owner.one(reads).await, "members");
+    let policies =
+        "SELECT string_agg(polname, ' ' ORDER BY polname) FROM pg_policy WHERE polrelid = 'members'::regclass";
+    assert_eq!(owner.one(policies).await, "newest own");
+}
+
+/// psql goes on after an error. The server would then do the work of the step that failed in the swap, under its lock.
+async fn the_swap_stops_where_an_earlier_step_failed(db: Database) {
+    let owner = db.connect("owner").await;
+    owner
+        .run("CREATE TABLE audit (id int UNIQUE, at timestamptz NOT NULL); INSERT INTO audit VALUES (1, now() + interval '1 year')")
+        .await;
+    let plan = plan(&owner, "audit", "1 day").await;
+    let swap = plan.iter().find(|statement| statement.contains("RENAME")).expect("a swap").clone();
+    for statement in plan.iter().take_while(|statement| **statement != swap) {
+        match statement.contains("VALIDATE") {
+            true => drop(owner.refused(statement).await.state("23514")),
+            false => owner.run(statement).await,
+        }
+    }
+    owner.refused(&swap).await.state("55000").message("constraint bulkhead_range is not validated");
+    owner.run("DELETE FROM audit; ALTER TABLE audit VALIDATE CONSTRAINT bulkhead_range; DROP INDEX audit_key1").await;
+    owner.refused(&swap).await.state("55000").message("index audit_key1 is not there, or is invalid");
+    owner.run("CREATE UNIQUE INDEX CONCURRENTLY audit_key1 ON audit (id, at)").await;
+    owner.run(&swap).await;
+    assert_eq!(owner.one("SELECT count(*) FROM pg_inherits WHERE inhparent = 'audit'::regclass").await, "1");
 }
 
 async fn tables_that_cannot_be_partitioned(db: Database) {
@@ -199,7 +266,8 @@ async fn tables_that_cannot_be_partitioned(db: Database) {
     owner
         .run(
             "CREATE TABLE parted (at date) PARTITION BY RANGE (at); CREATE TABLE base (at date); CREATE TABLE child () INHERITS (base); CREATE VIEW v AS SELECT now() AS at; CREATE TEMP TABLE t (at date);
-             CREATE TABLE numbers (at bigint); CREATE TABLE whole (at date); CREATE TABLE begun (at date); CREATE TABLE begun_partitioned ()",
+             CREATE TABLE numbers (at bigint); CREATE TABLE whole (at date); CREATE TABLE begun (at date); CREATE TABLE begun_partitioned ();
+             CREATE TYPE form AS (at date); CREATE TABLE typed OF form; CREATE TABLE alone (at date, CONSTRAINT mine CHECK (at > '2000-01-01') NO INHERIT)",
         )
         .await;
     for (table, state, reason) in [
@@ -209,6 +277,8 @@ async fn tables_that_cannot_be_partitioned(db: Database) {
         ("v", "22023", "it is not an ordinary table"),
         ("t", "22023", "it is not an ordinary table"),
         ("numbers", "22023", "column at is bigint"),
+        ("typed", "22023", "it is a table of a composite type"),
+        ("alone", "22023", "its constraint mine is NO INHERIT"),
         ("begun", "55000", "there is a relation begun_partitioned already"),
     ] {
         let refused = owner.refused(&format!("SELECT bulkhead.partition_plan('{table}', 'at', '1 month')")).await;

@@ -20,6 +20,7 @@ pub fn tests() -> Vec<Trial> {
         an_empty_orphan_is_adopted,
         an_orphan_with_rows_is_left_alone,
         one_table_that_fails_stops_no_other,
+        partitions_at_once_leave_the_holes_to_maintenance,
         partitions_at_once_for_many_callers,
         partitions_at_once_in_the_transaction_that_made_the_table,
     ]
@@ -259,6 +260,22 @@ async fn partitions_at_once_for_many_callers(db: Database) {
         .run("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1; SELECT bulkhead.ensure_partitions('events'); ROLLBACK")
         .await;
     assert_eq!(leaves(&owner).await.len(), 4);
+}
+
+/// After an outage there may be thousands of holes: nobody waits for those, and what is needed now does not depend on them.
+async fn partitions_at_once_leave_the_holes_to_maintenance(db: Database) {
+    let owner = events(&db).await;
+    owner
+        .run(
+            "DO $$ BEGIN EXECUTE format('CREATE TABLE events_old PARTITION OF events FOR VALUES FROM (%L) TO (%L)',
+               date_trunc('day', now(), 'UTC') - interval '30 days', date_trunc('day', now(), 'UTC') - interval '29 days'); END $$;
+             SELECT bulkhead.manage_partitions('events', '10 minutes', '60 days', 100); SET statement_timeout = '60s'",
+        )
+        .await;
+    owner.run("SELECT bulkhead.ensure_partitions('events'); INSERT INTO events VALUES (1, NULL, now(), 'x')").await;
+    let made = "SELECT format('%s %s', count(*), count(*) FILTER (WHERE c.relname < 'events_p' || to_char(now() AT TIME ZONE 'UTC' - interval '20 minutes', 'YYYYMMDD_HH24MI')))
+                  FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'events'::regclass AND c.relname <> 'events_old'";
+    assert_eq!(owner.one(made).await, "32 0");
 }
 
 async fn partitions_at_once_in_the_transaction_that_made_the_table(db: Database) {
