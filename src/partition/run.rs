@@ -11,10 +11,10 @@ use pgrx::prelude::*;
 
 use super::expire::{self, Action, Outcome};
 use super::ledger::{self, Entry};
+use super::make;
 use super::patience::Patience;
 use super::table::{self, Leaf};
 use super::time::DAY;
-use super::{make, todo};
 use crate::error::{self, Result};
 use crate::pg::cell::{PerBackend, hot};
 use crate::pg::subtransaction::{self, Failure};
@@ -36,8 +36,10 @@ struct Run {
     /// Partitions that were emptied in this run, or are empty, and those that are left for the next.
     emptied: Vec<pg_sys::Oid>,
     left: Vec<pg_sys::Oid>,
-    /// A partition of the present table could not be locked.
+    /// A partition of the present table could not be locked, or several of the run.
     hurried: bool,
+    /// Partitions of the run that could not be locked.
+    put_off: u32,
     /// Partitions made for the present table.
     made: u32,
     stepping: bool,
@@ -48,6 +50,9 @@ hot! {
     /// There is one: for the end of every transaction, which `RUN` is too large for.
     static RUNNING: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
 }
+
+/// After so many the run hurries: somebody reads everything, a dump most likely, and to be patient with each table would take hours.
+const MOST_PUT_OFF: u32 = 3;
 
 /// What a step is at, for the log.
 #[derive(Clone, Debug)]
@@ -187,6 +192,7 @@ impl Run {
             emptied: Vec::new(),
             left: Vec::new(),
             hurried: false,
+            put_off: 0,
             made: 0,
             stepping: false,
         }
@@ -248,8 +254,8 @@ impl Run {
 
     fn next_task(&mut self) {
         self.tasks.pop_front();
-        self.patience = Patience::default();
-        self.hurried = false;
+        self.hurried = self.put_off >= MOST_PUT_OFF;
+        self.patience = Patience::new(self.hurried);
         self.made = 0;
     }
 
@@ -287,6 +293,7 @@ impl Run {
         let why = format!("{what} was in use all the time; put off to the next run");
         ledger::log(&entry(false, Some(why), self.patience.waited))?;
         self.hurried = task == Task::Expire;
+        self.put_off += u32::from(self.hurried);
         match task {
             Task::Expire | Task::Begin => self.leave(doing),
             _ => self.next_task(),
@@ -299,7 +306,7 @@ impl Run {
         let Some(table) = table::read(parent)? else { return Ok(Step::Over) };
         let managed = &table.managed;
         match (managed.suspect_since, managed.last_run) {
-            (None, Some(last)) if now - last > leap(&table.rule) => ledger::suspect(parent, Some(now))?,
+            (None, Some(last)) if now - last > table.rule.leap() => ledger::suspect(parent, Some(now))?,
             // It has gone on since, as a clock does, or came back.
             (Some(since), _) if now - since >= table.rule.every.length().max(DAY) || now < since => {
                 ledger::suspect(parent, None)?;
@@ -369,12 +376,6 @@ fn reason(failure: Failure) -> String {
         Some(detail) if !limited => format!("{message} ({detail})"),
         _ => message,
     }
-}
-
-/// What the clock has to go ahead of the last run, at the least, to be in doubt. Not as much as rows are kept for: a clock that is wrong by
-/// less than that drops what is too young as well.
-fn leap(rule: &todo::Rule) -> i64 {
-    rule.every.length().clamp(DAY / 24, DAY)
 }
 
 fn create(parent: pg_sys::Oid, now: i64, patience: &mut Patience, doing: &mut Doing) -> Result<Step> {

@@ -2,7 +2,7 @@
 
 use super::bound::{Edge, Kind, Range};
 use super::span::{Every, Span};
-use super::time::{FUTURE, LAST};
+use super::time::{DAY, FUTURE, LAST};
 
 /// How a table is managed.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,12 @@ struct Gap {
 }
 
 impl Rule {
+    /// What the clock has to go ahead of the last run, at the least, to be in doubt. Not as much as rows are kept for: a clock that is wrong by
+    /// less than that drops what is too young as well.
+    pub fn leap(&self) -> i64 {
+        self.every.length().clamp(DAY / 24, DAY)
+    }
+
     /// What ends at or before this moment is expired.
     pub fn cutoff(&self, now: i64) -> i64 {
         self.retain.before(now)
@@ -118,7 +124,7 @@ impl Rule {
 
 #[cfg(test)]
 mod tests {
-    use super::super::time::{self, DAY};
+    use super::super::time;
     use super::*;
 
     fn at(text: &str) -> i64 {

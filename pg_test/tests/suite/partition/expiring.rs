@@ -18,6 +18,7 @@ pub fn tests() -> Vec<Trial> {
         outgoing_foreign_keys_do_not_keep_it,
         an_interrupted_detach_is_ended,
         a_partition_in_use_is_put_off,
+        a_reader_of_everything_does_not_hold_the_run_up_for_long,
     ]
 }
 
@@ -201,4 +202,31 @@ async fn a_partition_in_use_is_put_off(db: Database) {
         .admin("SELECT lock_wait > '4 seconds' FROM bulkhead.maintenance_log WHERE NOT ok ORDER BY id LIMIT 1")
         .unwrap();
     assert_eq!(waited, "t");
+}
+
+async fn a_reader_of_everything_does_not_hold_the_run_up_for_long(db: Database) {
+    let owner = db.connect("owner").await;
+    for n in 0..6 {
+        owner
+            .run(&format!(
+                "CREATE TABLE log_{n} (at timestamptz NOT NULL) PARTITION BY RANGE (at);
+                 CREATE TABLE log_{n}_old PARTITION OF log_{n} FOR VALUES FROM ('2020-01-01 00:00+00') TO ('2020-01-02 00:00+00');
+                 INSERT INTO log_{n} VALUES ('2020-01-01 12:00+00');
+                 SELECT bulkhead.manage_partitions('log_{n}', '1 day', '3 days')"
+            ))
+            .await;
+    }
+    // As pg_dump has it.
+    let reader = db.connect("owner").await;
+    reader.run("BEGIN").await;
+    for n in 0..6 {
+        reader.run(&format!("SELECT count(*) FROM log_{n}")).await;
+    }
+    maintain(&db).await;
+    let waits = db
+        .connect("postgres")
+        .await
+        .column("SELECT extract(epoch FROM lock_wait) > 1 FROM bulkhead.maintenance_log WHERE action = 'empty' AND NOT ok ORDER BY id")
+        .await;
+    assert_eq!(waits, ["t", "t", "t", "f", "f", "f"]);
 }
