@@ -5,6 +5,7 @@ mod crash;
 mod deciding;
 mod draining;
 mod fixture;
+mod midnight;
 mod queue;
 mod registering;
 mod rights;
@@ -17,6 +18,7 @@ pub fn tests() -> Vec<Trial> {
         crash::tests(),
         deciding::tests(),
         draining::tests(),
+        midnight::tests(),
         queue::tests(),
         registering::tests(),
         rights::tests(),
