@@ -93,9 +93,8 @@ fn poisoned_orders(
 > {
     let relation =
         relation.ok_or_else(|| error::argument("relation must not be NULL", "Give the registered table."))?;
-    let inventory = table::inventory(relation, false)?;
+    let inventory = table::for_caller(relation, false)?;
     let tenant = table::tenant(&inventory)?;
-    table::check_rights(&inventory)?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let time = |time: i64| {
         TimestampWithTimeZone::try_from(time).unwrap_or_else(|_| TimestampWithTimeZone::positive_infinity())
@@ -143,9 +142,8 @@ pub fn rolled_back() {
 /// Errors: 22023 no order; 42501 no tenant, or no right to the table; 55000 not registered. No locks beyond ACCESS SHARE on the table.
 pub fn order_verdicts(relation: pg_sys::Oid, order: Option<&[u8]>, mut put: impl FnMut(&Row, Verdict)) -> Result<()> {
     let order = release::given(order)?;
-    let inventory = table::inventory(relation, false)?;
+    let inventory = table::for_caller(relation, false)?;
     let tenant = table::tenant(&inventory)?;
-    table::check_rights(&inventory)?;
     let mut section = Section::new(tenant, inventory.identity, inventory.item_type, 1);
     section.order(Some(order));
     let Some(ledger) = Ledger::open_to_read()? else { return Ok(()) };

@@ -56,7 +56,8 @@ pub unsafe fn rewrite(statement: *mut pg_sys::PlannedStmt) -> Result<*mut pg_sys
             return Ok(statement);
         }
         // Nor does a dump of a database that never used them need a bypass.
-        if found.ours && !(*command).is_from && state::with_tenant(Tenant::is_none) && scan::was_never_filled(relation) {
+        if found.ours && !(*command).is_from && state::with_tenant(Tenant::is_none) && scan::was_never_filled(relation)
+        {
             return Ok(statement);
         }
         if matches!(found.border, Border::Exposing) {
