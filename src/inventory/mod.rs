@@ -1,9 +1,10 @@
 //! inventory: many orders for few items, decided in batches.
 //!
-//! `fold` decides, `item` says what a text means, `digest` what stands for an order: pure Rust. `section` is one tenant's part of a
-//! batch, `batch` its steps, `ledger` the stored verdicts, `table` what has to be known of a registered table, `register` which those are. `call` is
-//! decrement_inventory(), `release` release_order(). src/pg/inventory has the raw functions, src/pg/verdicts the rows. This file is
-//! the SQL surface; the functions are declared in sql/inventory.sql.
+//! `fold` decides, `item` says what a text means, `digest` what stands for an order, `sieve` which orders a day may have: pure Rust. `section` is one tenant's part
+//! of a batch, `batch` its steps, `ledger` the stored verdicts, `closed` those of days that are over, `table` what has to be known of a registered table, `register` which
+//! those are. `call` is decrement_inventory(), `release` release_order(), `queue` enqueue_decrement(), `drain` drain_inventory(), `backlog` what it takes next.
+//! src/pg/inventory has the raw functions, src/pg/verdicts and src/pg/queue the rows. This file is the SQL surface; the functions are declared in
+//! sql/inventory.sql.
 
 mod backlog;
 mod batch;

@@ -9,6 +9,7 @@ mod midnight;
 mod queue;
 mod registering;
 mod rights;
+mod tenants;
 
 use libtest_mimic::Trial;
 
@@ -22,6 +23,7 @@ pub fn tests() -> Vec<Trial> {
         queue::tests(),
         registering::tests(),
         rights::tests(),
+        tenants::tests(),
     ];
     files.into_iter().flatten().collect()
 }
