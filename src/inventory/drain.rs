@@ -58,7 +58,7 @@ pub fn batch(relation: pg_sys::Oid, size: i32) -> Result<Step> {
     }
     keys::refuse_read_only(c"drain_inventory()");
     locks::begin_draining(relation);
-    let inventory = table::inventory(relation, true)?;
+    let inventory = table::inventory(relation)?;
     let taken = backlog::take(relation, size as usize)?;
     if taken.is_empty() {
         backlog::taken();

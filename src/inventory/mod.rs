@@ -1,9 +1,10 @@
 //! inventory: many orders for few items, decided in batches.
 //!
-//! `fold` decides, `item` says what a text means, `digest` what stands for an order: pure Rust. `section` is one tenant's part of a
-//! batch, `batch` its steps, `ledger` the stored verdicts, `table` what has to be known of a registered table, `register` which those are. `call` is
-//! decrement_inventory(), `release` release_order(). src/pg/inventory has the raw functions, src/pg/verdicts the rows. This file is
-//! the SQL surface; the functions are declared in sql/inventory.sql.
+//! `fold` decides, `item` says what a text means, `digest` what stands for an order, `sieve` which orders a day may have: pure Rust. `section` is one tenant's part
+//! of a batch, `batch` its steps, `ledger` the stored verdicts, `closed` those of days that are over, `table` what has to be known of a registered table, `register` which
+//! those are. `call` is decrement_inventory(), `release` release_order(), `queue` enqueue_decrement(), `drain` drain_inventory(), `backlog` what it takes next.
+//! src/pg/inventory has the raw functions, src/pg/verdicts and src/pg/queue the rows. This file is the SQL surface; the functions are declared in
+//! sql/inventory.sql.
 
 mod backlog;
 mod batch;
@@ -93,9 +94,8 @@ fn poisoned_orders(
 > {
     let relation =
         relation.ok_or_else(|| error::argument("relation must not be NULL", "Give the registered table."))?;
-    let inventory = table::inventory(relation, false)?;
+    let inventory = table::for_caller(relation, false)?;
     let tenant = table::tenant(&inventory)?;
-    table::check_rights(&inventory)?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let time = |time: i64| {
         TimestampWithTimeZone::try_from(time).unwrap_or_else(|_| TimestampWithTimeZone::positive_infinity())
@@ -143,9 +143,8 @@ pub fn rolled_back() {
 /// Errors: 22023 no order; 42501 no tenant, or no right to the table; 55000 not registered. No locks beyond ACCESS SHARE on the table.
 pub fn order_verdicts(relation: pg_sys::Oid, order: Option<&[u8]>, mut put: impl FnMut(&Row, Verdict)) -> Result<()> {
     let order = release::given(order)?;
-    let inventory = table::inventory(relation, false)?;
+    let inventory = table::for_caller(relation, false)?;
     let tenant = table::tenant(&inventory)?;
-    table::check_rights(&inventory)?;
     let mut section = Section::new(tenant, inventory.identity, inventory.item_type, 1);
     section.order(Some(order));
     let Some(ledger) = Ledger::open_to_read()? else { return Ok(()) };

@@ -29,9 +29,8 @@ pub fn enqueue(
             format!("Pass two arrays of the same length, from 1 to {MOST_LINES} lines."),
         ));
     }
-    let inventory = table::inventory(relation, true)?;
+    let inventory = table::for_caller(relation, true)?;
     let tenant = table::tenant(&inventory)?;
-    table::check_rights(&inventory)?;
     let number = queue::next_number(c"inventory_request_number")?;
     queue::add(&Request {
         number,

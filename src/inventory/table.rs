@@ -44,11 +44,25 @@ static KNOWN: PerBackend<RefCell<Option<Known>>> = PerBackend::new(RefCell::new(
 /// The number of changes that `watch` had heard of when they were read.
 static READ_AT: PerBackend<Cell<u64>> = PerBackend::new(Cell::new(0));
 
-/// The registered table, locked against DDL until the transaction ends: ROW EXCLUSIVE, or ACCESS SHARE where nothing of it will be written.
+/// The registered table for a call of the current role, which has to have the rights of an UPDATE, locked against DDL until the transaction ends: ROW
+/// EXCLUSIVE, or ACCESS SHARE where nothing of it will be written.
+///
+/// Errors: 55000 not registered, or not as it was when it was registered; 42501 no rights.
+pub fn for_caller(relation: pg_sys::Oid, writes: bool) -> Result<Rc<Inventory>> {
+    let inventory = inventory(relation)?;
+    check_rights(&inventory)?;
+    // Not before: who may not write must not stand in the way of an index that is being made.
+    if writes {
+        locks::relation_for_statement(relation, true);
+    }
+    Ok(inventory)
+}
+
+/// The registered table, whoever asks, under ACCESS SHARE.
 ///
 /// Errors: 55000 not registered, or not as it was when it was registered.
-pub fn inventory(relation: pg_sys::Oid, writes: bool) -> Result<Rc<Inventory>> {
-    locks::relation_for_statement(relation, writes);
+pub fn inventory(relation: pg_sys::Oid) -> Result<Rc<Inventory>> {
+    locks::relation_for_statement(relation, false);
     // Reading may bring in a message that makes what was read old again.
     for _ in 0..8 {
         watch::on(&[relation, scan::table(c"inventory")]);
@@ -86,7 +100,7 @@ pub fn tenant(inventory: &Inventory) -> Result<Vec<u8>> {
 /// Whoever asks about orders, or queues them, has to have the rights that a decrement needs.
 ///
 /// Errors: 42501.
-pub fn check_rights(inventory: &Inventory) -> Result<()> {
+fn check_rights(inventory: &Inventory) -> Result<()> {
     let may = |column: i16, right: u32| security::may_use_column(inventory.relation, column, right);
     if may(inventory.item_column, pg_sys::ACL_SELECT)
         && may(inventory.quantity_column, pg_sys::ACL_SELECT)

@@ -55,6 +55,11 @@ pub unsafe fn rewrite(statement: *mut pg_sys::PlannedStmt) -> Result<*mut pg_sys
         if found.ours && (*command).is_from && state::with_tenant(Tenant::is_none) {
             return Ok(statement);
         }
+        // Nor does a dump of a database that never used them need a bypass.
+        if found.ours && !(*command).is_from && state::with_tenant(Tenant::is_none) && scan::was_never_filled(relation)
+        {
+            return Ok(statement);
+        }
         if matches!(found.border, Border::Exposing) {
             // Copying out takes the parent's own rows only; copying in is routed to the partitions.
             if (*command).is_from && security::is_partitioned(relation) {

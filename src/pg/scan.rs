@@ -341,6 +341,16 @@ fn open(relation: pg_sys::Oid) -> OpenTable {
     OpenTable(unsafe { pg_sys::relation_open(relation, pg_sys::AccessShareLock as i32) })
 }
 
+/// Whether a table has no page, and so holds nothing, nor has since it was made or emptied.
+pub fn was_never_filled(relation: pg_sys::Oid) -> bool {
+    let open = open(relation);
+    // SAFETY: the relation is open, and has storage: a partitioned table has none.
+    unsafe {
+        security::is_partitioned(relation)
+            || pg_sys::RelationGetNumberOfBlocksInFork(open.0, pg_sys::ForkNumber::MAIN_FORKNUM) == 0
+    }
+}
+
 /// Numbers of the columns that are neither dropped nor generated.
 pub fn stored_columns(relation: pg_sys::Oid) -> Vec<i16> {
     let open = open(relation);

@@ -5,9 +5,11 @@ mod crash;
 mod deciding;
 mod draining;
 mod fixture;
+mod midnight;
 mod queue;
 mod registering;
 mod rights;
+mod tenants;
 
 use libtest_mimic::Trial;
 
@@ -17,9 +19,11 @@ pub fn tests() -> Vec<Trial> {
         crash::tests(),
         deciding::tests(),
         draining::tests(),
+        midnight::tests(),
         queue::tests(),
         registering::tests(),
         rights::tests(),
+        tenants::tests(),
     ];
     files.into_iter().flatten().collect()
 }
