@@ -377,7 +377,8 @@ async fn partitions_and_signed_mode(db: Database) {
     let a = acting(&db, A).await;
     a.run("INSERT INTO leads (id, document) SELECT i, '{}' FROM generate_series(1, 199) i").await;
     let boss = db.connect("postgres").await;
-    boss.run("SET bulkhead.context_mode = signed; CALL bulkhead.score_pending('leads', 50)").await;
+    boss.run("SET bulkhead.context_mode = signed").await;
+    boss.run("CALL bulkhead.score_pending('leads', 50)").await;
     assert_eq!(boss.one("SHOW bulkhead.context_mode").await, "signed");
     assert_eq!(a.rows("SELECT score, status, count(*) FROM leads GROUP BY 1, 2").await, [["3", "scored", "199"]]);
 }
