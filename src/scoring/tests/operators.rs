@@ -144,11 +144,7 @@ fn texts() {
     gives(r#"{"in": ["x", null]}"#, "{}", "false");
     for needle in ["a", "b", "e", "z", ""] {
         let wanted = ["a", "b", "c", "d", "e"].contains(&needle).to_string();
-        gives(
-            &format!(r#"{{"in": [{{"var": "n"}}, ["a", "b", "c", "d", "e"]]}}"#),
-            &format!(r#"{{"n": "{needle}"}}"#),
-            &wanted,
-        );
+        gives(r#"{"in": [{"var": "n"}, ["a", "b", "c", "d", "e"]]}"#, &format!(r#"{{"n": "{needle}"}}"#), &wanted);
     }
     gives(r#"{"in": [{"var": "n"}, ["1", "2", "3", "4"]]}"#, r#"{"n": 1}"#, "false");
     gives(r#"{"starts_with": ["hello", "he"]}"#, "{}", "true");
