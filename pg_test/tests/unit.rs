@@ -65,13 +65,18 @@ mod partition {
 mod scoring {
     pub mod arithmetic;
     pub mod build;
+    pub mod cache;
     pub mod call;
+    pub mod compare;
     pub mod compile;
     pub mod date;
     pub mod decimal;
+    pub mod each;
+    pub mod encode;
     pub mod fault;
     pub mod intern;
     pub mod jsonb;
+    pub mod look;
     pub mod number;
     pub mod operator;
     pub mod program;

@@ -5,9 +5,9 @@ use super::table::{self, Table};
 use super::time::{FUTURE, SECOND};
 use super::{ledger, make, readable};
 use crate::error::Result;
-use crate::idempotency;
 use crate::pg::settings::health as threshold;
 use crate::pg::{security, spi};
+use crate::{idempotency, scoring};
 
 pub struct Check {
     pub name: &'static str,
@@ -21,8 +21,8 @@ pub struct Check {
 type Function = fn(&[Table]) -> Result<Check>;
 
 /// Every check, in the order in which they are shown. Later rooms add theirs here.
-const CHECKS: [Function; 7] =
-    [runway, oldest_claim, pending_detach, orphans, cron_success, oldest_snapshot, retention_lag];
+const CHECKS: [Function; 8] =
+    [runway, oldest_claim, pending_detach, orphans, cron_success, oldest_snapshot, retention_lag, scoring_lag];
 
 pub fn all() -> Result<Vec<Check>> {
     let (mut tables, mut unreadable) = (Vec::new(), Vec::new());
@@ -229,4 +229,24 @@ fn retention_lag(tables: &[Table]) -> Result<Check> {
     let value = if lag == FUTURE { "long".to_owned() } else { readable::span(lag) };
     let ok = lag <= threshold::retention_lag() * SECOND;
     Ok(Check { name: "retention_lag", ok, value, detail: format!("{leaf}: {why}") })
+}
+
+/// Rows that wait to be scored, and nobody scores.
+fn scoring_lag(_: &[Table]) -> Result<Check> {
+    let waiting = scoring::waiting()?;
+    let late = |idle: Option<i64>| idle.is_none_or(|idle| idle > threshold::scoring_lag() * SECOND);
+    let mut details = Vec::new();
+    for table in &waiting {
+        if let Some(fault) = &table.fault {
+            details.push(fault.clone());
+        } else if late(table.idle) {
+            let since = table.idle.map_or("a week at least".to_owned(), readable::span);
+            details.push(format!(
+                "{} rows of {} wait, and no batch was done for {since}: is score_pending() scheduled?",
+                table.rows, table.table
+            ));
+        }
+    }
+    let rows: i64 = waiting.iter().map(|table| table.rows).sum();
+    Ok(Check { name: "scoring_lag", ok: details.is_empty(), value: format!("{rows} rows"), detail: details.join("; ") })
 }

@@ -1,7 +1,8 @@
 //! Writes jsonb as the server stores it. Pure Rust.
 
+use super::encode::{self, Encoded};
 use super::jsonb::{self, Container, HAS_END, LENGTH_MASK, STRIDE, key_order};
-use super::number::{self, Encoded, Number};
+use super::number::Number;
 use super::value::Value;
 
 /// Larger than a jsonb can be.
@@ -160,7 +161,7 @@ pub fn numeric(number: &Number) -> Vec<u8> {
 /// A long number's bytes, as `Number::Long` has them.
 pub fn long(decimal: &super::decimal::Decimal) -> Vec<u8> {
     let mut out = Vec::with_capacity(4 + 2 * decimal.digits.len());
-    number::encode(decimal, &mut out);
+    encode::encode(decimal, &mut out);
     out
 }
 

@@ -22,7 +22,7 @@ pub enum Number<'a> {
 pub const MOST_SMALL_SCALE: u32 = 18;
 
 /// Ten to these powers.
-const POWERS: [i64; 19] = {
+pub const POWERS: [i64; 19] = {
     let mut powers = [1; 19];
     let mut at = 1;
     while at < 19 {
@@ -34,15 +34,15 @@ const POWERS: [i64; 19] = {
 
 // The server's numeric.c: a short header is one word, a long one two.
 const SIGN_MASK: u16 = 0xC000;
-const NEGATIVE: u16 = 0x4000;
-const SHORT: u16 = 0x8000;
+pub const NEGATIVE: u16 = 0x4000;
+pub const SHORT: u16 = 0x8000;
 const SPECIAL: u16 = 0xC000;
-const SHORT_NEGATIVE: u16 = 0x2000;
+pub const SHORT_NEGATIVE: u16 = 0x2000;
 const SHORT_SCALE_MASK: u16 = 0x1F80;
-const SHORT_SCALE_SHIFT: u16 = 7;
-const SHORT_WEIGHT_SIGN: u16 = 0x0040;
-const SHORT_WEIGHT_MASK: u16 = 0x003F;
-const SCALE_MASK: u16 = 0x3FFF;
+pub const SHORT_SCALE_SHIFT: u16 = 7;
+pub const SHORT_WEIGHT_SIGN: u16 = 0x0040;
+pub const SHORT_WEIGHT_MASK: u16 = 0x003F;
+pub const SCALE_MASK: u16 = 0x3FFF;
 
 struct Parts<'a> {
     negative: bool,
@@ -104,7 +104,7 @@ impl<'a> Number<'a> {
     }
 
     #[inline]
-    fn scaled(&self) -> Option<(i64, u32)> {
+    pub fn scaled(&self) -> Option<(i64, u32)> {
         match *self {
             Number::Int(int) => Some((int, 0)),
             Number::Dec { mantissa, scale } => Some((mantissa, u32::from(scale))),
@@ -367,73 +367,4 @@ pub fn parse(text: &[u8]) -> Option<Outcome> {
         return Some(Outcome::of(i128::from(if negative { -mantissa } else { mantissa }), fraction.len() as u32));
     }
     Decimal::parse(negative, whole, fraction, exponent).map(Outcome::from)
-}
-
-/// The server's bytes of a decimal, without their length.
-pub fn encode(decimal: &Decimal, out: &mut Vec<u8>) {
-    let negative = decimal.negative;
-    if decimal.scale <= 0x3F && (-64..=63).contains(&decimal.weight) {
-        let header = SHORT
-            | if negative { SHORT_NEGATIVE } else { 0 }
-            | (decimal.scale as u16) << SHORT_SCALE_SHIFT
-            | (decimal.weight as u16 & (SHORT_WEIGHT_SIGN | SHORT_WEIGHT_MASK));
-        out.extend_from_slice(&header.to_ne_bytes());
-    } else {
-        let header = if negative { NEGATIVE } else { 0 } | decimal.scale as u16 & SCALE_MASK;
-        out.extend_from_slice(&header.to_ne_bytes());
-        out.extend_from_slice(&(decimal.weight as i16).to_ne_bytes());
-    }
-    for digit in &decimal.digits {
-        out.extend_from_slice(&digit.to_ne_bytes());
-    }
-}
-
-/// The server's bytes of a number, without their length.
-pub struct Encoded {
-    bytes: [u8; 24],
-    length: usize,
-}
-
-impl Encoded {
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.length]
-    }
-
-    /// Of a small number: no memory is asked for.
-    pub fn small(number: &Number) -> Option<Encoded> {
-        let (mantissa, scale) = number.scaled()?;
-        let mut groups = [0u16; 8];
-        let mut count = 0;
-        let mut left = mantissa.unsigned_abs();
-        let odd = scale % 4;
-        if odd != 0 {
-            let unit = POWERS[odd as usize] as u64;
-            groups[0] = (left % unit) as u16 * POWERS[4 - odd as usize] as u16;
-            left /= unit;
-            count = 1;
-        }
-        while left != 0 {
-            groups[count] = (left % 10_000) as u16;
-            left /= 10_000;
-            count += 1;
-        }
-        let weight = count as i32 - 1 - scale.div_ceil(4) as i32;
-        let mut first = count;
-        while first > 0 && groups[first - 1] == 0 {
-            first -= 1;
-        }
-        let weight = if first == 0 { 0 } else { weight - (count - first) as i32 };
-        let last = groups[..first].iter().take_while(|group| **group == 0).count();
-        let header = SHORT
-            | if mantissa < 0 { SHORT_NEGATIVE } else { 0 }
-            | (scale as u16) << SHORT_SCALE_SHIFT
-            | (weight as u16 & (SHORT_WEIGHT_SIGN | SHORT_WEIGHT_MASK));
-        let mut encoded = Encoded { bytes: [0; 24], length: 2 };
-        encoded.bytes[..2].copy_from_slice(&header.to_ne_bytes());
-        for group in groups[last..first].iter().rev() {
-            encoded.bytes[encoded.length..encoded.length + 2].copy_from_slice(&group.to_ne_bytes());
-            encoded.length += 2;
-        }
-        Some(encoded)
-    }
 }

@@ -4,16 +4,15 @@
 //! after the document, so that the usual rule asks the system for no memory at all. Operations and bytes are counted; every few thousand
 //! operations `poll` is called, which may end it all.
 
-use std::cmp::Ordering;
-
 use bumpalo::Bump;
 
+use super::compare::holds;
 use super::fault::{Fault, Ran};
-use super::jsonb::Container;
+use super::look::fill;
 use super::number::{Number, Outcome};
-use super::operator::{Each, Order};
-use super::program::{Branch, Node, NodeId, Program, Span};
-use super::value::{Elements, Value};
+use super::operator::Each;
+use super::program::{Node, NodeId, Program, Span};
+use super::value::Value;
 
 /// What one document may take, and what the rules may know of the world.
 #[derive(Clone, Copy)]
@@ -28,8 +27,6 @@ pub struct Limits<'p> {
 
 /// Operations between two polls: some tens of microseconds.
 const FUEL: u32 = 4_096;
-/// Comparing goes so deep.
-const MOST_DEPTH: usize = 1_000;
 /// A path is not looked up yet, and leads to none of the texts.
 const UNKNOWN: u32 = u32::MAX;
 const NO_TEXT: u32 = u32::MAX - 1;
@@ -38,7 +35,7 @@ pub struct Run<'a> {
     pub program: &'a Program,
     pub arena: &'a Bump,
     limits: Limits<'a>,
-    document: Value<'a>,
+    pub document: Value<'a>,
     slots: &'a mut [Value<'a>],
     memos: &'a mut [Option<Value<'a>>],
     dispatched: &'a mut [u32],
@@ -49,13 +46,13 @@ pub struct Run<'a> {
 
 /// What an array operator is at, and what it stands in.
 pub struct Frame<'f, 'a> {
-    at: At<'a>,
-    index: usize,
-    around: Option<&'f Frame<'f, 'a>>,
+    pub at: At<'a>,
+    pub index: usize,
+    pub around: Option<&'f Frame<'f, 'a>>,
 }
 
 #[derive(Clone, Copy)]
-enum At<'a> {
+pub enum At<'a> {
     Element(Value<'a>),
     Reduce { current: Value<'a>, accumulator: Value<'a> },
 }
@@ -96,7 +93,7 @@ impl<'a> Run<'a> {
     }
 
     #[inline(always)]
-    fn step(&mut self) -> Ran<()> {
+    pub fn step(&mut self) -> Ran<()> {
         if self.fuel == 0 {
             self.refuel()?;
         }
@@ -372,243 +369,12 @@ impl<'a> Run<'a> {
         self.dispatched[dispatch as usize] = state;
         state
     }
-
-    pub fn equal(&mut self, a: Value<'a>, b: Value<'a>, loose: bool, depth: usize) -> Ran<bool> {
-        if !a.is_composite() || !b.is_composite() {
-            return Ok(if loose { a.equals(&b) } else { a.same(&b) });
-        }
-        if depth > MOST_DEPTH {
-            return Err(Fault::TooDeep);
-        }
-        if let (Some((left, count)), Some((right, other))) = (a.elements(), b.elements()) {
-            if count != other {
-                return Ok(false);
-            }
-            for (left, right) in left.zip(right) {
-                self.step()?;
-                if !self.equal(left, right, false, depth + 1)? {
-                    return Ok(false);
-                }
-            }
-            return Ok(true);
-        }
-        if a.pair_count() != b.pair_count() || a.pair_count().is_none() {
-            return Ok(false);
-        }
-        for (key, value) in self.pairs(a)? {
-            self.step()?;
-            let there = b.get(key);
-            if matches!(there, Value::Missing) || !self.equal(value, there, false, depth + 1)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn pairs(&mut self, object: Value<'a>) -> Ran<Vec<(&'a [u8], Value<'a>)>> {
-        self.spend(object.pair_count().unwrap_or(0))?;
-        Ok(match object {
-            Value::Stored(container) => container.pairs().collect(),
-            Value::Pairs(pairs) => pairs.to_vec(),
-            _ => Vec::new(),
-        })
-    }
-
-    fn in_order(&mut self, a: Value<'a>, b: Value<'a>, order: Order) -> Ran<bool> {
-        let ordering = match (a, b) {
-            (Value::Text(a), Value::Text(b)) => a.cmp(b),
-            _ => {
-                let (a, b) = (self.number(a)?, self.number(b)?);
-                self.spend((a.length() + b.length()) / 64)?;
-                a.compare(&b)
-            }
-        };
-        Ok(holds(order, ordering))
-    }
-
-    fn local(&mut self, up: u32, path: u32, around: Around<'_, 'a>) -> Ran<Value<'a>> {
-        let program = self.program;
-        let keys = &program.paths[path as usize];
-        let Some(frame) = frame(around, up) else { return Ok(follow(self.document, keys.iter().map(|key| &**key))) };
-        self.within(frame.at, keys.iter().map(|key| &**key))
-    }
-
-    fn within<'k>(&mut self, at: At<'a>, keys: impl Iterator<Item = &'k [u8]>) -> Ran<Value<'a>> {
-        let mut keys = keys;
-        match at {
-            At::Element(value) => Ok(follow(value, keys)),
-            At::Reduce { current, accumulator } => match keys.next() {
-                Some(b"current") => Ok(follow(current, keys)),
-                Some(b"accumulator") => Ok(follow(accumulator, keys)),
-                Some(_) => Ok(Value::Missing),
-                None => {
-                    let pairs: [(&'a [u8], Value<'a>); 2] = [(b"current", current), (b"accumulator", accumulator)];
-                    self.take(size_of_val(&pairs))?;
-                    Ok(Value::Pairs(self.arena.alloc(pairs)))
-                }
-            },
-        }
-    }
-
-    /// A dotted path from where the expression stands.
-    pub fn look(&mut self, path: &[u8], around: Around<'_, 'a>) -> Ran<Value<'a>> {
-        self.spend(path.len() / 16)?;
-        let at = around.map_or(At::Element(self.document), |frame| frame.at);
-        if path.is_empty() {
-            return self.within(at, std::iter::empty());
-        }
-        self.within(at, path.split(|byte| *byte == b'.'))
-    }
-
-    fn var(&mut self, path: NodeId, otherwise: Option<NodeId>, around: Around<'_, 'a>) -> Ran<Value<'a>> {
-        let path = match self.eval(path, around)? {
-            Value::Null => &[],
-            Value::Text(path) => path,
-            Value::Number(number) => {
-                let mut text = Vec::new();
-                number.print_shortest(&mut text);
-                self.keep(&text)?
-            }
-            other => return Err(Fault::Needs { what: "a path, which is a text or a number,", got: other.type_name() }),
-        };
-        match (self.look(path, around)?, otherwise) {
-            (Value::Missing, Some(otherwise)) => self.eval(otherwise, around),
-            (value, _) => Ok(value.or_null()),
-        }
-    }
-
-    fn val(&mut self, up: u32, keys: Span, around: Around<'_, 'a>) -> Ran<Value<'a>> {
-        let at = frame(around, up).map_or(At::Element(self.document), |frame| frame.at);
-        let mut value = None;
-        for number in 0..keys.len {
-            let mut text = Vec::new();
-            let key = match self.eval(self.child(keys, number), around)? {
-                Value::Text(key) => key,
-                Value::Number(number) => {
-                    number.print_shortest(&mut text);
-                    &text
-                }
-                other => {
-                    return Err(Fault::Needs { what: "a key, which is a text or a number,", got: other.type_name() });
-                }
-            };
-            value = Some(match value {
-                None => self.within(at, std::iter::once(key))?,
-                Some(value) => follow(value, std::iter::once(key)),
-            });
-        }
-        match value {
-            Some(value) => Ok(value),
-            None => self.within(at, std::iter::empty()),
-        }
-    }
-
-    /// The elements that an array operator goes through.
-    fn list(&mut self, list: NodeId, around: Around<'_, 'a>) -> Ran<Option<(Elements<'a>, usize)>> {
-        Ok(self.eval(list, around)?.elements())
-    }
-
-    fn collect(&mut self, list: NodeId, body: NodeId, filter: bool, around: Around<'_, 'a>) -> Ran<Value<'a>> {
-        let Some((elements, count)) = self.list(list, around)? else { return Ok(Value::List(&[])) };
-        self.take(count * size_of::<Value>())?;
-        let mut made = bumpalo::collections::Vec::with_capacity_in(count, self.arena);
-        for (index, element) in elements.enumerate() {
-            let frame = Frame { at: At::Element(element), index, around };
-            if !filter {
-                made.push(self.eval(body, Some(&frame))?);
-            } else if self.test(body, Some(&frame))? {
-                made.push(element);
-            }
-        }
-        Ok(Value::List(made.into_bump_slice()))
-    }
-
-    fn quantify(&mut self, each: Each, list: NodeId, body: NodeId, around: Around<'_, 'a>) -> Ran<bool> {
-        let (elements, count) = match self.list(list, around)? {
-            Some(list) => list,
-            None => return Ok(each == Each::None),
-        };
-        for (index, element) in elements.enumerate() {
-            let frame = Frame { at: At::Element(element), index, around };
-            let holds = self.test(body, Some(&frame))?;
-            if holds != (each == Each::All) {
-                return Ok(each == Each::Some);
-            }
-        }
-        Ok(match each {
-            Each::All => count > 0,
-            Each::None => true,
-            _ => false,
-        })
-    }
-
-    fn reduce(&mut self, list: NodeId, body: NodeId, start: NodeId, around: Around<'_, 'a>) -> Ran<Value<'a>> {
-        let elements = self.list(list, around)?;
-        let mut accumulator = self.eval(start, around)?;
-        let Some((elements, _)) = elements else { return Ok(accumulator) };
-        for (index, current) in elements.enumerate() {
-            let frame = Frame { at: At::Reduce { current, accumulator }, index, around };
-            accumulator = self.eval(body, Some(&frame))?;
-        }
-        Ok(accumulator)
-    }
 }
 
-#[inline]
-fn holds(order: Order, ordering: Ordering) -> bool {
-    match order {
-        Order::Less => ordering == Ordering::Less,
-        Order::LessOrEqual => ordering != Ordering::Greater,
-        Order::Greater => ordering == Ordering::Greater,
-        Order::GreaterOrEqual => ordering != Ordering::Less,
-    }
-}
-
-fn frame<'f, 'a>(around: Around<'f, 'a>, up: u32) -> Option<&'f Frame<'f, 'a>> {
+pub fn frame<'f, 'a>(around: Around<'f, 'a>, up: u32) -> Option<&'f Frame<'f, 'a>> {
     let mut at = around;
     for _ in 0..up {
         at = at?.around;
     }
     at
-}
-
-fn follow<'a, 'k>(value: Value<'a>, keys: impl Iterator<Item = &'k [u8]>) -> Value<'a> {
-    let mut value = value;
-    for key in keys {
-        value = value.get(key);
-        if !value.is_composite() && matches!(value, Value::Missing) {
-            break;
-        }
-    }
-    value
-}
-
-/// Reads all paths of a document, each once.
-fn fill<'a>(program: &'a Program, slots: &mut [Value<'a>], branches: &'a [Branch], value: Value<'a>) {
-    let Value::Stored(container) = value else { return };
-    if !container.is_object() {
-        return fill_array(program, slots, branches, container);
-    }
-    container.find_all(branches.iter().map(|branch| &*branch.key), |number, value| {
-        grow(program, slots, &branches[number], value);
-    });
-}
-
-fn fill_array<'a>(program: &'a Program, slots: &mut [Value<'a>], branches: &'a [Branch], array: Container<'a>) {
-    for branch in branches {
-        if let Some(index) = branch.index
-            && let Some(value) = array.element(index as usize)
-        {
-            grow(program, slots, branch, value);
-        }
-    }
-}
-
-fn grow<'a>(program: &'a Program, slots: &mut [Value<'a>], branch: &'a Branch, value: Value<'a>) {
-    if let Some(slot) = branch.slot {
-        slots[slot as usize] = value;
-    }
-    if branch.from < branch.to {
-        fill(program, slots, &program.branches[branch.from as usize..branch.to as usize], value);
-    }
 }

@@ -5,7 +5,8 @@ use pgrx::prelude::*;
 use pgrx::varlena::{set_varsize_4b, varatt_is_1b_e, varatt_is_4b_c, vardata_any, varsize_any_exhdr};
 
 use crate::scoring::build;
-use crate::scoring::number::{Encoded, Number};
+use crate::scoring::encode::Encoded;
+use crate::scoring::number::Number;
 
 /// The bytes of an argument, without their length: in place, or a copy where it was compressed or stored aside.
 pub struct Bytes<'a> {

@@ -18,6 +18,8 @@ static CRON_SUCCESS: Threshold = Threshold::new(3_600);
 static OLDEST_SNAPSHOT: Threshold = Threshold::new(3_600);
 // Some days have a long reader at every run.
 static RETENTION_LAG: Threshold = Threshold::new(86_400);
+// Many runs of any schedule that is meant for leads.
+static SCORING_LAG: Threshold = Threshold::new(600);
 
 pub fn runway() -> i64 {
     i64::from(RUNWAY.get())
@@ -45,6 +47,10 @@ pub fn oldest_snapshot() -> i64 {
 
 pub fn retention_lag() -> i64 {
     i64::from(RETENTION_LAG.get())
+}
+
+pub fn scoring_lag() -> i64 {
+    i64::from(SCORING_LAG.get())
 }
 
 pub(super) fn define() {
@@ -76,6 +82,12 @@ pub(super) fn define() {
         c"bulkhead.health_retention_lag",
         c"Time that an expired partition is overdue, at the most.",
         &RETENTION_LAG,
+        time,
+    );
+    define(
+        c"bulkhead.health_scoring_lag",
+        c"Time without a batch of score_pending() while rows wait, at the most.",
+        &SCORING_LAG,
         time,
     );
 }

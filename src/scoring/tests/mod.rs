@@ -1,6 +1,7 @@
 //! Unit tests of the room: rules and documents as text, run as the server runs them.
 
 mod canonical;
+mod differential;
 mod json;
 mod numbers;
 mod operators;

@@ -31,7 +31,16 @@ async fn all_is_well_where_nothing_is_managed(db: Database) {
     let names = client.column("SELECT check_name FROM bulkhead.health()").await;
     assert_eq!(
         names,
-        ["runway", "oldest_claim", "pending_detach", "orphans", "cron_success", "oldest_snapshot", "retention_lag"]
+        [
+            "runway",
+            "oldest_claim",
+            "pending_detach",
+            "orphans",
+            "cron_success",
+            "oldest_snapshot",
+            "retention_lag",
+            "scoring_lag"
+        ]
     );
     for name in ["runway", "oldest_claim", "pending_detach", "orphans", "cron_success", "retention_lag"] {
         assert_eq!(check(&client, name).await[0], "t", "{name}");

@@ -31,7 +31,7 @@ async fn documents(db: &Database, count: u32) -> Client {
                 WHEN 6 THEN '1e' || (random() * 400)::int WHEN 7 THEN '1.5e-' || (random() * 300)::int
                 WHEN 8 THEN (random() * 9e18)::bigint::text || '.' || repeat('0', (random() * 8)::int) || '0' ELSE '-' || (random() * 1e4)::int || '0000' END $$;
             CREATE FUNCTION made(depth integer) RETURNS jsonb VOLATILE LANGUAGE plpgsql AS $$
-            DECLARE kind integer := floor(random() * CASE WHEN depth > 3 THEN 5 ELSE 9 END); many integer := CASE WHEN random() < 0.2 THEN 30 + (random() * 50)::int ELSE (random() * 5)::int END;
+            DECLARE kind integer := floor(random() * CASE WHEN depth = 0 THEN 12 WHEN depth > 2 THEN 5 ELSE 8 END); many integer := CASE WHEN depth = 0 AND random() < 0.5 THEN 20 + (random() * 60)::int ELSE (random() * 4)::int END;
             BEGIN RETURN CASE
               WHEN kind = 0 THEN 'null' WHEN kind = 1 THEN to_jsonb(random() < 0.5)
               WHEN kind = 2 THEN to_jsonb(repeat(chr(97 + (random() * 25)::int) || U&'\00e9\+01F600', (random() * 5)::int)) WHEN kind <= 4 THEN number()::jsonb
@@ -44,7 +44,7 @@ async fn documents(db: &Database, count: u32) -> Client {
 }
 
 async fn documents_come_back_as_they_went_in(db: Database) {
-    let owner = documents(&db, 4_000).await;
+    let owner = documents(&db, 2_000).await;
     let whole =
         r#"SELECT count(*) FROM documents WHERE bulkhead.jsonlogic('{"var": ""}', d)::text IS DISTINCT FROM d::text"#;
     assert_eq!(owner.one(whole).await, "0");
@@ -83,7 +83,7 @@ async fn however_they_are_stored(db: Database) {
 }
 
 async fn every_key_is_found(db: Database) {
-    let owner = documents(&db, 1_000).await;
+    let owner = documents(&db, 600).await;
     let keys = r#"SELECT count(*) FILTER (WHERE bulkhead.jsonlogic(jsonb_build_object('val', jsonb_build_array(k)), d) IS DISTINCT FROM v
                                              OR bulkhead.jsonlogic(jsonb_build_object('exists', jsonb_build_array(k || 'x')), d) <> to_jsonb(d ? (k || 'x'))), count(*) > 1000
                     FROM documents, LATERAL jsonb_each(d) AS e (k, v) WHERE jsonb_typeof(d) = 'object'"#;
@@ -209,7 +209,7 @@ async fn scalars_and_odd_keys(db: Database) {
 }
 
 async fn a_rule_is_the_same_however_it_is_asked(db: Database) {
-    let owner = documents(&db, 500).await;
+    let owner = documents(&db, 400).await;
     owner.run("GRANT SELECT ON documents TO app").await;
     let rules = r#"[{"id": "a", "when": {"and": [{"exists": "aa"}, {"!=": [{"var": "aa"}, null]}]}, "score": 1}, {"id": "b", "when": {"some": [{"var": "bb"}, {"var": ""}]}, "score": 2},
                     {"id": "c", "when": {"in": [{"var": "c"}, ["a", "b", "c", "d"]]}, "score": 4}, {"id": "d", "when": {"or": [{"==": [{"var": "dddd"}, "x"]}, {"var": "k1"}]}, "score": 8}]"#;

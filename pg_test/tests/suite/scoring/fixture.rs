@@ -30,3 +30,11 @@ fn constant(score: i32) -> String {
 pub async fn score(client: &Client, name: &str) -> String {
     client.one(&format!("SELECT bulkhead.score('{name}', '{{}}')")).await
 }
+
+/// Memory of the session's process that is nobody else's, in kB.
+pub async fn anonymous(client: &Client) -> i64 {
+    let pid = client.one("SELECT pg_backend_pid()").await;
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the session's process");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("a line about memory");
+    line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
+}

@@ -22,6 +22,7 @@ pub fn tests() -> Vec<Trial> {
         who_may_call_it,
         it_works_without_the_seal_and_for_plain_tables,
         partitions_and_signed_mode,
+        health_says_that_rows_wait,
     ]
 }
 
@@ -377,7 +378,36 @@ async fn partitions_and_signed_mode(db: Database) {
     let a = acting(&db, A).await;
     a.run("INSERT INTO leads (id, document) SELECT i, '{}' FROM generate_series(1, 199) i").await;
     let boss = db.connect("postgres").await;
-    boss.run("SET bulkhead.context_mode = signed; CALL bulkhead.score_pending('leads', 50)").await;
+    boss.run("SET bulkhead.context_mode = signed").await;
+    boss.run("CALL bulkhead.score_pending('leads', 50)").await;
     assert_eq!(boss.one("SHOW bulkhead.context_mode").await, "signed");
     assert_eq!(a.rows("SELECT score, status, count(*) FROM leads GROUP BY 1, 2").await, [["3", "scored", "199"]]);
+}
+
+async fn health_says_that_rows_wait(db: Database) {
+    let owner = leads(&db).await;
+    share(&db, "lead", 3);
+    let check =
+        || db.admin("SELECT ok, value, detail FROM bulkhead.health() WHERE check_name = 'scoring_lag'").unwrap();
+    assert_eq!(check(), "t|0 rows|");
+    for tenant in [A, B] {
+        insert(&acting(&db, tenant).await, "VALUES ('{}'), ('{}')").await;
+    }
+    assert!(
+        check().starts_with("f|4 rows|4 rows of public.leads wait, and no batch was done for a week"),
+        "{}",
+        check()
+    );
+    db.admin("CALL bulkhead.score_pending('leads', 1, 2)").unwrap();
+    assert_eq!(check(), "t|2 rows|");
+    db.admin("UPDATE bulkhead.scoring_run SET last_at = now() - interval '11 minutes'").unwrap();
+    assert!(
+        check().starts_with("f|2 rows|2 rows of public.leads wait, and no batch was done for 11 min"),
+        "{}",
+        check()
+    );
+    db.admin("CALL bulkhead.score_pending('leads')").unwrap();
+    assert_eq!(check(), "t|0 rows|");
+    owner.run("ALTER TABLE leads RENAME status TO state").await;
+    assert_eq!(check(), "f|0 rows|public.leads has no column \"status\"");
 }

@@ -1,0 +1,76 @@
+//! Equality of arrays and objects, and order. Pure Rust.
+
+use std::cmp::Ordering;
+
+use super::fault::{Fault, Ran};
+use super::operator::Order;
+use super::run::Run;
+use super::value::Value;
+
+/// Comparing goes so deep.
+const MOST_DEPTH: usize = 1_000;
+
+impl<'a> Run<'a> {
+    pub fn equal(&mut self, a: Value<'a>, b: Value<'a>, loose: bool, depth: usize) -> Ran<bool> {
+        if !a.is_composite() || !b.is_composite() {
+            return Ok(if loose { a.equals(&b) } else { a.same(&b) });
+        }
+        if depth > MOST_DEPTH {
+            return Err(Fault::TooDeep);
+        }
+        if let (Some((left, count)), Some((right, other))) = (a.elements(), b.elements()) {
+            if count != other {
+                return Ok(false);
+            }
+            for (left, right) in left.zip(right) {
+                self.step()?;
+                if !self.equal(left, right, false, depth + 1)? {
+                    return Ok(false);
+                }
+            }
+            return Ok(true);
+        }
+        if a.pair_count() != b.pair_count() || a.pair_count().is_none() {
+            return Ok(false);
+        }
+        for (key, value) in self.pairs(a)? {
+            self.step()?;
+            let there = b.get(key);
+            if matches!(there, Value::Missing) || !self.equal(value, there, false, depth + 1)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn pairs(&mut self, object: Value<'a>) -> Ran<Vec<(&'a [u8], Value<'a>)>> {
+        self.spend(object.pair_count().unwrap_or(0))?;
+        Ok(match object {
+            Value::Stored(container) => container.pairs().collect(),
+            Value::Pairs(pairs) => pairs.to_vec(),
+            _ => Vec::new(),
+        })
+    }
+
+    pub fn in_order(&mut self, a: Value<'a>, b: Value<'a>, order: Order) -> Ran<bool> {
+        let ordering = match (a, b) {
+            (Value::Text(a), Value::Text(b)) => a.cmp(b),
+            _ => {
+                let (a, b) = (self.number(a)?, self.number(b)?);
+                self.spend((a.length() + b.length()) / 64)?;
+                a.compare(&b)
+            }
+        };
+        Ok(holds(order, ordering))
+    }
+}
+
+#[inline]
+pub fn holds(order: Order, ordering: Ordering) -> bool {
+    match order {
+        Order::Less => ordering == Ordering::Less,
+        Order::LessOrEqual => ordering != Ordering::Greater,
+        Order::Greater => ordering == Ordering::Greater,
+        Order::GreaterOrEqual => ordering != Ordering::Less,
+    }
+}

@@ -1,0 +1,52 @@
+//! Rows that wait to be scored: what health() says of them.
+
+use pgrx::prelude::*;
+
+use super::attach;
+use crate::error::Result;
+use crate::pg::{security, spi};
+
+/// An attached table with rows that wait, or one that cannot be scored any more.
+pub struct Waiting {
+    pub table: String,
+    pub rows: i64,
+    /// Microseconds since score_pending() did a batch there; none in the last week: None.
+    pub idle: Option<i64>,
+    pub fault: Option<String>,
+}
+
+/// Counts every tenant's rows, by the index that score_pending() uses where there is one.
+pub fn waiting() -> Result<Vec<Waiting>> {
+    let tables = security::as_extension(|| {
+        spi::look(
+            "SELECT s.relation::oid, (extract(epoch FROM clock_timestamp() - max(r.last_at)) * 1000000)::bigint
+               FROM bulkhead.scoring s LEFT JOIN bulkhead.scoring_run r ON r.relation = s.relation
+              WHERE EXISTS (SELECT FROM pg_class c WHERE c.oid = s.relation)
+              GROUP BY s.relation ORDER BY s.relation::text",
+            &[],
+            |row| Ok((row.get::<pg_sys::Oid>(1)?, row.optional::<i64>(2)?)),
+        )
+    })?;
+    let mut waiting = Vec::new();
+    for (relation, idle) in tables {
+        let name = security::relation_name(relation);
+        match attach::attached(relation) {
+            Ok(table) => {
+                let status = &table.status;
+                let sql = format!(
+                    "SELECT count(*) FROM {name} t WHERE t.{} = 'pending_score'::{}",
+                    status.name, status.of_type
+                );
+                let count = || spi::look(&sql, &[], |row| row.get::<i64>(1));
+                let rows = security::as_unforced_owner(relation, count)?.into_iter().sum();
+                if rows > 0 {
+                    waiting.push(Waiting { table: name, rows, idle, fault: None });
+                }
+            }
+            Err(report) => {
+                waiting.push(Waiting { table: name, rows: 0, idle, fault: Some(report.message().to_owned()) });
+            }
+        }
+    }
+    Ok(waiting)
+}
