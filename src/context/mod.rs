@@ -4,6 +4,7 @@
 //! it once and publish it in `state`; set_tenant() (src/pg/switch.rs) sets it; the accessors (src/pg/accessors.rs) hand it to
 //! policies; `lock` keeps a transaction to one tenant. This file is the SQL surface; the functions are declared in sql/context.sql.
 
+pub mod acting;
 pub mod before;
 pub mod lock;
 pub mod poison;

@@ -404,23 +404,6 @@ pub fn as_new_transaction<R>(work: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Runs `work` for another tenant, or for none, as though in a transaction of its own. Only for a drain, which acts for all tenants in turn. What the
-/// transaction acted for comes back after, and whatever settings `work` changed as well.
-pub fn acting_for<R>(tenant: &[u8], work: impl FnOnce() -> R) -> R {
-    as_new_transaction(|| {
-        settings::kept(|| {
-            // Nobody has a token for a queued order's tenant: it was judged when the order was queued.
-            if settings::context_mode() == ContextMode::Signed {
-                settings::set_for_a_while(c"bulkhead.context_mode", b"locked");
-            }
-            STATE.alone.set(true);
-            settings::set_for_a_while(c"bulkhead.tenant_context", tenant);
-            STATE.alone.set(false);
-            work()
-        })
-    })
-}
-
 /// The transaction has set and touched nothing: there is nothing for `end_transaction` to undo.
 #[inline(always)]
 pub fn is_open() -> bool {

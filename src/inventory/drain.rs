@@ -14,7 +14,7 @@ use super::backlog::{self, Waiting};
 use super::batch::Batch;
 use super::section::Section;
 use super::table::{self, Inventory};
-use crate::context::state;
+use crate::context::acting::acting_for;
 use crate::error::{self, Result};
 use crate::pg::plans::{self, Steps};
 use crate::pg::queue::{self, Poison, SEGMENTS, Segment};
@@ -141,7 +141,7 @@ fn attempt(inventory: &Rc<Inventory>, requests: &[Waiting]) -> Result<Vec<bool>>
                 return Ok(());
             }
             let tenant = batch.sections[batch.section()].tenant.clone();
-            state::acting_for(&tenant, || {
+            acting_for(&tenant, || {
                 settings::set_for_a_while(c"search_path", b"pg_catalog, pg_temp");
                 security::as_owner(inventory.relation, || plans::run_guarded(&mut batch, run))
             })?;
