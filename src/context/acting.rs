@@ -1,4 +1,4 @@
-//! Acting for one tenant after another, in one transaction: for a drain, which acts for all.
+//! Acting for one tenant after another: for what drains a queue and scores what waits, for all of them.
 
 use super::state;
 use crate::pg::settings::{self, ContextMode};
@@ -8,7 +8,7 @@ use crate::pg::settings::{self, ContextMode};
 pub fn acting_for<R>(tenant: &[u8], work: impl FnOnce() -> R) -> R {
     state::as_new_transaction(|| {
         settings::kept(|| {
-            // Nobody has a token for a queued order's tenant: it was judged when the order was queued.
+            // Nobody has a token for it. It was judged when the order was queued, or the row written.
             if settings::context_mode() == ContextMode::Signed {
                 settings::set_for_a_while(c"bulkhead.context_mode", b"locked");
             }

@@ -7,10 +7,10 @@
 use pgrx::prelude::*;
 
 use super::attach::{self, Attached, Column};
+use crate::context::acting::acting_for;
 use crate::context::state;
 use crate::error::{self, Result};
-use crate::pg::settings::{self, ContextMode};
-use crate::pg::{client, security, spi, subtransaction};
+use crate::pg::{client, security, settings, spi, subtransaction};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Action {
@@ -144,10 +144,7 @@ fn next_tenant(table: &Attached, action: Action, after: Option<&str>) -> Result<
 
 /// The tenant's batch: how many rows were written, and how many of these failed.
 fn batch(table: &Attached, action: Action, tenant: &str, size: i32) -> Result<(i64, i64)> {
-    settings::kept(|| {
-        if table.tenant.is_some() {
-            act_for(tenant);
-        }
+    let work = || {
         let sql = statement(table, action)?;
         let mut arguments = vec![i64::from(size).into(), table.rule_set.clone().into()];
         if table.tenant.is_some() {
@@ -157,19 +154,9 @@ fn batch(table: &Attached, action: Action, tenant: &str, size: i32) -> Result<(i
             spi::row(&sql, &arguments, |row| Ok((row.get::<i64>(1)?, row.get::<i64>(2)?)))
         })?;
         Ok(written.unwrap_or((0, 0)))
-    })
-}
-
-/// Until `settings::kept` ends. Signed mode takes tokens only, and the extension has none.
-fn act_for(tenant: &str) {
-    let in_force = state::with_tenant(|now| now.id() == tenant.as_bytes());
-    if in_force {
-        return;
-    }
-    if settings::context_mode() == ContextMode::Signed {
-        settings::set_local_as_extension(c"bulkhead.context_mode", "locked");
-    }
-    settings::set_local_as_extension(c"bulkhead.tenant_context", tenant);
+    };
+    let is_in_force = state::with_tenant(|now| now.id() == tenant.as_bytes());
+    if table.tenant.is_none() || is_in_force { settings::kept(work) } else { acting_for(tenant.as_bytes(), work) }
 }
 
 /// Picks rows that nobody works at, scores and writes them: one statement, so that rows, rules and version are of one moment.

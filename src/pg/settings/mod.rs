@@ -61,24 +61,6 @@ pub fn bypass() -> String {
     BYPASS.get().map_or_else(String::new, |reason| reason.to_string_lossy().into_owned())
 }
 
-/// SET LOCAL as a superuser does, whoever is the current role: only for what ends inside `kept`.
-pub fn set_local_as_extension(name: &CStr, value: &str) {
-    let value = CString::new(value.replace('\0', "")).unwrap_or_default();
-    // SAFETY: both strings outlive the call, which copies them.
-    unsafe {
-        pg_sys::set_config_option(
-            name.as_ptr(),
-            value.as_ptr(),
-            pg_sys::GucContext::PGC_SUSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_LOCAL,
-            true,
-            0,
-            false,
-        );
-    }
-}
-
 /// SET LOCAL by the current role; raises what the setting's check raises.
 pub fn set_local(name: &CStr, value: &str) {
     let value = CString::new(value.replace('\0', "")).unwrap_or_default();
