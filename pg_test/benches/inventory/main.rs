@@ -117,11 +117,11 @@ async fn compare<const N: usize, const M: usize>(
         measured.end_round();
         ticker.tick(measured.count());
     }
-    for at in 1..N {
+    for (at, (way, _)) in arms.iter().enumerate().skip(1) {
         report.lines.push(Line {
             what: title.to_owned(),
             ours: Figure(measured.median(0), "orders a second"),
-            rival: arms[at].0.name(),
+            rival: way.name(),
             rival_figure: Figure(measured.median(at), "orders a second"),
             results: measured.ratios(0, at),
             unit: Line::TIMES,

@@ -51,7 +51,7 @@ async fn a_server_that_was_killed_keeps_what_it_promised(_: Nowhere) {
     db.connect("postgres").await.run("CALL bulkhead.drain_inventory('stock')").await;
     let app = acting(&db, "app", "").await;
     for (order, verdict) in &promised {
-        assert_eq!(stored(&app, "stock", order).await, [verdict.clone()], "{order}");
+        assert_eq!(stored(&app, "stock", order).await, std::slice::from_ref(verdict), "{order}");
     }
     for order in &queued {
         assert_eq!(stored(&app, "stock", order).await.len(), 1, "{order}");
