@@ -14,6 +14,7 @@ mod digest;
 mod drain;
 pub mod fold;
 pub mod item;
+mod lag;
 mod ledger;
 mod queue;
 mod register;
@@ -23,6 +24,7 @@ mod sieve;
 mod table;
 
 pub use call::Call;
+pub use lag::waiting;
 pub use queue::enqueue;
 pub use release::Release;
 

@@ -7,7 +7,7 @@ use super::{ledger, make, readable};
 use crate::error::Result;
 use crate::pg::settings::health as threshold;
 use crate::pg::{security, spi};
-use crate::{idempotency, scoring};
+use crate::{idempotency, inventory, scoring};
 
 pub struct Check {
     pub name: &'static str,
@@ -21,8 +21,17 @@ pub struct Check {
 type Function = fn(&[Table]) -> Result<Check>;
 
 /// Every check, in the order in which they are shown. Later rooms add theirs here.
-const CHECKS: [Function; 8] =
-    [runway, oldest_claim, pending_detach, orphans, cron_success, oldest_snapshot, retention_lag, scoring_lag];
+const CHECKS: [Function; 9] = [
+    runway,
+    oldest_claim,
+    pending_detach,
+    orphans,
+    cron_success,
+    oldest_snapshot,
+    retention_lag,
+    queue_lag,
+    scoring_lag,
+];
 
 pub fn all() -> Result<Vec<Check>> {
     let (mut tables, mut unreadable) = (Vec::new(), Vec::new());
@@ -229,6 +238,28 @@ fn retention_lag(tables: &[Table]) -> Result<Check> {
     let value = if lag == FUTURE { "long".to_owned() } else { readable::span(lag) };
     let ok = lag <= threshold::retention_lag() * SECOND;
     Ok(Check { name: "retention_lag", ok, value, detail: format!("{leaf}: {why}") })
+}
+
+/// How long the queued order waits that waits longest.
+fn queue_lag(_: &[Table]) -> Result<Check> {
+    let waiting = inventory::waiting()?;
+    let (mut ok, mut details) = (true, Vec::new());
+    if let Some((queued_at, relation)) = waiting.oldest {
+        let lag = ledger::now() - queued_at;
+        if lag > threshold::queue_lag() * SECOND {
+            ok = false;
+            details.push(if security::exists(relation) {
+                let name = security::relation_name(relation);
+                format!("an order for {name} waits for {}: is drain_inventory() scheduled?", readable::span(lag))
+            } else {
+                "orders wait for a table that was dropped".to_owned()
+            });
+        }
+    }
+    if waiting.set_aside > 0 {
+        details.push(format!("set aside: {}; poisoned_orders() says why", waiting.set_aside));
+    }
+    Ok(Check { name: "queue_lag", ok, value: format!("{} queued", waiting.orders), detail: details.join("; ") })
 }
 
 /// Rows that wait to be scored, and nobody scores.

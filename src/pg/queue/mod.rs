@@ -12,7 +12,7 @@ mod pages;
 mod rows;
 
 pub use pages::{Place, Seen, scan};
-pub use rows::{Poison, Request, Segment, add, each_poisoned, set_aside};
+pub use rows::{Poison, Request, Segment, add, each_poisoned, each_waiting, set_aside};
 
 use std::ffi::{CStr, c_char};
 

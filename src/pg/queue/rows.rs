@@ -208,27 +208,44 @@ pub fn set_aside(request: &Request, poison: &Poison) -> Result<()> {
 
 /// Calls `each` with what was set aside, as the statement sees it.
 pub fn each_poisoned(mut each: impl FnMut(Request, Poison)) -> Result<()> {
-    let table = open(c"inventory_poison", COLUMNS)?;
-    // SAFETY: the table is open while it is scanned; a function runs under an active snapshot; each row is read before the next is fetched.
-    unsafe {
-        let (snapshot, none) = (pg_sys::GetActiveSnapshot(), std::ptr::null_mut());
-        let scan = pg_sys::systable_beginscan(table.0, pg_sys::InvalidOid, false, snapshot, 0, none);
-        loop {
-            let tuple = pg_sys::systable_getnext(scan);
-            if tuple.is_null() {
-                break;
-            }
-            let row = Row::new(tuple, (*table.0).rd_att);
-            if let Some((request, poison)) = row.request().zip(row.poison()) {
-                each(request, poison);
-            }
+    open(c"inventory_poison", COLUMNS)?.each_row(|row| {
+        if let Some((request, poison)) = row.request().zip(row.poison()) {
+            each(request, poison);
         }
-        pg_sys::systable_endscan(scan);
+    });
+    Ok(())
+}
+
+/// Calls `each` with the inventory of every order that waits, and when it was queued, as the statement sees it.
+pub fn each_waiting(mut each: impl FnMut(pg_sys::Oid, i64)) -> Result<()> {
+    for number in 0..SEGMENTS.len() {
+        Segment::open(number)?.each_row(|row| {
+            if let Some((relation, queued_at)) = row.value(RELATION).zip(row.value(QUEUED_AT)) {
+                each(relation, queued_at);
+            }
+        });
     }
     Ok(())
 }
 
 impl Segment {
+    fn each_row(&self, mut each: impl FnMut(&Row)) {
+        // SAFETY: the table is open while it is scanned; a function runs under an active snapshot; each row is read before the next is
+        // fetched. The server looks for interrupts at each page.
+        unsafe {
+            let (snapshot, none) = (pg_sys::GetActiveSnapshot(), std::ptr::null_mut());
+            let scan = pg_sys::systable_beginscan(self.0, pg_sys::InvalidOid, false, snapshot, 0, none);
+            loop {
+                let tuple = pg_sys::systable_getnext(scan);
+                if tuple.is_null() {
+                    break;
+                }
+                each(&Row::new(tuple, (*self.0).rd_att));
+            }
+            pg_sys::systable_endscan(scan);
+        }
+    }
+
     fn insert(&self, request: &Request, poison: Option<&Poison>) {
         let mut values = [pg_sys::Datum::null(); COLUMNS];
         let mut nulls = [true; COLUMNS];

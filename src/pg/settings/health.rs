@@ -18,6 +18,8 @@ static CRON_SUCCESS: Threshold = Threshold::new(3_600);
 static OLDEST_SNAPSHOT: Threshold = Threshold::new(3_600);
 // Some days have a long reader at every run.
 static RETENTION_LAG: Threshold = Threshold::new(86_400);
+// Who queues an order waits for its verdict.
+static QUEUE_LAG: Threshold = Threshold::new(60);
 // Many runs of any schedule that is meant for leads.
 static SCORING_LAG: Threshold = Threshold::new(600);
 
@@ -47,6 +49,10 @@ pub fn oldest_snapshot() -> i64 {
 
 pub fn retention_lag() -> i64 {
     i64::from(RETENTION_LAG.get())
+}
+
+pub fn queue_lag() -> i64 {
+    i64::from(QUEUE_LAG.get())
 }
 
 pub fn scoring_lag() -> i64 {
@@ -84,6 +90,7 @@ pub(super) fn define() {
         &RETENTION_LAG,
         time,
     );
+    define(c"bulkhead.health_queue_lag", c"Time that a queued order waits, at the most.", &QUEUE_LAG, time);
     define(
         c"bulkhead.health_scoring_lag",
         c"Time without a batch of score_pending() while rows wait, at the most.",

@@ -21,6 +21,7 @@ pub fn tests() -> Vec<Trial> {
         a_notification_says_that_verdicts_are_in,
         pg_cron_drains => 240,
         without_preloading_too,
+        health_says_that_orders_wait,
     ]
 }
 
@@ -281,4 +282,16 @@ async fn without_preloading_too(db: WithoutPreload) {
     db.connect("postgres").await.run("CALL bulkhead.drain_inventory('shops')").await;
     assert_eq!(stored(&acting(&db, "app", A).await, "shops", "1").await, ["x accepted 9"]);
     assert_eq!(stored(&acting(&db, "app", B).await, "shops", "1").await, ["x accepted 2"]);
+}
+
+async fn health_says_that_orders_wait(db: Database) {
+    let owner = stock(&db).await;
+    let check = || db.admin("SELECT ok, value, detail FROM bulkhead.health() WHERE check_name = 'queue_lag'").unwrap();
+    queue(&db, "app", "stock", &[("one", "a", 1), ("two", "b", 1)]).await;
+    assert_eq!(check(), "t|2 queued|");
+    db.admin(&format!("ALTER DATABASE {} SET bulkhead.health_queue_lag = 0", db.name)).unwrap();
+    assert!(check().starts_with("f|2 queued|an order for public.stock waits for "), "{}", check());
+    owner.run("ALTER TABLE stock ADD CHECK (sku <> 'a' OR stock = 10)").await;
+    db.admin("CALL bulkhead.drain_inventory('stock')").unwrap();
+    assert_eq!(check(), "t|0 queued|set aside: 1; poisoned_orders() says why");
 }

@@ -39,10 +39,11 @@ async fn all_is_well_where_nothing_is_managed(db: Database) {
             "cron_success",
             "oldest_snapshot",
             "retention_lag",
+            "queue_lag",
             "scoring_lag"
         ]
     );
-    for name in ["runway", "oldest_claim", "pending_detach", "orphans", "cron_success", "retention_lag"] {
+    for name in ["runway", "oldest_claim", "pending_detach", "orphans", "cron_success", "retention_lag", "queue_lag"] {
         assert_eq!(check(&client, name).await[0], "t", "{name}");
     }
 }
