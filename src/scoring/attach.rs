@@ -20,6 +20,7 @@ pub struct Attached {
     pub tenant: Option<Column>,
 }
 
+#[derive(Clone)]
 pub struct Column {
     pub name: String,
     pub of_type: String,
@@ -48,16 +49,35 @@ fn owner(relation: pg_sys::Oid) -> Result<()> {
     ))
 }
 
-fn column(relation: pg_sys::Oid, name: &str) -> Result<Column> {
-    let found = spi::row(
-        "SELECT quote_ident(a.attname), format_type(a.atttypid, a.atttypmod), a.attgenerated <> '' OR a.attidentity <> ''
-           FROM pg_attribute a WHERE a.attrelid = $1 AND a.attname = $2::text AND a.attnum > 0 AND NOT a.attisdropped",
-        &[relation.into(), name.to_owned().into()],
-        |row| Ok((Column { name: row.get(1)?, of_type: row.get(2)? }, row.get::<bool>(3)?)),
-    )?;
-    match found {
-        Some((column, false)) => Ok(column),
-        Some((_, true)) => Err(error::argument(
+/// A column of the table as it is now.
+struct Known {
+    plain_name: String,
+    number: i16,
+    generated: bool,
+    column: Column,
+}
+
+/// All of them, by one query: a batch asks for several.
+fn columns(relation: pg_sys::Oid) -> Result<Vec<Known>> {
+    spi::rows(
+        "SELECT a.attname::text, a.attnum, a.attgenerated <> '' OR a.attidentity <> '', quote_ident(a.attname), format_type(a.atttypid, a.atttypmod)
+           FROM pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped",
+        &[relation.into()],
+        |row| {
+            Ok(Known {
+                plain_name: row.get(1)?,
+                number: row.get(2)?,
+                generated: row.get(3)?,
+                column: Column { name: row.get(4)?, of_type: row.get(5)? },
+            })
+        },
+    )
+}
+
+fn column(relation: pg_sys::Oid, known: &[Known], name: &str) -> Result<Column> {
+    match known.iter().find(|known| known.plain_name == name) {
+        Some(known) if !known.generated => Ok(known.column.clone()),
+        Some(_) => Err(error::argument(
             format!("column \"{}\" of {} is generated", super::ascii(name), security::relation_name(relation)),
             "Scoring writes into its columns: give it ordinary ones.",
         )),
@@ -70,9 +90,10 @@ fn column(relation: pg_sys::Oid, name: &str) -> Result<Column> {
 }
 
 fn resolve(relation: pg_sys::Oid, names: &Names) -> Result<Attached> {
+    let known = columns(relation)?;
     let document = match &names.document {
         Some(name) => {
-            let column = column(relation, name)?;
+            let column = column(relation, &known, name)?;
             if column.of_type != "jsonb" {
                 return Err(error::argument(
                     format!("column {} is of type {}, and a document is jsonb", column.name, column.of_type),
@@ -84,12 +105,11 @@ fn resolve(relation: pg_sys::Oid, names: &Names) -> Result<Attached> {
         None => "pg_catalog.to_jsonb(t)".to_owned(),
     };
     let tenant = match registry::find(relation).map(|entry| (entry.border, entry.column)) {
-        Some((Border::Column(_), number)) => spi::row(
-            "SELECT quote_ident(a.attname), format_type(a.atttypid, a.atttypmod) FROM pg_attribute a
-              WHERE a.attrelid = $1 AND a.attnum = $2",
-            &[relation.into(), number.into()],
-            |row| Ok(Column { name: row.get(1)?, of_type: row.get(2)? }),
-        )?,
+        Some((Border::Column(_), number)) => {
+            let tenant = known.iter().find(|known| known.number == number).map(|known| known.column.clone());
+            // Without it everybody's rows would be one tenant's.
+            Some(tenant.ok_or_else(|| error::internal("the tenant column of a protected table is not to be found"))?)
+        }
         Some((Border::Lost, _)) => {
             return Err(error::state(
                 format!("{} is protected, and its tenant column is gone", security::relation_name(relation)),
@@ -104,9 +124,9 @@ fn resolve(relation: pg_sys::Oid, names: &Names) -> Result<Attached> {
         name: security::relation_name(relation),
         rule_set: names.rule_set.clone(),
         document,
-        score: column(relation, &names.score)?,
-        status: column(relation, &names.status)?,
-        version: names.version.as_ref().map(|name| column(relation, name)).transpose()?,
+        score: column(relation, &known, &names.score)?,
+        status: column(relation, &known, &names.status)?,
+        version: names.version.as_ref().map(|name| column(relation, &known, name)).transpose()?,
         tenant,
     })
 }
