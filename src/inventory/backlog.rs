@@ -28,12 +28,15 @@ type Backlogs = HashMap<u32, Backlog>;
 static KNOWN: PerBackend<RefCell<Option<Backlogs>>> = PerBackend::new(RefCell::new(None));
 /// A batch was taken and not finished: what is known is not to be relied on.
 static TAKING: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
+/// A batch was finished in this transaction, which may yet be rolled back, and bring back what the batch deleted.
+static FINISHED: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
 
 /// The next requests of the inventory. The caller holds its drain lock, decides and deletes them, and says `taken`.
 pub fn take(relation: pg_sys::Oid, most: usize) -> Result<Vec<Waiting>> {
     let mut known = KNOWN.borrow_mut();
     if TAKING.replace(true) {
         *known = None;
+        FINISHED.set(false);
     }
     let backlog = known.get_or_insert_default().entry(relation.to_u32()).or_default();
     let segments = (0..SEGMENTS.len()).map(Segment::open).collect::<Result<Vec<_>>>()?;
@@ -79,6 +82,14 @@ fn next(backlog: &mut Backlog, segments: &[Segment], most: usize) -> Vec<Waiting
 /// The batch is finished.
 pub fn taken() {
     TAKING.set(false);
+    FINISHED.set(true);
+}
+
+/// The transaction, or a part of it, was rolled back: rows that a finished batch deleted wait again, on pages that have not changed for it.
+pub fn rolled_back() {
+    if FINISHED.get() {
+        TAKING.set(true);
+    }
 }
 
 /// Nothing is known any more: some of what was taken waits on.

@@ -15,9 +15,10 @@ use super::batch::Batch;
 use super::section::Section;
 use super::table::{self, Inventory};
 use crate::context::acting::acting_for;
+use crate::context::tenant::Tenant;
 use crate::error::{self, Result};
 use crate::pg::plans::{self, Steps};
-use crate::pg::queue::{self, Poison, SEGMENTS, Segment};
+use crate::pg::queue::{self, Poison, Request, SEGMENTS, Segment};
 use crate::pg::subtransaction::{self, Failure};
 use crate::pg::{keys, locks, security, settings, spi};
 use crate::seal::housekeeping;
@@ -27,6 +28,9 @@ const MOST: i32 = 10_000;
 
 /// A table of the queue in which no more than so many requests of others wait is emptied all the same: they move on.
 const MOST_MOVED: usize = 1_000;
+
+/// Why a request was set aside that does not fit the table any more.
+const STRAY: &str = "it was queued when the table kept its rows apart by tenant in another way, and belongs to no tenant of the table now";
 
 /// What a batch did.
 pub enum Step {
@@ -67,11 +71,18 @@ pub fn batch(relation: pg_sys::Oid, size: i32) -> Result<Step> {
     }
     // The owner's triggers are not to run at the end of the transaction, as whoever drains.
     spi::run("SET CONSTRAINTS ALL IMMEDIATE", &[])?;
-    let decided = match decide(&inventory, &taken) {
+    let (stray, taken): (Vec<_>, Vec<_>) =
+        taken.into_iter().partition(|waiting| is_stray(&inventory, &waiting.request));
+    let mut decided = match decide(&inventory, &taken) {
         Ok(decided) => decided,
         Err(failure) if is_transient(failure.code) => return Ok(Step::Again),
         Err(failure) => return Err(raised(failure)),
     };
+    for waiting in &stray {
+        set_aside(waiting, "55000".to_owned(), STRAY.to_owned()).map_err(raised)?;
+        decided.push(true);
+    }
+    let taken: Vec<Waiting> = taken.into_iter().chain(stray).collect();
     let segments = (0..SEGMENTS.len()).map(Segment::open).collect::<Result<Vec<_>>>()?;
     let mut done = 0;
     for (waiting, is_decided) in taken.iter().zip(&decided) {
@@ -96,24 +107,43 @@ pub fn batch(relation: pg_sys::Oid, size: i32) -> Result<Step> {
     Ok(Step::Done(done as i32))
 }
 
+/// Queued while the table had tenants and it has none now, or the other way round, or tenants of another type. It is nobody's now: two tenants' orders for
+/// what has become one row would not even know of each other in a batch.
+fn is_stray(inventory: &Inventory, request: &Request) -> bool {
+    match inventory.tenant {
+        None => !request.tenant.is_empty(),
+        Some(key) => !Tenant::parse(&mut request.tenant.clone()).is_ok_and(|tenant| key.fits(&tenant)),
+    }
+}
+
 /// Decides the requests, and sets aside those that cannot be: whether each is done with. None is when this fails.
 fn decide(inventory: &Rc<Inventory>, requests: &[Waiting]) -> std::result::Result<Vec<bool>, Failure> {
     let failure = match subtransaction::kept(|| false, || attempt(inventory, requests)) {
         Ok(decided) => return Ok(decided),
         Err(failure) => failure,
     };
-    if !is_the_requests(failure.code) {
+    if !is_the_requests(&failure) {
         return Err(failure);
     }
     if let [only] = requests {
-        set_aside(only, failure)?;
+        let reason = match failure.detail {
+            Some(detail) => format!("{} ({detail})", failure.message),
+            None => failure.message,
+        };
+        set_aside(only, spelled(failure.code), reason)?;
         return Ok(vec![true]);
     }
-    // The first half first: the order of arrival stays.
-    let (first, second) = requests.split_at(requests.len() / 2);
-    let mut decided = decide(inventory, first)?;
-    decided.extend(decide(inventory, second)?);
-    Ok(decided)
+    // When the second half fails, what the first one did must not stay either.
+    subtransaction::kept(
+        || false,
+        || {
+            // The first half first: the order of arrival stays.
+            let (first, second) = requests.split_at(requests.len() / 2);
+            let mut decided = decide(inventory, first).map_err(raised)?;
+            decided.extend(decide(inventory, second).map_err(raised)?);
+            Ok(decided)
+        },
+    )
 }
 
 fn attempt(inventory: &Rc<Inventory>, requests: &[Waiting]) -> Result<Vec<bool>> {
@@ -155,12 +185,7 @@ fn attempt(inventory: &Rc<Inventory>, requests: &[Waiting]) -> Result<Vec<bool>>
     Ok(places.into_iter().map(|(at, order)| !batch.sections[now_at[at]].is_left(order)).collect())
 }
 
-fn set_aside(waiting: &Waiting, failure: Failure) -> std::result::Result<(), Failure> {
-    let sqlstate = spelled(failure.code);
-    let reason = match failure.detail {
-        Some(detail) => format!("{} ({detail})", failure.message),
-        None => failure.message,
-    };
+fn set_aside(waiting: &Waiting, sqlstate: String, reason: String) -> std::result::Result<(), Failure> {
     let poison = Poison { set_aside_at: keys::now(), sqlstate, reason };
     subtransaction::kept(|| false, || queue::set_aside(&waiting.request, &poison))
 }
@@ -172,10 +197,12 @@ fn spelled(code: PgSqlErrorCode) -> String {
 }
 
 /// An error that says something about the request, and not about the server, the rights or the moment: of the data, of a constraint, or raised by a
-/// trigger.
-fn is_the_requests(code: PgSqlErrorCode) -> bool {
-    let class = &spelled(code)[..2];
-    matches!(class, "21" | "22" | "23" | "27" | "44" | "P0") || spelled(code) == "28000"
+/// trigger, with whatever code it chose.
+fn is_the_requests(failure: &Failure) -> bool {
+    let code = spelled(failure.code);
+    matches!(&code[..2], "21" | "22" | "23" | "27" | "44" | "P0")
+        || code == "28000"
+        || failure.is_raise && !is_transient(failure.code)
 }
 
 fn is_transient(code: PgSqlErrorCode) -> bool {

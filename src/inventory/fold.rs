@@ -161,7 +161,7 @@ fn decide(lines: &[Line], stock: &mut [Option<i64>], answers: &mut [Answer]) {
         let quantity = line.quantity.filter(|quantity| *quantity > 0);
         let verdict = match (line.item, quantity, remaining) {
             (None, _, _) | (_, None, _) => Verdict::Invalid,
-            (Some(item), ..) if doubled.contains(&item) => Verdict::Invalid,
+            (Some(item), ..) if doubled.binary_search(&item).is_ok() => Verdict::Invalid,
             (_, _, None) => Verdict::UnknownItem,
             (_, Some(quantity), Some(remaining)) if quantity > remaining => Verdict::Insufficient,
             _ => Verdict::Accepted,
@@ -187,7 +187,7 @@ fn decide(lines: &[Line], stock: &mut [Option<i64>], answers: &mut [Answer]) {
     }
 }
 
-/// Items that stand in more than one line.
+/// Items that stand in more than one line, in order.
 fn doubled(lines: &[Line]) -> Vec<u32> {
     if lines.len() < 2 {
         return Vec::new();

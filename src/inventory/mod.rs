@@ -138,6 +138,7 @@ pub fn retention() -> i64 {
 /// A part of the transaction was rolled back, and with it perhaps what was read in it.
 pub fn rolled_back() {
     watch::changed();
+    backlog::rolled_back();
 }
 
 /// `order_verdicts(relation regclass, order_id text)`: the stored verdict of an order, a row for each line; no row when there is none (yet).

@@ -11,9 +11,15 @@ use crate::pg::queue::{self, Request};
 /// Lines that a queued order may have.
 const MOST_LINES: usize = 1_000;
 
+/// Bytes that its id may have, which is stored with every line.
+const MOST_OF_ID: usize = 1_024;
+
+/// Bytes that all its texts may have: a drain holds as many orders in memory as its batch is large, whoever queued them.
+const MOST_BYTES: usize = 128 * 1_024;
+
 /// `enqueue_decrement(relation regclass, order_id text, items text[], quantities bigint[])`: the number of the request.
 ///
-/// Errors: 22023 no order, arrays of unequal length, empty, or longer than 1,000; 42501 no tenant, or no right to the table; 55000 not registered; 25006 read-only. Locks: ROW
+/// Errors: 22023 no order, arrays of unequal length, empty, or longer than 1,000, an id of more than 1 kB, texts of more than 128 kB; 42501 no tenant, or no right to the table; 55000 not registered; 25006 read-only. Locks: ROW
 /// EXCLUSIVE on the table, and on the queue's. Waits for nobody.
 pub fn enqueue(
     relation: pg_sys::Oid,
@@ -27,6 +33,13 @@ pub fn enqueue(
         return Err(error::argument(
             format!("items and quantities have {} and {} elements", items.len(), quantities.len()),
             format!("Pass two arrays of the same length, from 1 to {MOST_LINES} lines."),
+        ));
+    }
+    let texts = order.len() + items.iter().flatten().map(|item| item.len()).sum::<usize>();
+    if order.len() > MOST_OF_ID || texts > MOST_BYTES {
+        return Err(error::argument(
+            format!("order_id has {} bytes, and with the items {texts}", order.len()),
+            format!("A queued order's id may have {MOST_OF_ID} bytes, all its texts {MOST_BYTES}."),
         ));
     }
     let inventory = table::for_caller(relation, true)?;

@@ -50,6 +50,8 @@ impl Release {
             .iter()
             .filter(|row| row.line != ledger::RELEASED && row.verdict == Verdict::Accepted.letter())
             .filter_map(|row| Some((inventory.item_type.parse(row.item.as_deref()?), row.quantity?)))
+            // What the column, of another type since, has no value for cannot be in the table.
+            .filter(|(item, _)| !matches!(item, Item::Foreign(_)))
             .collect();
         let released = found.rows.iter().any(|row| row.line == ledger::RELEASED && !row.is_uncommitted);
         let stage = if released || taken.is_empty() { Stage::Over } else { Stage::Lock };

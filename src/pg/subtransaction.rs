@@ -11,11 +11,16 @@ use crate::error::Result;
 /// The server's function that ends a statement because somebody asked for it.
 const INTERRUPTED: &str = "ProcessInterrupts";
 
+/// PL/pgSQL's function that raises what a RAISE says.
+const RAISES: &str = "exec_stmt_raise";
+
 /// Why a piece of work was rolled back.
 pub struct Failure {
     pub code: PgSqlErrorCode,
     pub message: String,
     pub detail: Option<String>,
+    /// A RAISE of PL/pgSQL raised it, whatever its code. A code of the user's own is not known here: it is given as XX000.
+    pub is_raise: bool,
 }
 
 /// Runs `work` in a subtransaction and rolls that back whatever came of it; role, settings, locks and memory are as before. An
@@ -66,6 +71,7 @@ fn run<R>(ours: impl Fn() -> bool, work: impl FnOnce() -> Result<R>, keep: bool)
             code: report.sql_error_code(),
             message: report.message().to_owned(),
             detail: report.detail().map(str::to_owned),
+            is_raise: report.function_name() == Some(RAISES),
         };
         // By where it was raised: a user's function can raise an error of the same code, and that is one like any other.
         let cancelled =

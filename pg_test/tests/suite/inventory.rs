@@ -10,6 +10,7 @@ mod queue;
 mod registering;
 mod rights;
 mod tenants;
+mod waiting;
 
 use libtest_mimic::Trial;
 
@@ -24,6 +25,7 @@ pub fn tests() -> Vec<Trial> {
         registering::tests(),
         rights::tests(),
         tenants::tests(),
+        waiting::tests(),
     ];
     files.into_iter().flatten().collect()
 }

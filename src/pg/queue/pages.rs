@@ -1,7 +1,7 @@
 //! Finding the waiting requests of an inventory without reading what is drained again and again.
 //!
 //! A page of which nothing concerns the inventory any more (all its rows are drained, or other inventories') is looked at again only when it has changed,
-//! which its LSN tells; and never when no row has room in it any more.
+//! which its LSN tells. That it was full once tells nothing: VACUUM, or a scan that prunes it, makes room for new rows.
 
 use pgrx::prelude::*;
 
@@ -20,8 +20,6 @@ struct Page {
     lsn: u64,
     /// Nothing in it waits, nor is about to.
     is_idle: bool,
-    /// And no row can be added.
-    is_full: bool,
 }
 
 /// What a backend knows of a table of the queue, for one inventory.
@@ -38,9 +36,6 @@ impl Seen {
         self.file != 0 && self.file != segment.file()
     }
 }
-
-/// Less than any row takes, with its line pointer: header, number, relation, time, and two arrays of one element.
-const SMALLEST: usize = 96;
 
 /// Calls `found` with the number and the place of each row of the relation that is committed, or our own, and not deleted, on pages that may hold one not
 /// seen before.
@@ -59,9 +54,6 @@ pub fn scan(segment: &Segment, seen: &mut Seen, relation: pg_sys::Oid, mut found
             pg_sys::SnapshotData { snapshot_type: pg_sys::SnapshotType::SNAPSHOT_DIRTY, ..std::mem::zeroed() };
         let oid = (*table).rd_id;
         for (block, known) in (0..blocks).zip(&mut seen.pages) {
-            if known.is_full && known.is_idle {
-                continue;
-            }
             pgrx::check_for_interrupts!();
             let buffer = pg_sys::ReadBuffer(table, block);
             pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
@@ -101,9 +93,8 @@ pub fn scan(segment: &Segment, seen: &mut Seen, relation: pg_sys::Oid, mut found
                     found(number, Place { block, offset });
                 }
             }
-            let is_full = !is_new && pg_sys::PageGetHeapFreeSpace(page) < SMALLEST;
             pg_sys::UnlockReleaseBuffer(buffer);
-            *known = Page { lsn, is_idle, is_full };
+            *known = Page { lsn, is_idle };
         }
     }
 }
