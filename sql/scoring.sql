@@ -163,7 +163,11 @@ COMMENT ON COLUMN bulkhead.scoring_run.last_error IS 'why the batch of a tenant 
 REVOKE ALL ON bulkhead.scoring_run FROM PUBLIC;
 
 CREATE VIEW bulkhead.scoring_progress AS
-  SELECT s.relation, s.rule_set, r.action, r.worker, r.started_at, r.last_at, r.ended_at, r.batches, r.scored, r.failed, r.last_error
+  SELECT s.relation, s.rule_set, r.action, r.worker, r.started_at, r.last_at, r.ended_at, r.batches, r.scored, r.failed,
+         -- A message may hold another tenant's values.
+         CASE WHEN pg_catalog.pg_has_role((SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) s.relation), 'USAGE')
+                OR pg_catalog.has_function_privilege('bulkhead.score_pending(pg_catalog.regclass, pg_catalog.int4, pg_catalog.int4)', 'EXECUTE')
+              THEN r.last_error END AS last_error
     FROM bulkhead.scoring s LEFT JOIN bulkhead.scoring_run r ON r.relation OPERATOR(pg_catalog.=) s.relation
    WHERE pg_catalog.has_table_privilege(s.relation, 'SELECT');
 COMMENT ON VIEW bulkhead.scoring_progress IS
@@ -200,8 +204,8 @@ COMMENT ON FUNCTION bulkhead.scoring_step(regclass, text, timestamptz, text, int
 -- No SET clause and not SECURITY DEFINER: such a procedure cannot commit. Each round gives each waiting tenant one batch; a round without a row ends it.
 CREATE PROCEDURE bulkhead.score_pending(relation regclass, batch_size integer DEFAULT 1000, max_batches integer DEFAULT NULL) LANGUAGE plpgsql AS $score_pending$
 DECLARE
-  started timestamptz := pg_catalog.clock_timestamp();
-  last text;
+  started pg_catalog.timestamptz := pg_catalog.clock_timestamp();
+  last pg_catalog.text;
   step record;
   batches integer := 0;
   picked bigint := 0;
@@ -231,11 +235,11 @@ REVOKE EXECUTE ON PROCEDURE bulkhead.score_pending(regclass, integer, integer) F
 
 CREATE PROCEDURE bulkhead.rescore(relation regclass, only_stale boolean DEFAULT true) LANGUAGE plpgsql AS $rescore$
 DECLARE
-  started timestamptz := pg_catalog.clock_timestamp();
-  last text;
+  started pg_catalog.timestamptz := pg_catalog.clock_timestamp();
+  last pg_catalog.text;
   step record;
   picked bigint;
-  todo text;
+  todo pg_catalog.text;
 BEGIN
   -- What is not only the stale: first every version is forgotten, one statement a tenant.
   FOREACH todo IN ARRAY CASE WHEN only_stale THEN ARRAY['rescore'] ELSE ARRAY['forget', 'rescore'] END LOOP

@@ -8,6 +8,7 @@ use crate::error::{self, Result};
 use crate::observe;
 use crate::partition;
 use crate::pg::{registry, scan, security};
+use crate::scoring;
 
 /// After DDL that touched `relations`, those with children marked so.
 pub fn ddl(relations: &[(pg_sys::Oid, bool)]) -> Result<()> {
@@ -52,6 +53,7 @@ pub fn drop(relations: &[pg_sys::Oid]) -> Result<()> {
         return Ok(());
     }
     partition::forget(relations)?;
+    scoring::forget(relations)?;
     observe::remove(relations)?;
     ledger::forget(relations)?;
     Ok(())

@@ -24,6 +24,7 @@ pub struct Attached {
 pub struct Column {
     pub name: String,
     pub of_type: String,
+    pub not_null: bool,
 }
 
 /// The names that attach_scoring() was given.
@@ -60,7 +61,8 @@ struct Known {
 /// All of them, by one query: a batch asks for several.
 fn columns(relation: pg_sys::Oid) -> Result<Vec<Known>> {
     spi::rows(
-        "SELECT a.attname::text, a.attnum, a.attgenerated <> '' OR a.attidentity <> '', quote_ident(a.attname), format_type(a.atttypid, a.atttypmod)
+        "SELECT a.attname::text, a.attnum, a.attgenerated <> '' OR a.attidentity <> '', quote_ident(a.attname), format_type(a.atttypid, a.atttypmod),
+                a.attnotnull
            FROM pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped",
         &[relation.into()],
         |row| {
@@ -68,7 +70,7 @@ fn columns(relation: pg_sys::Oid) -> Result<Vec<Known>> {
                 plain_name: row.get(1)?,
                 number: row.get(2)?,
                 generated: row.get(3)?,
-                column: Column { name: row.get(4)?, of_type: row.get(5)? },
+                column: Column { name: row.get(4)?, of_type: row.get(5)?, not_null: row.get(6)? },
             })
         },
     )
@@ -237,10 +239,25 @@ fn detach_scoring(relation: Option<pg_sys::Oid>) -> Result<()> {
     gone.map(|_| ()).ok_or_else(|| not_attached(relation))
 }
 
+/// After `relations` were dropped: a new table of the old oid, here or where a dump is restored, is not attached.
+pub fn forget(relations: &[pg_sys::Oid]) -> Result<()> {
+    security::as_extension(|| {
+        spi::run(
+            "DELETE FROM bulkhead.scoring s WHERE s.relation OPERATOR(pg_catalog.=) ANY ($1)",
+            &[relations.to_vec().into()],
+        )?;
+        spi::run(
+            "DELETE FROM bulkhead.scoring_run r WHERE r.relation OPERATOR(pg_catalog.=) ANY ($1)",
+            &[relations.to_vec().into()],
+        )
+    })
+}
+
 /// A numeric must fit the score's column, and the three words the status's. Its type may be a domain or an enum of the owner's, so the owner's rights are enough.
 fn check_types(table: &Attached) -> Result<()> {
     let kind = table.score.of_type.split('(').next().unwrap_or_default();
-    if !["numeric", "integer", "bigint", "smallint", "double precision", "real"].contains(&kind) {
+    let kinds = ["numeric", "integer", "bigint", "smallint", "double precision", "real"];
+    if !kinds.contains(&kind) || table.score.of_type.ends_with("[]") {
         return Err(error::argument(
             format!("column {} is of type {}, and a score is a number", table.score.name, table.score.of_type),
             "Give it type numeric.",
@@ -252,6 +269,14 @@ fn check_types(table: &Attached) -> Result<()> {
         return Err(error::argument(
             format!("column {} is of type {}, and a version is an integer", version.name, version.of_type),
             "Give it type integer.",
+        ));
+    }
+    let written = [Some(&table.score), Some(&table.status), table.version.as_ref(), table.tenant.as_ref()];
+    let mut seen = std::collections::HashSet::new();
+    if let Some(twice) = written.into_iter().flatten().find(|column| !seen.insert(&column.name)) {
+        return Err(error::argument(
+            format!("column {} of {} is named for two things", twice.name, table.name),
+            "Score, status, version and tenant are columns of their own.",
         ));
     }
     let of_type = &table.status.of_type;

@@ -7,6 +7,7 @@
 use pgrx::prelude::*;
 
 use super::attach::{self, Attached, Column};
+use super::column;
 use crate::context::acting::acting_for;
 use crate::context::state;
 use crate::error::{self, Result};
@@ -68,6 +69,8 @@ fn scoring_step(
         ));
     }
     let Some(tenant) = next_tenant(&table, action, after)? else { return Ok(TableIterator::new(Vec::new())) };
+    // A deferred trigger would run at the commit, as whoever calls; the server refuses that in a restricted operation.
+    spi::run("SET CONSTRAINTS ALL IMMEDIATE", &[])?;
     let done = match subtransaction::kept(|| false, || batch(&table, action, &tenant, size)) {
         Ok((picked, failed)) => Done { picked, failed, error: None },
         Err(failure) => Done { picked: 0, failed: 0, error: Some(failure.message) },
@@ -116,7 +119,7 @@ fn admit(name: &str, size: i32) -> Result<()> {
 
 /// Of row `t`: that it is one for this action.
 fn waits(table: &Attached, action: Action) -> String {
-    let Column { name, of_type } = &table.status;
+    let Column { name, of_type, .. } = &table.status;
     match action {
         Action::Pending => format!("t.{name} = 'pending_score'::{of_type}"),
         _ => format!("t.{name} IN ('scored'::{of_type}, 'score_failed'::{of_type})"),
@@ -124,7 +127,7 @@ fn waits(table: &Attached, action: Action) -> String {
 }
 
 fn next_tenant(table: &Attached, action: Action, after: Option<&str>) -> Result<Option<String>> {
-    let Some(Column { name, of_type }) = &table.tenant else {
+    let Some(Column { name, of_type, .. }) = &table.tenant else {
         return Ok(after.is_none().then(String::new));
     };
     let in_force = state::with_tenant(|tenant| String::from_utf8_lossy(tenant.id()).into_owned());
@@ -162,26 +165,41 @@ fn batch(table: &Attached, action: Action, tenant: &str, size: i32) -> Result<(i
 /// Picks rows that nobody works at, scores and writes them: one statement, so that rows, rules and version are of one moment.
 fn statement(table: &Attached, action: Action) -> Result<String> {
     let mut conditions = vec![waits(table, action)];
-    if let Some(Column { name, of_type }) = &table.tenant {
+    if let Some(Column { name, of_type, .. }) = &table.tenant {
         conditions.push(format!("t.{name} = $3::{of_type}"));
     }
     let name = &table.name;
     if let (Action::Forget, Some(version)) = (action, &table.version) {
+        // No version is 0.
+        let none = if version.not_null { "0" } else { "NULL" };
         return Ok(format!(
-            "WITH written AS (UPDATE {name} t SET {0} = NULL WHERE {1} AND t.{0} IS NOT NULL AND $1 > 0 AND $2::text IS NOT NULL RETURNING 1)
+            "WITH written AS (UPDATE {name} t SET {0} = {none} WHERE {1} AND t.{0} IS DISTINCT FROM {none} AND $1 > 0 AND $2::text IS NOT NULL RETURNING 1)
              SELECT count(*), 0::bigint FROM written",
             version.name,
             conditions.join(" AND ")
         ));
     }
-    let Column { name: status, of_type } = &table.status;
+    let Column { name: status, of_type, .. } = &table.status;
+    let (mut score, mut failed) =
+        (column::cast(&table.score.of_type, "(s.outcome).score"), "(s.outcome).failed".to_owned());
+    if let Some(takes) = column::takes(&table.score.of_type, "(s.outcome).score") {
+        score = format!("CASE WHEN {takes} THEN {score} END");
+        failed = format!("({failed} OR NOT {takes})");
+    }
+    if table.score.not_null {
+        // A document that has none keeps what is there.
+        score = format!("coalesce({score}, t.{})", table.score.name);
+    }
     let mut set = format!(
-        "{} = (s.outcome).score::{}, {status} = CASE WHEN (s.outcome).failed THEN 'score_failed'::{of_type} ELSE 'scored'::{of_type} END",
-        table.score.name, table.score.of_type
+        "{} = {score}, {status} = CASE WHEN {failed} THEN 'score_failed'::{of_type} ELSE 'scored'::{of_type} END",
+        table.score.name
     );
+    // A row that a trigger of the table's makes wait again was not done: a call would never end.
+    let mut done = format!("t.{status} <> 'pending_score'::{of_type}");
     if let Some(version) = &table.version {
         set.push_str(&format!(", {} = (s.outcome).version", version.name));
         if action == Action::Stale {
+            done = format!("t.{} IS NOT DISTINCT FROM (s.outcome).version", version.name);
             // What would be written is what it is compared with.
             conditions
                 .push(format!("t.{} IS DISTINCT FROM (SELECT (bulkhead.score_row($2, NULL)).version)", version.name));
@@ -193,8 +211,8 @@ fn statement(table: &Attached, action: Action) -> Result<String> {
          scored AS MATERIALIZED (
            SELECT place, part, bulkhead.score_row($2, document) AS outcome FROM picked),
          written AS (
-           UPDATE {name} t SET {set} FROM scored s WHERE t.ctid = s.place AND t.tableoid = s.part RETURNING (s.outcome).failed AS failed)
-         SELECT count(*), count(*) FILTER (WHERE failed) FROM written",
+           UPDATE {name} t SET {set} FROM scored s WHERE t.ctid = s.place AND t.tableoid = s.part RETURNING {failed} AS failed, {done} AS done)
+         SELECT count(*) FILTER (WHERE done), count(*) FILTER (WHERE done AND failed) FROM written",
         table.document,
         conditions.join(" AND ")
     ))

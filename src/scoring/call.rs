@@ -24,12 +24,14 @@ impl<'a> Run<'a> {
             Function::Length => self.length(first),
             Function::StartsWith | Function::EndsWith => {
                 let (text, part) = (self.text(first)?, self.text(second)?);
+                self.spend(part.len() / 256)?;
                 let is = if function == Function::StartsWith { text.starts_with(part) } else { text.ends_with(part) };
                 Ok(Value::Bool(is))
             }
             Function::Upper | Function::Lower => self.change_case(first, function == Function::Upper),
             Function::Trim => {
                 let text = self.text(first)?;
+                self.spend(text.len() / 256)?;
                 Ok(Value::Text(match std::str::from_utf8(text) {
                     Ok(text) => text.trim().as_bytes(),
                     Err(_) => text.trim_ascii(),
@@ -165,7 +167,12 @@ impl<'a> Run<'a> {
         match value {
             Value::Missing | Value::Null => {}
             Value::Bool(truth) => out.extend_from_slice(if truth { b"true" } else { b"false" }),
-            Value::Number(number) => number.print_shortest(out),
+            Value::Number(number) => {
+                // A number of a few bytes may have a hundred thousand digits.
+                let before = out.len();
+                number.print_shortest(out);
+                self.take(out.len() - before)?;
+            }
             Value::Text(text) => {
                 self.take(text.len())?;
                 out.extend_from_slice(text);

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use super::fault::{Fault, Ran};
+use super::number::{self, Number};
 use super::operator::Order;
 use super::run::Run;
 use super::value::Value;
@@ -13,6 +14,7 @@ const MOST_DEPTH: usize = 1_000;
 impl<'a> Run<'a> {
     pub fn equal(&mut self, a: Value<'a>, b: Value<'a>, loose: bool, depth: usize) -> Ran<bool> {
         if !a.is_composite() || !b.is_composite() {
+            self.weigh(&a, &b)?;
             return Ok(if loose { a.equals(&b) } else { a.same(&b) });
         }
         if depth > MOST_DEPTH {
@@ -43,6 +45,26 @@ impl<'a> Run<'a> {
         Ok(true)
     }
 
+    /// What comparing long texts and numbers takes, so that a cancel is heard in between.
+    #[inline]
+    fn weigh(&mut self, a: &Value, b: &Value) -> Ran<()> {
+        match (a, b) {
+            (Value::Text(a), Value::Text(b)) if a.len() > 256 && b.len() > 256 => {
+                self.spend(a.len().min(b.len()) / 256)
+            }
+            // The text is read as a number.
+            (Value::Text(text), Value::Number(_) | Value::Bool(_))
+            | (Value::Number(_) | Value::Bool(_), Value::Text(text))
+                if text.len() > 32 =>
+            {
+                self.spend(text.len().min(number::LONGEST_SPELT) / 16)
+            }
+            (Value::Number(a @ Number::Long(_)), Value::Number(b))
+            | (Value::Number(a), Value::Number(b @ Number::Long(_))) => self.spend((a.length() + b.length()) / 64),
+            _ => Ok(()),
+        }
+    }
+
     fn pairs(&mut self, object: Value<'a>) -> Ran<Vec<(&'a [u8], Value<'a>)>> {
         self.spend(object.pair_count().unwrap_or(0))?;
         Ok(match object {
@@ -54,7 +76,10 @@ impl<'a> Run<'a> {
 
     pub fn in_order(&mut self, a: Value<'a>, b: Value<'a>, order: Order) -> Ran<bool> {
         let ordering = match (a, b) {
-            (Value::Text(a), Value::Text(b)) => a.cmp(b),
+            (Value::Text(left), Value::Text(right)) => {
+                self.weigh(&a, &b)?;
+                left.cmp(right)
+            }
             _ => {
                 let (a, b) = (self.number(a)?, self.number(b)?);
                 self.spend((a.length() + b.length()) / 64)?;

@@ -10,7 +10,7 @@ const BASE_DIGITS: i32 = 4;
 /// Digits after the point that the server keeps at the most.
 const MOST_SCALE: u32 = 16_383;
 /// Digits before the point, in groups of four.
-const MOST_WEIGHT: i32 = 131_072 / 4;
+const MOST_WEIGHT: i32 = 131_072 / 4 - 1;
 /// The largest product of two lengths in groups of four: some milliseconds of work, because nothing can interrupt it.
 pub const MOST_WORK: usize = 4_000_000;
 /// Of a quotient, as the server has it.
@@ -187,7 +187,7 @@ impl Decimal {
         let weight = self.weight + other.weight + 1;
         let product = Decimal { negative: self.negative != other.negative, weight, scale, digits }.trimmed();
         // The server rounds what has more digits after the point than it keeps.
-        if product.scale > MOST_SCALE { Ok(product.rounded(MOST_SCALE)) } else { product.checked() }
+        if product.scale > MOST_SCALE { product.rounded(MOST_SCALE).checked() } else { product.checked() }
     }
 
     /// So many digits after the point, rounded half away from zero.

@@ -64,9 +64,13 @@ impl<'a> Run<'a> {
         for number in 0..keys.len {
             let mut text = Vec::new();
             let key = match self.eval(self.child(keys, number), around)? {
-                Value::Text(key) => key,
+                Value::Text(key) => {
+                    self.spend(key.len() / 256)?;
+                    key
+                }
                 Value::Number(number) => {
                     number.print_shortest(&mut text);
+                    self.spend(text.len() / 64)?;
                     &text
                 }
                 other => {

@@ -326,8 +326,14 @@ pub fn whole(a: Number, up: bool) -> Result<Outcome, TooLong> {
     whole.add(&Decimal::of(if up { 1 } else { -1 }, 0)).map(Outcome::from)
 }
 
+/// No number is longer than this as a text, in bytes.
+pub const LONGEST_SPELT: usize = 200_000;
+
 /// As JavaScript reads a text as a number: blanks around it do not count, and nothing at all is 0. None: it is no number.
 pub fn parse(text: &[u8]) -> Option<Outcome> {
+    if text.len() > LONGEST_SPELT {
+        return None;
+    }
     let text = text.trim_ascii();
     if text.is_empty() {
         return Some(Outcome::Small(Number::Int(0)));

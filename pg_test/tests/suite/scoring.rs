@@ -1,6 +1,7 @@
 //! `scoring`: rules as JSON, right whoever changes them, bounded whatever they are, and seen by their tenant alone.
 
 mod bounds;
+mod columns;
 mod documents;
 mod fixture;
 mod pending;
@@ -9,6 +10,6 @@ mod versions;
 use libtest_mimic::Trial;
 
 pub fn tests() -> Vec<Trial> {
-    let files = [bounds::tests(), documents::tests(), pending::tests(), versions::tests()];
+    let files = [bounds::tests(), columns::tests(), documents::tests(), pending::tests(), versions::tests()];
     files.into_iter().flatten().collect()
 }

@@ -11,6 +11,7 @@ pub fn tests() -> Vec<Trial> {
     crate::tests![
         bombs_end_within_their_budget,
         a_cancel_is_heard_at_once,
+        long_texts_are_compared_in_time,
         depth_is_limited,
         large_documents => 240,
         one_broken_rule_among_many,
@@ -40,6 +41,8 @@ async fn bombs_end_within_their_budget(db: Database) {
         (merging, 60, "memory"),
         (nested, 200, "operations"),
         (powers, 60, "too many digits"),
+        // A number of a few bytes has a hundred thousand digits.
+        (r#"{"length": [{"cat": [{"map": [{"var": "l"}, 1e131071]}]}]}"#, 2_000, "memory"),
     ] {
         let began = Instant::now();
         let refused = app.refused(&format!("SELECT bulkhead.jsonlogic('{rule}', '{{\"l\": {}}}')", list(length))).await;
@@ -73,6 +76,24 @@ async fn a_cancel_is_heard_at_once(db: Database) {
     }
     // The machine is shared: what is measured is that nobody waits for the evaluation, which takes a minute.
     assert!(worst < Duration::from_millis(600), "{worst:?}");
+}
+
+async fn long_texts_are_compared_in_time(db: Database) {
+    let app = db.connect("app").await;
+    app.run("CREATE TEMP TABLE texts AS SELECT jsonb_build_object('t', repeat('9', 4000000), 'u', repeat('9', 4000000), 'n', repeat('9', 190000),
+               'l', (SELECT jsonb_agg(i) FROM generate_series(1, 200000) i)) AS d").await;
+    for compared in [
+        r#"{"===": [{"val": [[2], "t"]}, {"val": [[2], "u"]}]}"#,
+        r#"{"<=": [{"val": [[2], "t"]}, {"val": [[2], "u"]}]}"#,
+        r#"{"starts_with": [{"val": [[2], "t"]}, {"val": [[2], "u"]}]}"#,
+        r#"{"trim": [{"val": [[2], "t"]}]}"#,
+        r#"{"!=": [{"val": [[2], "n"]}, {"var": ""}]}"#,
+    ] {
+        let began = Instant::now();
+        let sql = format!(r#"SELECT bulkhead.jsonlogic('{{"all": [{{"var": "l"}}, {compared}]}}', d) FROM texts"#);
+        app.refused(&sql).await.state("54000").message_contains("bulkhead.score_budget_ops");
+        assert!(began.elapsed() < Duration::from_secs(3), "{compared}: {:?}", began.elapsed());
+    }
 }
 
 async fn depth_is_limited(db: Database) {

@@ -130,6 +130,21 @@ async fn numbers_are_exact(db: Database) {
             assert_eq!(got, wanted, "{rule}");
         }
     }
+    // What numeric cannot hold is an error, and not another number.
+    for (rule, largest) in [
+        (r#"{"*": [{"var": ""}, 1]}"#, Some("1e131071")),
+        (r#"{"*": [{"var": ""}, 10]}"#, None),
+        (r#"{"+": [{"*": [{"var": ""}, 5]}, {"*": [{"var": ""}, 5]}]}"#, None),
+        (r#"{"+": ["1e131072", 0]}"#, None),
+        // More digits after the point than are kept, besides.
+        (r#"{"*": [{"+": [{"var": ""}, 1e-16383]}, 1000000000000000000000000.5]}"#, None),
+    ] {
+        let sql = format!("bulkhead.jsonlogic('{rule}', to_jsonb(1e131071))");
+        match largest {
+            Some(largest) => assert_eq!(app.one(&format!("SELECT {sql} = to_jsonb({largest})")).await, "t"),
+            None => drop(app.refused(&format!("SELECT {sql}")).await.state("22023")),
+        }
+    }
 }
 
 /// Pairs of numbers of every shape: table `pairs (a, b)`.

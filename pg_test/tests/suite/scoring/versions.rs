@@ -1,7 +1,7 @@
 //! Which version counts: after every kind of change, in every session, and for whom.
 
 use libtest_mimic::Trial;
-use pg_test::Database;
+use pg_test::{Client, Cluster, Database};
 
 use super::fixture::{A, B, acting, put, score, share};
 use crate::harness::Skip;
@@ -21,6 +21,7 @@ pub fn tests() -> Vec<Trial> {
         the_view_shows_ones_own_and_the_shared,
         tables_are_sealed,
         through_a_pooler,
+        while_a_prepared_transaction_waits => 240,
     ]
 }
 
@@ -254,4 +255,40 @@ async fn through_a_pooler(db: Database) -> Result<(), Skip> {
         one.refused("SELECT bulkhead.score('lead', '{}')").await.state("55000");
     }
     Ok(())
+}
+
+/// As long as it waits for a synchronous standby it runs twice: as the session's and as the prepared one. A snapshot that lost one transaction and got it instead
+/// has as many as before.
+async fn while_a_prepared_transaction_waits(_: Database) {
+    let cluster = Cluster::builder()
+        .setting("synchronous_standby_names", "nobody")
+        .setting("synchronous_commit", "local")
+        .start()
+        .unwrap();
+    let db = cluster.database("prepared").unwrap();
+    share(&db, "s", 1);
+    db.admin("CREATE TABLE t (i integer); GRANT INSERT ON t TO app").unwrap();
+    let (oldest, putter, scorer) = (db.connect("app").await, db.connect("postgres").await, db.connect("app").await);
+    oldest.run("BEGIN; INSERT INTO t VALUES (1)").await;
+    let two = r#"[{"id": "always", "when": true, "score": 2}]"#;
+    putter.run(&format!("BEGIN; SELECT bulkhead.put_shared_rule_set('s', '{two}')")).await;
+    let preparing = db.connect("app").await;
+    preparing.run("SET synchronous_commit = on; BEGIN; INSERT INTO t VALUES (2)").await;
+    db.admin("INSERT INTO t VALUES (3)").unwrap();
+    assert_eq!(score(&scorer, "s").await, "1");
+    let waiting = tokio::spawn(async move {
+        preparing.run("PREPARE TRANSACTION 'p'").await;
+        preparing
+    });
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    while db.admin(waits).unwrap() != "1" {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    putter.run("COMMIT").await;
+    assert_eq!(score(&scorer, "s").await, "2");
+    // And then nobody waits any more.
+    db.admin("ALTER SYSTEM SET synchronous_standby_names = ''; SELECT pg_reload_conf()").unwrap();
+    let preparing: Client = waiting.await.unwrap();
+    preparing.run("ROLLBACK PREPARED 'p'").await;
+    oldest.run("COMMIT").await;
 }
