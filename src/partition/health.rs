@@ -244,10 +244,9 @@ fn retention_lag(tables: &[Table]) -> Result<Check> {
 fn queue_lag(_: &[Table]) -> Result<Check> {
     let waiting = inventory::waiting()?;
     let (mut ok, mut details) = (true, Vec::new());
-    if let Some((queued_at, relation)) = waiting.oldest {
-        let lag = ledger::now() - queued_at;
-        if lag > threshold::queue_lag() * SECOND {
-            ok = false;
+    if let Some((lag, relation)) = waiting.longest {
+        ok = lag <= threshold::queue_lag() * SECOND;
+        if !ok {
             details.push(if security::exists(relation) {
                 let name = security::relation_name(relation);
                 format!("an order for {name} waits for {}: is drain_inventory() scheduled?", readable::span(lag))
