@@ -61,7 +61,7 @@ async fn bombs_end_within_their_budget(db: Database) {
 }
 
 async fn a_cancel_is_heard_at_once(db: Database) {
-    db.admin("ALTER ROLE app SET bulkhead.score_budget_ops = 2000000000").unwrap();
+    db.admin(&format!("ALTER DATABASE {} SET bulkhead.score_budget_ops = 2000000000", db.name)).unwrap();
     let app = db.connect("app").await;
     let long = r#"{"reduce": [{"var": "l"}, {"+": [{"var": "accumulator"}, {"reduce": [{"val": [[2], "l"]}, {"+": [{"var": "accumulator"}, {"var": "current"}]}, 0]}]}, 0]}"#;
     app.run("SET statement_timeout = '100ms'").await;

@@ -191,7 +191,8 @@ async fn a_trigger_that_makes_rows_wait_again_ends_the_call(db: Database) {
         )
         .await;
     let boss = db.connect("postgres").await;
-    boss.run("SET statement_timeout = '60s'; CALL bulkhead.score_pending('t')").await;
+    boss.run("SET statement_timeout = '60s'").await;
+    boss.run("CALL bulkhead.score_pending('t')").await;
     boss.run("CALL bulkhead.rescore('t')").await;
     assert_eq!(
         owner.rows("SELECT id, status, version FROM t ORDER BY id").await,
@@ -207,6 +208,7 @@ async fn health_lives_with_a_domain_that_fails(db: Database) {
         .run(
             "CREATE DOMAIN word AS text;
              CREATE TABLE t (document jsonb, score numeric, status word);
+             INSERT INTO t VALUES ('{}', NULL, 'new');
              SELECT bulkhead.attach_scoring('t', 'n');
              ALTER DOMAIN word ADD CHECK (VALUE <> 'pending_score') NOT VALID",
         )

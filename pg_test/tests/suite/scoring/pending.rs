@@ -302,7 +302,7 @@ async fn what_cannot_be_attached_is_refused(db: Database) {
         ("document_column => 'no'", "55000", "has no column \"no\""),
         ("document_column => 'status'", "22023", "a document is jsonb"),
         ("score_column => 'status'", "22023", "a score is a number"),
-        ("status_column => 'score'", "22P02", ""),
+        ("status_column => 'score'", "22023", "is named for two things"),
         ("score_column => 'id'", "22023", "generated"),
         ("version_column => 'status'", "22023", "an integer"),
     ] {
