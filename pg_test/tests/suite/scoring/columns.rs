@@ -214,5 +214,5 @@ async fn health_lives_with_a_domain_that_fails(db: Database) {
         )
         .await;
     let check = db.admin("SELECT ok, detail FROM bulkhead.health() WHERE check_name = 'scoring_lag'").unwrap();
-    assert!(check.starts_with("f|public.t: value for domain word violates check constraint"), "{check}");
+    assert!(check.starts_with("f|public.t: value for domain public.word violates check constraint"), "{check}");
 }

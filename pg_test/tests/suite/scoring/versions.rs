@@ -127,7 +127,7 @@ async fn a_tenants_own_shadows_the_shared(db: Database) {
 }
 
 async fn a_tenant_never_gets_anothers(db: Database) {
-    db.admin("ALTER ROLE app SET bulkhead.context_mode = open").unwrap();
+    db.admin(&format!("ALTER DATABASE {} SET bulkhead.context_mode = open", db.name)).unwrap();
     let (a, b) = (acting(&db, A).await, acting(&db, B).await);
     put(&a, "lead", 1).await;
     put(&b, "lead", 2).await;
