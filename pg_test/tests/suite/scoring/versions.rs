@@ -144,7 +144,7 @@ async fn a_tenant_never_gets_anothers(db: Database) {
     a.refused("SELECT bulkhead.score('only_a', '{}')").await.state("55000");
     a.run("ROLLBACK; SET bulkhead.tenant_context = ''").await;
     a.refused("SELECT bulkhead.score('lead', '{}')").await.state("55000").detail_contains("acts for no tenant");
-    db.admin("ALTER ROLE app RESET bulkhead.context_mode").unwrap();
+    db.admin(&format!("ALTER DATABASE {} RESET bulkhead.context_mode", db.name)).unwrap();
     // Reading rules is reading a tenant's rows: the transaction keeps to that tenant.
     let locked = acting(&db, A).await;
     locked.run("BEGIN; SELECT bulkhead.score('lead', '{}')").await;
