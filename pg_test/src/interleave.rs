@@ -174,7 +174,14 @@ fn begin(sessions: &mut BTreeMap<String, Session>, step: &Step) {
     let session = session(sessions, step);
     let client = std::sync::Arc::clone(&session.client);
     let sql = step.sql.clone();
-    session.running = Some(tokio::spawn(async move { client.simple_query(&sql).await }));
+    session.running = Some(tokio::spawn(async move {
+        let reply = client.simple_query(&sql).await;
+        if reply.is_err() {
+            // The error is sent before the locks are given up; an answer after it says that they are.
+            client.simple_query("").await.ok();
+        }
+        reply
+    }));
 }
 
 /// Waits until the step has ended or waits for a lock.
