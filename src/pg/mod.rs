@@ -32,6 +32,7 @@ pub mod plans;
 pub mod queue;
 pub mod raw;
 pub mod registry;
+pub mod relations;
 pub mod scan;
 pub mod scoring;
 pub mod security;
