@@ -210,3 +210,26 @@ CREATE FUNCTION bulkhead.poisoned_orders(relation regclass)
   VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'poisoned_orders_wrapper';
 COMMENT ON FUNCTION bulkhead.poisoned_orders(regclass) IS
   'Queued orders of the current tenant that the table''s constraints or triggers refused, and why.';
+
+-- For all tenants, which is why EXECUTE is revoked from PUBLIC.
+CREATE FUNCTION bulkhead.all_poisoned_orders(relation regclass DEFAULT NULL)
+  RETURNS TABLE (relation regclass, tenant text, number bigint, order_id text, items text[], quantities bigint[], queued_at timestamptz,
+                 set_aside_at timestamptz, sqlstate text, reason text)
+  VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'all_poisoned_orders_wrapper';
+COMMENT ON FUNCTION bulkhead.all_poisoned_orders(regclass) IS
+  'What was set aside of all tenants, and why, of one table or of all: also orders of no tenant any more, and of tables that were dropped.';
+REVOKE EXECUTE ON FUNCTION bulkhead.all_poisoned_orders(regclass) FROM PUBLIC;
+
+CREATE FUNCTION bulkhead.requeue_poisoned(relation regclass, numbers bigint[] DEFAULT NULL) RETURNS bigint
+  VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'requeue_poisoned_wrapper'
+  SET search_path = pg_catalog, pg_temp SET jit = off;
+COMMENT ON FUNCTION bulkhead.requeue_poisoned(regclass, bigint[]) IS
+  'Queues again what drains set aside of the table, for all tenants, or the requests of these numbers: how many.';
+REVOKE EXECUTE ON FUNCTION bulkhead.requeue_poisoned(regclass, bigint[]) FROM PUBLIC;
+
+CREATE FUNCTION bulkhead.forget_poisoned(relation regclass, numbers bigint[] DEFAULT NULL) RETURNS bigint
+  VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'forget_poisoned_wrapper'
+  SET search_path = pg_catalog, pg_temp SET jit = off;
+COMMENT ON FUNCTION bulkhead.forget_poisoned(regclass, bigint[]) IS
+  'Deletes what drains set aside of the table, for all tenants, or the requests of these numbers: how many.';
+REVOKE EXECUTE ON FUNCTION bulkhead.forget_poisoned(regclass, bigint[]) FROM PUBLIC;

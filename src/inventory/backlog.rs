@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 use crate::error::Result;
 use crate::pg::cell::PerBackend;
 use crate::pg::queue::{self, Place, Request, SEGMENTS, Seen, Segment};
+use crate::pg::watch;
 
 /// A request, and where its row lies.
 pub struct Waiting {
@@ -21,6 +22,8 @@ struct Backlog {
     seen: [Seen; SEGMENTS.len()],
     /// Numbers and places, the smallest number first.
     found: VecDeque<(i64, usize, Place)>,
+    /// What `watch` had counted then.
+    found_at: u64,
 }
 
 type Backlogs = HashMap<u32, Backlog>;
@@ -39,9 +42,12 @@ pub fn take(relation: pg_sys::Oid, most: usize) -> Result<Vec<Waiting>> {
         FINISHED.set(false);
     }
     let backlog = known.get_or_insert_default().entry(relation.to_u32()).or_default();
-    let segments = (0..SEGMENTS.len()).map(Segment::open).collect::<Result<Vec<_>>>()?;
-    // What was emptied may have had rows that moved on: in another place, with the same number.
-    if segments.iter().zip(&backlog.seen).any(|(segment, seen)| seen.is_outdated(segment)) {
+    let segments = [Segment::open(0)?, Segment::open(1)?, Segment::open(2)?, Segment::open(3)?];
+    watch::on(&segments.each_ref().map(Segment::oid));
+    // Rows may have moved on: to another place, with the same number.
+    if backlog.found_at != watch::changes()
+        || segments.iter().zip(&backlog.seen).any(|(segment, seen)| seen.is_outdated(segment))
+    {
         backlog.found.clear();
     }
     let mut taken = next(backlog, &segments, most);
@@ -59,6 +65,7 @@ pub fn take(relation: pg_sys::Oid, most: usize) -> Result<Vec<Waiting>> {
         }
         found.sort_unstable_by_key(|(request, ..)| *request);
         backlog.found = found.into();
+        backlog.found_at = watch::changes();
         let more = next(backlog, &segments, most - taken.len());
         taken.extend(more);
         taken.sort_by_key(|waiting| waiting.request.number);

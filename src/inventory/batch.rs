@@ -135,11 +135,14 @@ fn doubled(relation: pg_sys::Oid) -> pgrx::pg_sys::panic::ErrorReport {
     )
 }
 
+/// What an error says of rows that were locked and not written: by this a drain knows it.
+pub const NOT_WRITTEN: &str = "They were locked, and something keeps the others from being written: a trigger that returns NULL, a rule, or a policy for UPDATE.";
+
 pub fn not_written(relation: pg_sys::Oid, rows: u64, expected: u64) -> pgrx::pg_sys::panic::ErrorReport {
     let table = security::relation_name(relation);
     error::state(
         format!("only {rows} of {expected} rows of {table} could be updated"),
-        "They were locked, and something keeps the others from being written: a trigger that returns NULL, a rule, or a policy for UPDATE.",
+        NOT_WRITTEN,
         "Take that away, or let the role that calls pass it. Nothing was changed.",
     )
 }

@@ -10,8 +10,9 @@ use std::rc::Rc;
 
 use pgrx::prelude::*;
 
+use super::abandoned;
 use super::backlog::{self, Waiting};
-use super::batch::Batch;
+use super::batch::{self, Batch};
 use super::section::Section;
 use super::table::{self, Inventory};
 use crate::context::acting::acting_for;
@@ -26,7 +27,8 @@ use crate::seal::housekeeping;
 /// Requests that one batch takes.
 const MOST: i32 = 10_000;
 
-/// A table of the queue in which no more than so many requests of others wait is emptied all the same: they move on.
+/// A table of the queue in which no more than so many requests of others wait is emptied all the same: they move on. Where there are more, so many move on with each
+/// batch.
 const MOST_MOVED: usize = 1_000;
 
 /// Why a request was set aside that does not fit the table any more.
@@ -66,7 +68,7 @@ pub fn batch(relation: pg_sys::Oid, size: i32) -> Result<Step> {
     let taken = backlog::take(relation, size as usize)?;
     if taken.is_empty() {
         backlog::taken();
-        tidy()?;
+        tidy(relation)?;
         return Ok(Step::Done(0));
     }
     // The owner's triggers are not to run at the end of the transaction, as whoever drains.
@@ -75,7 +77,7 @@ pub fn batch(relation: pg_sys::Oid, size: i32) -> Result<Step> {
         taken.into_iter().partition(|waiting| is_stray(&inventory, &waiting.request));
     let mut decided = match decide(&inventory, &taken) {
         Ok(decided) => decided,
-        Err(failure) if is_transient(failure.code) => return Ok(Step::Again),
+        Err(failure) if failure.is_transient() => return Ok(Step::Again),
         Err(failure) => return Err(raised(failure)),
     };
     for waiting in &stray {
@@ -97,7 +99,7 @@ pub fn batch(relation: pg_sys::Oid, size: i32) -> Result<Step> {
     }
     backlog::taken();
     drop(segments);
-    tidy()?;
+    tidy(relation)?;
     if done == 0 {
         return Ok(Step::Again);
     }
@@ -109,7 +111,7 @@ pub fn batch(relation: pg_sys::Oid, size: i32) -> Result<Step> {
 
 /// Queued while the table had tenants and it has none now, or the other way round, or tenants of another type. It is nobody's now: two tenants' orders for
 /// what has become one row would not even know of each other in a batch.
-fn is_stray(inventory: &Inventory, request: &Request) -> bool {
+pub fn is_stray(inventory: &Inventory, request: &Request) -> bool {
     match inventory.tenant {
         None => !request.tenant.is_empty(),
         Some(key) => !Tenant::parse(&mut request.tenant.clone()).is_ok_and(|tenant| key.fits(&tenant)),
@@ -126,11 +128,12 @@ fn decide(inventory: &Rc<Inventory>, requests: &[Waiting]) -> std::result::Resul
         return Err(failure);
     }
     if let [only] = requests {
+        let sqlstate = failure.sqlstate();
         let reason = match failure.detail {
             Some(detail) => format!("{} ({detail})", failure.message),
             None => failure.message,
         };
-        set_aside(only, spelled(failure.code), reason)?;
+        set_aside(only, sqlstate, reason)?;
         return Ok(vec![true]);
     }
     // When the second half fails, what the first one did must not stay either.
@@ -190,23 +193,9 @@ fn set_aside(waiting: &Waiting, sqlstate: String, reason: String) -> std::result
     subtransaction::kept(|| false, || queue::set_aside(&waiting.request, &poison))
 }
 
-/// The five letters of an error's code.
-fn spelled(code: PgSqlErrorCode) -> String {
-    let code = code as u32;
-    (0..5).map(|at| char::from(((code >> (6 * at)) & 0x3f) as u8 + b'0')).collect()
-}
-
-/// An error that says something about the request, and not about the server, the rights or the moment: of the data, of a constraint, or raised by a
-/// trigger, with whatever code it chose.
+/// An error of the request's: of the row that it asks for, or that the row was not written, by a trigger that returns NULL.
 fn is_the_requests(failure: &Failure) -> bool {
-    let code = spelled(failure.code);
-    matches!(&code[..2], "21" | "22" | "23" | "27" | "44" | "P0")
-        || code == "28000"
-        || failure.is_raise && !is_transient(failure.code)
-}
-
-fn is_transient(code: PgSqlErrorCode) -> bool {
-    matches!(spelled(code).as_str(), "40001" | "40P01" | "55P03")
+    failure.is_of_the_row() || failure.detail.as_deref() == Some(batch::NOT_WRITTEN)
 }
 
 fn raised(failure: Failure) -> pgrx::pg_sys::panic::ErrorReport {
@@ -218,7 +207,7 @@ fn raised(failure: Failure) -> pgrx::pg_sys::panic::ErrorReport {
 }
 
 /// Empties tables of the queue of which all is drained, and which have had their turn.
-fn tidy() -> Result<()> {
+fn tidy(drained: pg_sys::Oid) -> Result<()> {
     for number in 0..SEGMENTS.len() {
         let segment = Segment::open(number)?;
         if !queue::is_worth_emptying(&segment, number)? {
@@ -228,13 +217,24 @@ fn tidy() -> Result<()> {
         if !locks::try_relation(segment.oid(), locks::Mode::Access) {
             continue;
         }
-        let Some(waiting) = segment.waiting(MOST_MOVED) else { continue };
+        let Some(waiting) = segment.waiting(MOST_MOVED + 1) else { continue };
+        if waiting.len() > MOST_MOVED {
+            // What is being drained is not moved about, and nothing before it must be.
+            if queue::is_next(number)? && waiting.iter().all(|(request, _)| request.relation != drained) {
+                for (request, place) in &waiting {
+                    segment.delete(*place);
+                    abandoned::carry(request)?;
+                }
+                segment.announce();
+            }
+            continue;
+        }
         let (oid, name) = (segment.oid(), security::relation_name(segment.oid()));
         drop(segment);
         let truncate = format!("TRUNCATE TABLE {name}");
         security::as_extension(|| housekeeping::empty(oid, || spi::run(&truncate, &[])))?;
-        for request in waiting {
-            queue::move_on(&request)?;
+        for (request, _) in waiting {
+            abandoned::carry(&request)?;
         }
     }
     Ok(())

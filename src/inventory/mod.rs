@@ -2,10 +2,12 @@
 //!
 //! `fold` decides, `item` says what a text means, `digest` what stands for an order, `sieve` which orders a day may have: pure Rust. `section` is one tenant's part
 //! of a batch, `batch` its steps, `ledger` the stored verdicts, `closed` those of days that are over, `table` what has to be known of a registered table, `register` which
-//! those are. `call` is decrement_inventory(), `release` release_order(), `queue` enqueue_decrement(), `drain` drain_inventory(), `backlog` what it takes next.
+//! those are. `call` is decrement_inventory(), `release` release_order(), `queue` enqueue_decrement(), `drain` drain_inventory(), `backlog` what it takes next, `poison`
+//! what it set aside, `abandoned` what nobody drains.
 //! src/pg/inventory has the raw functions, src/pg/verdicts and src/pg/queue the rows. This file is the SQL surface; the functions are declared in
 //! sql/inventory.sql.
 
+mod abandoned;
 mod backlog;
 mod batch;
 mod call;
@@ -16,6 +18,7 @@ pub mod fold;
 pub mod item;
 mod lag;
 mod ledger;
+mod poison;
 mod queue;
 mod register;
 mod release;
@@ -23,6 +26,7 @@ mod section;
 mod sieve;
 mod table;
 
+pub use abandoned::forget;
 pub use call::Call;
 pub use lag::waiting;
 pub use queue::enqueue;
@@ -70,58 +74,6 @@ fn drain_batch(relation: Option<pg_sys::Oid>, batch_size: Option<i32>) -> Result
         drain::Step::Done(requests) => Some(requests),
         drain::Step::Again => None,
     })
-}
-
-/// `poisoned_orders(relation regclass)`: the queued orders of the tenant that a drain set aside, and why.
-///
-/// Errors: 42501 no tenant, or no right to the table; 55000 not registered. Reads every order that was set aside.
-#[pg_extern(sql = false)]
-#[allow(clippy::type_complexity)]
-fn poisoned_orders(
-    relation: Option<pg_sys::Oid>,
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(number, i64),
-            name!(order_id, String),
-            name!(items, Vec<Option<String>>),
-            name!(quantities, Vec<Option<i64>>),
-            name!(queued_at, TimestampWithTimeZone),
-            name!(set_aside_at, TimestampWithTimeZone),
-            name!(sqlstate, String),
-            name!(reason, String),
-        ),
-    >,
-> {
-    let relation =
-        relation.ok_or_else(|| error::argument("relation must not be NULL", "Give the registered table."))?;
-    let inventory = table::for_caller(relation, false)?;
-    let tenant = table::tenant(&inventory)?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let time = |time: i64| {
-        TimestampWithTimeZone::try_from(time).unwrap_or_else(|_| TimestampWithTimeZone::positive_infinity())
-    };
-    let mut poisoned = Vec::new();
-    crate::pg::queue::each_poisoned(|request, poison| {
-        if request.relation == relation && request.tenant == tenant {
-            let items = request.items.iter().map(|item| item.as_deref().map(text)).collect();
-            let times = (time(request.queued_at), time(poison.set_aside_at));
-            let order = text(&request.order);
-            poisoned.push((
-                request.number,
-                order,
-                items,
-                request.quantities,
-                times.0,
-                times.1,
-                poison.sqlstate,
-                poison.reason,
-            ));
-        }
-    })?;
-    poisoned.sort_by_key(|row| row.0);
-    Ok(TableIterator::new(poisoned))
 }
 
 /// Trigger on the registry: every session reads it anew.

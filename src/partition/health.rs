@@ -256,7 +256,7 @@ fn queue_lag(_: &[Table]) -> Result<Check> {
         }
     }
     if waiting.set_aside > 0 {
-        details.push(format!("set aside: {}; poisoned_orders() says why", waiting.set_aside));
+        details.push(format!("set aside: {}; all_poisoned_orders() says why", waiting.set_aside));
     }
     Ok(Check { name: "queue_lag", ok, value: format!("{} queued", waiting.orders), detail: details.join("; ") })
 }

@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 use super::ledger::{self, Below};
 use super::{apply, share};
 use crate::error::{self, Result};
+use crate::inventory;
 use crate::observe;
 use crate::partition;
 use crate::pg::{registry, scan, security};
@@ -53,6 +54,7 @@ pub fn drop(relations: &[pg_sys::Oid]) -> Result<()> {
         return Ok(());
     }
     partition::forget(relations)?;
+    inventory::forget(relations)?;
     scoring::forget(relations)?;
     observe::remove(relations)?;
     ledger::forget(relations)?;

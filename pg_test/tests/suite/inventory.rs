@@ -6,6 +6,7 @@ mod deciding;
 mod draining;
 mod fixture;
 mod midnight;
+mod poison;
 mod queue;
 mod registering;
 mod rights;
@@ -21,6 +22,7 @@ pub fn tests() -> Vec<Trial> {
         deciding::tests(),
         draining::tests(),
         midnight::tests(),
+        poison::tests(),
         queue::tests(),
         registering::tests(),
         rights::tests(),

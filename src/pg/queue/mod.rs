@@ -6,13 +6,14 @@
 //! down.
 //!
 //! A drain has to find the waiting rows without reading the drained ones again and again (pages.rs). One drain at a time works on an inventory, so it takes
-//! requests in the order of their numbers; one that is committed late is taken when it is there.
+//! requests in the order of their numbers; one that is committed late is taken when it is there. Orders that nobody drains are moved on to the table of the present
+//! numbers, so that the one in which they lie can be emptied: all at once where they are few, a thousand a batch where they are many.
 
 mod pages;
 mod rows;
 
 pub use pages::{Place, Seen, scan};
-pub use rows::{Poison, Request, Segment, add, each_poisoned, each_waiting, set_aside};
+pub use rows::{Poison, Request, Segment, add, each_poisoned, each_waiting, poison, set_aside};
 
 use std::ffi::{CStr, c_char};
 
@@ -43,6 +44,12 @@ pub fn is_worth_emptying(segment: &Segment, number: usize) -> Result<bool> {
     }
     let now = segment_of(last_number(c"inventory_request_number")?);
     Ok(number != now)
+}
+
+/// Whether it is the table that requests will be added to next.
+pub fn is_next(number: usize) -> Result<bool> {
+    let now = segment_of(last_number(c"inventory_request_number")?);
+    Ok(number == (now + 1) % SEGMENTS.len())
 }
 
 /// Adds a request again, with its number, to the table of the present numbers.

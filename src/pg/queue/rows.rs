@@ -132,34 +132,35 @@ impl Segment {
         unsafe { pg_sys::simple_heap_delete(self.0, &mut at) };
     }
 
-    /// Rows of anybody's that wait, up to `limit` of them; None when there are more, or one is about to be added.
-    pub fn waiting(&self, limit: usize) -> Option<Vec<Request>> {
-        let mut waiting = Vec::new();
-        // SAFETY: the table is open while it is scanned; each row is read before the next is fetched.
-        unsafe {
-            let mut snapshot =
-                pg_sys::SnapshotData { snapshot_type: pg_sys::SnapshotType::SNAPSHOT_DIRTY, ..std::mem::zeroed() };
-            let none = std::ptr::null_mut();
-            let scan = pg_sys::systable_beginscan(self.0, pg_sys::InvalidOid, false, &mut snapshot, 0, none);
-            let mut is_known = true;
-            loop {
-                let tuple = pg_sys::systable_getnext(scan);
-                if tuple.is_null() {
-                    break;
-                }
-                let busy = snapshot.xmin != pg_sys::InvalidTransactionId
-                    || snapshot.xmax != pg_sys::InvalidTransactionId
-                    || waiting.len() == limit;
-                let request = Row::new(tuple, (*self.0).rd_att).request().filter(|_| !busy);
-                let Some(request) = request else {
-                    is_known = false;
-                    break;
-                };
-                waiting.push(request);
+    /// Rows of anybody's that wait, up to `limit` of them, each with its place; None when one is about to be added or taken away.
+    pub fn waiting(&self, limit: usize) -> Option<Vec<(Request, Place)>> {
+        let (mut waiting, mut is_known) = (Vec::new(), true);
+        self.each_present(|row, place, is_busy| {
+            match row.request().filter(|_| !is_busy) {
+                Some(request) => waiting.push((request, place)),
+                None => is_known = false,
             }
-            pg_sys::systable_endscan(scan);
-            is_known.then_some(waiting)
-        }
+            is_known && waiting.len() < limit
+        });
+        is_known.then_some(waiting)
+    }
+
+    /// The places of rows of a relation that nobody is at work on, whatever the statement's snapshot, with their numbers.
+    pub fn of_relation(&self, relation: pg_sys::Oid) -> Vec<(i64, Place)> {
+        let mut found = Vec::new();
+        self.each_present(|row, place, is_busy| {
+            if !is_busy && row.value(RELATION) == Some(relation) {
+                found.extend(row.value(NUMBER).map(|number| (number, place)));
+            }
+            true
+        });
+        found
+    }
+
+    /// Sessions that know where rows of this table lie look again, once this is committed.
+    pub fn announce(&self) {
+        // SAFETY: the relation is open.
+        unsafe { pg_sys::CacheInvalidateRelcache(self.0) };
     }
 
     pub fn oid(&self) -> pg_sys::Oid {
@@ -194,15 +195,20 @@ pub fn add(request: &Request) -> Result<()> {
     Ok(())
 }
 
+/// The table of what was set aside. The caller holds the drain lock of the inventory whose rows it touches.
+pub fn poison() -> Result<Segment> {
+    open(c"inventory_poison", COLUMNS)
+}
+
 /// Sets a request aside.
 pub fn set_aside(request: &Request, poison: &Poison) -> Result<()> {
-    open(c"inventory_poison", COLUMNS)?.insert(request, Some(poison));
+    self::poison()?.insert(request, Some(poison));
     Ok(())
 }
 
 /// Calls `each` with what was set aside, as the statement sees it.
 pub fn each_poisoned(mut each: impl FnMut(Request, Poison)) -> Result<()> {
-    open(c"inventory_poison", COLUMNS)?.each_row(|row| {
+    poison()?.each_row(|row| {
         if let Some((request, poison)) = row.request().zip(row.poison()) {
             each(request, poison);
         }
@@ -235,6 +241,30 @@ impl Segment {
                     break;
                 }
                 each(&Row::new(tuple, (*self.0).rd_att));
+            }
+            pg_sys::systable_endscan(scan);
+        }
+    }
+
+    /// Calls `each` with every row that is not deleted, committed or not: its place, and whether another transaction is at work on it. False ends it.
+    fn each_present(&self, mut each: impl FnMut(&Row, Place, bool) -> bool) {
+        // SAFETY: the table is open while it is scanned; each row is read before the next is fetched.
+        unsafe {
+            let mut snapshot =
+                pg_sys::SnapshotData { snapshot_type: pg_sys::SnapshotType::SNAPSHOT_DIRTY, ..std::mem::zeroed() };
+            let none = std::ptr::null_mut();
+            let scan = pg_sys::systable_beginscan(self.0, pg_sys::InvalidOid, false, &mut snapshot, 0, none);
+            loop {
+                let tuple = pg_sys::systable_getnext(scan);
+                if tuple.is_null() {
+                    break;
+                }
+                let (block, offset) = pgrx::itemptr::item_pointer_get_both((*tuple).t_self);
+                let nobody = pg_sys::InvalidTransactionId;
+                let is_busy = snapshot.xmin != nobody || snapshot.xmax != nobody;
+                if !each(&Row::new(tuple, (*self.0).rd_att), Place { block, offset }, is_busy) {
+                    break;
+                }
             }
             pg_sys::systable_endscan(scan);
         }

@@ -293,5 +293,5 @@ async fn health_says_that_orders_wait(db: Database) {
     assert!(check().starts_with("f|2 queued|an order for public.stock waits for "), "{}", check());
     owner.run("ALTER TABLE stock ADD CHECK (sku <> 'a' OR stock = 10)").await;
     db.admin("CALL bulkhead.drain_inventory('stock')").unwrap();
-    assert_eq!(check(), "t|0 queued|set aside: 1; poisoned_orders() says why");
+    assert_eq!(check(), "t|0 queued|set aside: 1; all_poisoned_orders() says why");
 }

@@ -14,6 +14,7 @@ pub fn tests() -> Vec<Trial> {
         the_queue_does_not_grow => 300,
         an_old_snapshot_does_not_make_it_grow => 300,
         the_queue_of_another_inventory_is_in_nobodys_way => 300,
+        many_orders_that_nobody_drains_move_on => 300,
         it_is_sealed,
     ]
 }
@@ -151,6 +152,40 @@ async fn the_queue_of_another_inventory_is_in_nobodys_way(db: Database) {
     assert!(stored(&owner, "other", "waits").await.is_empty());
     drain(&db, "other").await;
     assert_eq!(stored(&owner, "other", "waits").await, ["o accepted 7"]);
+}
+
+/// More than are moved at once: they move on in steps, and stay in the order of their arrival, also for a session that knew where they lay.
+async fn many_orders_that_nobody_drains_move_on(db: Database) {
+    let owner = stock(&db).await;
+    owner
+        .run("CREATE TABLE other (id text PRIMARY KEY, quantity int); INSERT INTO other VALUES ('o', 90000); SELECT bulkhead.register_inventory('other')")
+        .await;
+    owner
+        .run("SELECT count(bulkhead.enqueue_decrement('other', n::text, 'o', 1)) FROM generate_series(1, 20000) n")
+        .await;
+    let (first, second) = (db.connect("postgres").await, db.connect("postgres").await);
+    first.run("CALL bulkhead.drain_inventory('other', 10, 1)").await;
+    let file = "SELECT pg_relation_filenode('bulkhead.inventory_queue_0')";
+    let before = db.admin(file).unwrap();
+    // The turn of the last of the four tables: the first one is needed next.
+    db.admin("SELECT setval('bulkhead.inventory_request_number', 3 * 65536 + 100)").unwrap();
+    let round = async |n: i32| {
+        owner.run(&format!("SELECT bulkhead.enqueue_decrement('stock', '{n}', 'a', 1)")).await;
+        second.run("CALL bulkhead.drain_inventory('stock', 10, 1)").await;
+    };
+    round(0).await;
+    let moved = "SELECT count(*) FROM bulkhead.inventory_queue_3";
+    assert_eq!(db.admin(moved).unwrap(), "1000");
+    first.run("CALL bulkhead.drain_inventory('other', 2500, 1)").await;
+    let decided = "SELECT count(*), max(order_id::int), bool_and(remaining = 90000 - order_id::int) FROM bulkhead.order_verdict WHERE item = 'o'";
+    assert_eq!(db.admin(decided).unwrap(), "2510|2510|t");
+    for n in 1..20 {
+        round(n).await;
+    }
+    assert_ne!(db.admin(file).unwrap(), before, "the table was emptied");
+    assert_eq!(db.admin(moved).unwrap(), "17490");
+    first.run("CALL bulkhead.drain_inventory('other', 1500)").await;
+    assert_eq!(db.admin(decided).unwrap(), "20000|20000|t");
 }
 
 async fn it_is_sealed(db: Database) {

@@ -1,0 +1,175 @@
+//! What drains set aside: who sees it, and how it is queued again or forgotten.
+
+use pgrx::prelude::*;
+
+use super::{drain, table};
+use crate::error::{self, Result};
+use crate::pg::queue::{self, Poison, Request};
+use crate::pg::{keys, locks};
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn time(time: i64) -> TimestampWithTimeZone {
+    TimestampWithTimeZone::try_from(time).unwrap_or_else(|_| TimestampWithTimeZone::positive_infinity())
+}
+
+fn items(request: &Request) -> Vec<Option<String>> {
+    request.items.iter().map(|item| item.as_deref().map(text)).collect()
+}
+
+fn given(relation: Option<pg_sys::Oid>) -> Result<pg_sys::Oid> {
+    relation.ok_or_else(|| error::argument("relation must not be NULL", "Give the registered table."))
+}
+
+/// `poisoned_orders(relation regclass)`: the queued orders of the tenant that a drain set aside, and why.
+///
+/// Errors: 42501 no tenant, or no right to the table; 55000 not registered. Reads every order that was set aside.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn poisoned_orders(
+    relation: Option<pg_sys::Oid>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(number, i64),
+            name!(order_id, String),
+            name!(items, Vec<Option<String>>),
+            name!(quantities, Vec<Option<i64>>),
+            name!(queued_at, TimestampWithTimeZone),
+            name!(set_aside_at, TimestampWithTimeZone),
+            name!(sqlstate, String),
+            name!(reason, String),
+        ),
+    >,
+> {
+    let relation = given(relation)?;
+    let inventory = table::for_caller(relation, false)?;
+    let tenant = table::tenant(&inventory)?;
+    let poisoned = collect(|request| request.relation == relation && request.tenant == tenant)?;
+    Ok(TableIterator::new(poisoned.into_iter().map(|(request, poison)| {
+        (
+            request.number,
+            text(&request.order),
+            items(&request),
+            request.quantities,
+            time(request.queued_at),
+            time(poison.set_aside_at),
+            poison.sqlstate,
+            poison.reason,
+        )
+    })))
+}
+
+/// `all_poisoned_orders(relation regclass DEFAULT NULL)`: the same for all tenants, of one table or of all: also what belongs to no tenant of its table any more, and
+/// what waited for a table that was dropped, which shows as its number.
+///
+/// The privilege is EXECUTE. Reads every order that was set aside. No locks but ROW EXCLUSIVE on the extension's table.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn all_poisoned_orders(
+    relation: Option<pg_sys::Oid>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(relation, pg_sys::Oid),
+            name!(tenant, String),
+            name!(number, i64),
+            name!(order_id, String),
+            name!(items, Vec<Option<String>>),
+            name!(quantities, Vec<Option<i64>>),
+            name!(queued_at, TimestampWithTimeZone),
+            name!(set_aside_at, TimestampWithTimeZone),
+            name!(sqlstate, String),
+            name!(reason, String),
+        ),
+    >,
+> {
+    let poisoned = collect(|request| relation.is_none_or(|relation| request.relation == relation))?;
+    Ok(TableIterator::new(poisoned.into_iter().map(|(request, poison)| {
+        (
+            request.relation,
+            text(&request.tenant),
+            request.number,
+            text(&request.order),
+            items(&request),
+            request.quantities,
+            time(request.queued_at),
+            time(poison.set_aside_at),
+            poison.sqlstate,
+            poison.reason,
+        )
+    })))
+}
+
+/// In the order of arrival.
+fn collect(is_asked: impl Fn(&Request) -> bool) -> Result<Vec<(Request, Poison)>> {
+    let mut poisoned = Vec::new();
+    queue::each_poisoned(|request, poison| {
+        if is_asked(&request) {
+            poisoned.push((request, poison));
+        }
+    })?;
+    poisoned.sort_by_key(|(request, _)| request.number);
+    Ok(poisoned)
+}
+
+/// `requeue_poisoned(relation regclass, numbers bigint[] DEFAULT NULL)`: queues again, behind everybody, what a drain set aside of the table, for all tenants; or
+/// those of the numbers. How many; a second call finds none. What belongs to no tenant of the table as it is now stays where it is.
+///
+/// The privilege is EXECUTE. Errors: 22023; 55000 not registered; 25006 read-only. Locks: the inventory's drain lock, for which it waits, until the transaction ends.
+#[pg_extern(sql = false)]
+fn requeue_poisoned(relation: Option<pg_sys::Oid>, numbers: Option<Vec<Option<i64>>>) -> Result<i64> {
+    let relation = given(relation)?;
+    keys::refuse_read_only(c"requeue_poisoned()");
+    locks::begin_draining(relation);
+    let inventory = table::inventory(relation)?;
+    take(relation, numbers.as_deref(), |request| {
+        if drain::is_stray(&inventory, &request) {
+            return Ok(false);
+        }
+        let number = queue::next_number(c"inventory_request_number")?;
+        queue::add(&Request { number, queued_at: keys::now(), ..request })?;
+        Ok(true)
+    })
+}
+
+/// `forget_poisoned(relation regclass, numbers bigint[] DEFAULT NULL)`: deletes what was set aside of the table, for all tenants; or those of the numbers. How many.
+/// A table that was dropped is named by its number.
+///
+/// The privilege is EXECUTE. Errors: 22023; 25006 read-only. Locks: as requeue_poisoned().
+#[pg_extern(sql = false)]
+fn forget_poisoned(relation: Option<pg_sys::Oid>, numbers: Option<Vec<Option<i64>>>) -> Result<i64> {
+    let relation = given(relation)?;
+    keys::refuse_read_only(c"forget_poisoned()");
+    locks::begin_draining(relation);
+    take(relation, numbers.as_deref(), |_| Ok(true))
+}
+
+/// Takes away what `done` says is done with, in the order of arrival. Whoever else does, or sets aside, holds the drain lock.
+fn take(
+    relation: pg_sys::Oid,
+    numbers: Option<&[Option<i64>]>,
+    mut done: impl FnMut(Request) -> Result<bool>,
+) -> Result<i64> {
+    let table = queue::poison()?;
+    let mut found = table.of_relation(relation);
+    if let Some(numbers) = numbers {
+        let asked: std::collections::HashSet<i64> = numbers.iter().copied().flatten().collect();
+        found.retain(|(number, _)| asked.contains(number));
+    }
+    found.sort_unstable_by_key(|(number, _)| *number);
+    let mut count = 0;
+    for (number, place) in found {
+        pgrx::check_for_interrupts!();
+        let Some(request) = table.request(place, number) else { continue };
+        if done(request)? {
+            table.delete(place);
+            count += 1;
+        }
+    }
+    Ok(count)
+}
