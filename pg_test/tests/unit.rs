@@ -83,6 +83,7 @@ mod scoring {
     pub mod rules;
     pub mod run;
     pub mod score;
+    pub mod text;
     pub mod value;
 
     mod tests;

@@ -78,10 +78,10 @@ pub fn batch(relation: pg_sys::Oid, size: i32) -> Result<Step> {
     let mut decided = match decide(&inventory, &taken) {
         Ok(decided) => decided,
         Err(failure) if failure.is_transient() => return Ok(Step::Again),
-        Err(failure) => return Err(raised(failure)),
+        Err(failure) => return Err(failure.raised()),
     };
     for waiting in &stray {
-        set_aside(waiting, "55000".to_owned(), STRAY.to_owned()).map_err(raised)?;
+        set_aside(waiting, "55000".to_owned(), STRAY.to_owned()).map_err(Failure::raised)?;
         decided.push(true);
     }
     let taken: Vec<Waiting> = taken.into_iter().chain(stray).collect();
@@ -142,8 +142,8 @@ fn decide(inventory: &Rc<Inventory>, requests: &[Waiting]) -> std::result::Resul
         || {
             // The first half first: the order of arrival stays.
             let (first, second) = requests.split_at(requests.len() / 2);
-            let mut decided = decide(inventory, first).map_err(raised)?;
-            decided.extend(decide(inventory, second).map_err(raised)?);
+            let mut decided = decide(inventory, first).map_err(Failure::raised)?;
+            decided.extend(decide(inventory, second).map_err(Failure::raised)?);
             Ok(decided)
         },
     )
@@ -196,14 +196,6 @@ fn set_aside(waiting: &Waiting, sqlstate: String, reason: String) -> std::result
 /// An error of the request's: of the row that it asks for, or that the row was not written, by a trigger that returns NULL.
 fn is_the_requests(failure: &Failure) -> bool {
     failure.is_of_the_row() || failure.detail.as_deref() == Some(batch::NOT_WRITTEN)
-}
-
-fn raised(failure: Failure) -> pgrx::pg_sys::panic::ErrorReport {
-    let report = pgrx::pg_sys::panic::ErrorReport::new(failure.code, failure.message, "bulkhead");
-    match failure.detail {
-        Some(detail) => report.set_detail(detail),
-        None => report,
-    }
 }
 
 /// Empties tables of the queue of which all is drained, and which have had their turn.

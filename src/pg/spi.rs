@@ -1,9 +1,14 @@
 //! The one SPI helper: parametrised statements with errors as reports. Never used inside a hook.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
-use pgrx::spi::{self, SpiHeapTupleData};
+use pgrx::spi::{self, OwnedPreparedStatement, SpiHeapTupleData};
 
+use super::cell::PerBackend;
 use super::security;
 use crate::error::{self, Result};
 
@@ -31,6 +36,47 @@ pub fn rows<T>(sql: &str, arguments: &[DatumWithOid], read: impl Fn(Row) -> Resu
         let table = client.update(sql, None, arguments).map_err(failed)?;
         table.into_iter().map(|row| read(Row(row))).collect()
     })
+}
+
+type Kept = HashMap<String, Rc<OwnedPreparedStatement>>;
+
+static KEPT: PerBackend<RefCell<Option<Kept>>> = PerBackend::new(RefCell::new(None));
+
+/// Plans that a session keeps; when there are more, all are forgotten.
+const MOST_KEPT: usize = 64;
+
+/// The same for a statement that the session runs again and again: its plan is kept, and made anew by the server when it is old. The arguments' types
+/// are always the same.
+pub fn kept_rows<T>(sql: &str, arguments: &[DatumWithOid], read: impl Fn(Row) -> Result<T>) -> Result<Vec<T>> {
+    Spi::connect_mut(|client| {
+        let known = KEPT.borrow().as_ref().and_then(|kept| kept.get(sql).map(Rc::clone));
+        let plan = match known {
+            Some(plan) => plan,
+            None => {
+                let types: Vec<PgOid> = arguments.iter().map(|argument| PgOid::from(argument.oid())).collect();
+                let plan = Rc::new(client.prepare_mut(sql, &types).map_err(failed)?.keep());
+                let mut kept = KEPT.borrow_mut();
+                let kept = kept.get_or_insert_default();
+                if kept.len() >= MOST_KEPT {
+                    kept.clear();
+                }
+                kept.insert(sql.to_owned(), Rc::clone(&plan));
+                plan
+            }
+        };
+        let table = client.update(&*plan, None, arguments).map_err(failed)?;
+        table.into_iter().map(|row| read(Row(row))).collect()
+    })
+}
+
+/// As `kept_rows`, for at most one row.
+pub fn kept_row<T>(sql: &str, arguments: &[DatumWithOid], read: impl Fn(Row) -> Result<T>) -> Result<Option<T>> {
+    Ok(kept_rows(sql, arguments, read)?.into_iter().next())
+}
+
+/// As `kept_rows`, for a statement's effect.
+pub fn kept_run(sql: &str, arguments: &[DatumWithOid]) -> Result<()> {
+    kept_rows(sql, arguments, |_| Ok(())).map(drop)
 }
 
 /// Runs a query that only looks: also on a standby and in parallel mode, where no transaction id can be had. It sees what the

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 
 use pgrx::PgTryBuilder;
-use pgrx::pg_sys::panic::CaughtError;
+use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 use pgrx::prelude::*;
 
 use super::cell::PerBackend;
@@ -40,6 +40,15 @@ impl Failure {
         matches!(&code[..2], "21" | "22" | "23" | "27" | "44" | "P0")
             || code == "28000"
             || self.is_raise && !self.is_transient()
+    }
+
+    /// To be raised after all.
+    pub fn raised(self) -> ErrorReport {
+        let report = ErrorReport::new(self.code, self.message, "bulkhead");
+        match self.detail {
+            Some(detail) => report.set_detail(detail),
+            None => report,
+        }
     }
 
     /// The same may succeed when it is tried again.

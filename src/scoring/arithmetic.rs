@@ -1,5 +1,6 @@
 //! `+ - * / % max min abs ceil floor`: exact, and an error for what is no number. Pure Rust.
 
+use super::decimal;
 use super::fault::{Fault, Ran};
 use super::number::{self, Number, Outcome};
 use super::operator::{Arithmetic, Function};
@@ -74,7 +75,14 @@ impl<'a> Run<'a> {
     #[inline]
     pub fn binary(&mut self, operator: Arithmetic, a: Number<'a>, b: Number<'a>) -> Ran<Number<'a>> {
         if let (Number::Long(_), _) | (_, Number::Long(_)) = (a, b) {
-            self.spend(a.length().saturating_mul(b.length()) / 16)?;
+            let (spans, lengths) = (a.span() + b.span(), a.length().saturating_mul(b.length()));
+            let work = match operator {
+                Arithmetic::Multiply => lengths,
+                // Zeros of the dividend are divided as well.
+                Arithmetic::Divide | Arithmetic::Remainder => (spans + 256).saturating_mul(b.length()),
+                _ => spans,
+            };
+            self.spend(work.min(decimal::MOST_WORK) / 16)?;
         }
         let outcome = match operator {
             Arithmetic::Add => number::add(a, b),
@@ -111,7 +119,7 @@ impl<'a> Run<'a> {
 
     pub fn round(&mut self, function: Function, value: Value<'a>) -> Ran<Value<'a>> {
         let number = self.number(value)?;
-        self.spend(number.length())?;
+        self.spend(number.span() / 4)?;
         let outcome: Outcome = match function {
             Function::Ceil => number::whole(number, true).map_err(|_| Fault::TooLong)?,
             Function::Floor => number::whole(number, false).map_err(|_| Fault::TooLong)?,

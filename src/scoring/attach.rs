@@ -60,7 +60,7 @@ struct Known {
 
 /// All of them, by one query: a batch asks for several.
 fn columns(relation: pg_sys::Oid) -> Result<Vec<Known>> {
-    spi::rows(
+    spi::kept_rows(
         "SELECT a.attname::text, a.attnum, a.attgenerated <> '' OR a.attidentity <> '', quote_ident(a.attname), format_type(a.atttypid, a.atttypmod),
                 a.attnotnull
            FROM pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped",
@@ -136,7 +136,7 @@ fn resolve(relation: pg_sys::Oid, names: &Names) -> Result<Attached> {
 /// An attached table; 55000 when it is not attached.
 pub fn attached(relation: pg_sys::Oid) -> Result<Attached> {
     let names = security::as_extension(|| {
-        spi::row(
+        spi::kept_row(
             "SELECT rule_set, document_column::text, score_column::text, status_column::text, version_column::text
                FROM bulkhead.scoring WHERE relation = $1",
             &[relation.into()],

@@ -1,4 +1,5 @@
-//! One batch of score_pending() or rescore(): the rows of one tenant, in one statement, as the table's owner.
+//! One batch of score_pending() or rescore(): the rows of one tenant, in one statement (statement.rs), as the table's owner. Rows that cannot be written are found
+//! and stepped over (settle.rs).
 //!
 //! Which tenant waits next is asked of all rows of the one table (`security::as_unforced_owner`), and nothing else is: the rows themselves are read and written
 //! with that tenant as the context, so that policies, the seal and the tenant's own rule set hold as for anybody. The context, the role and every setting
@@ -7,36 +8,20 @@
 use pgrx::prelude::*;
 
 use super::attach::{self, Attached, Column};
-use super::column;
-use crate::context::acting::acting_for;
+use super::settle::{self, Call};
+use super::statement::{Action, waits};
 use crate::context::state;
 use crate::error::{self, Result};
-use crate::pg::{client, security, settings, spi, subtransaction};
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Action {
-    Pending,
-    /// Rows of another version than the active one.
-    Stale,
-    /// Every version is forgotten, so that all rows are stale.
-    Forget,
-}
+use crate::pg::{client, security, spi};
 
 /// A batch's size at the most: it is one transaction, and its rows are locked.
 const LARGEST: i32 = 100_000;
 
-/// What a batch did.
-struct Done {
-    picked: i64,
-    failed: i64,
-    error: Option<String>,
-}
-
 /// `scoring_step(relation, action, started_at, after, batch_size)`: one batch of the tenant that waits next after `after`. `batch_size` 0 ends the record.
 ///
-/// Returns the tenant and how many rows; no row when nobody waits after that one. A table that is not protected has one tenant, ''. Where a tenant is in
+/// Returns the tenant and how many rows are done with for this call; no row when nobody waits after that one. A table that is not protected has one tenant, ''. Where a tenant is in
 /// force it is the only one. Errors: 42501 without EXECUTE on the procedure; 22023 a bad batch_size; 25006 read-only; 55000 not attached. A batch
-/// that fails, for a trigger of the table's for example, is rolled back and recorded, and the next tenant has its turn.
+/// that fails is rolled back and recorded, and the next tenant has its turn; where it fails for a row, the others are written all the same.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
 fn scoring_step(
@@ -57,6 +42,7 @@ fn scoring_step(
     };
     admit(name, size)?;
     if size == 0 {
+        settle::forget();
         record(relation, name, started, None)?;
         return Ok(TableIterator::new(Vec::new()));
     }
@@ -70,19 +56,17 @@ fn scoring_step(
     }
     let Some(tenant) = next_tenant(&table, action, after)? else { return Ok(TableIterator::new(Vec::new())) };
     // A deferred trigger would run at the commit, as whoever calls; the server refuses that in a restricted operation.
-    spi::run("SET CONSTRAINTS ALL IMMEDIATE", &[])?;
-    let done = match subtransaction::kept(|| false, || batch(&table, action, &tenant, size)) {
-        Ok((picked, failed)) => Done { picked, failed, error: None },
-        Err(failure) => Done { picked: 0, failed: 0, error: Some(failure.message) },
-    };
-    let picked = done.picked;
+    spi::kept_run("SET CONSTRAINTS ALL IMMEDIATE", &[])?;
+    let call = Call { table: &table, action, tenant: &tenant, size, started };
+    let done = settle::batch(&call);
+    let progress = done.scored + done.failed + done.left;
     record(relation, name, started, Some(done))?;
-    Ok(TableIterator::new(vec![(tenant, picked)]))
+    Ok(TableIterator::new(vec![(tenant, progress)]))
 }
 
 /// The privilege is EXECUTE on the procedure.
 fn admit(name: &str, size: i32) -> Result<()> {
-    let may = spi::row(
+    let may = spi::kept_row(
         "SELECT has_function_privilege(p.oid, 'EXECUTE') FROM pg_proc p
           WHERE p.pronamespace = 'bulkhead'::regnamespace AND p.proname = $1::text AND p.prokind = 'p'",
         &[name.to_owned().into()],
@@ -117,15 +101,6 @@ fn admit(name: &str, size: i32) -> Result<()> {
     Ok(())
 }
 
-/// Of row `t`: that it is one for this action.
-fn waits(table: &Attached, action: Action) -> String {
-    let Column { name, of_type, .. } = &table.status;
-    match action {
-        Action::Pending => format!("t.{name} = 'pending_score'::{of_type}"),
-        _ => format!("t.{name} IN ('scored'::{of_type}, 'score_failed'::{of_type})"),
-    }
-}
-
 fn next_tenant(table: &Attached, action: Action, after: Option<&str>) -> Result<Option<String>> {
     let Some(Column { name, of_type, .. }) = &table.tenant else {
         return Ok(after.is_none().then(String::new));
@@ -142,84 +117,16 @@ fn next_tenant(table: &Attached, action: Action, after: Option<&str>) -> Result<
         waits(table, action)
     );
     let arguments: Vec<_> = after.map(|after| after.to_owned().into()).into_iter().collect();
-    security::as_unforced_owner(table.oid, || spi::row(&sql, &arguments, |row| row.get::<String>(1)))
-}
-
-/// The tenant's batch: how many rows were written, and how many of these failed.
-fn batch(table: &Attached, action: Action, tenant: &str, size: i32) -> Result<(i64, i64)> {
-    let work = || {
-        let sql = statement(table, action)?;
-        let mut arguments = vec![i64::from(size).into(), table.rule_set.clone().into()];
-        if table.tenant.is_some() {
-            arguments.push(tenant.to_owned().into());
-        }
-        let written = security::as_owner(table.oid, || {
-            spi::row(&sql, &arguments, |row| Ok((row.get::<i64>(1)?, row.get::<i64>(2)?)))
-        })?;
-        Ok(written.unwrap_or((0, 0)))
-    };
-    let is_in_force = state::with_tenant(|now| now.id() == tenant.as_bytes());
-    if table.tenant.is_none() || is_in_force { settings::kept(work) } else { acting_for(tenant.as_bytes(), work) }
-}
-
-/// Picks rows that nobody works at, scores and writes them: one statement, so that rows, rules and version are of one moment.
-fn statement(table: &Attached, action: Action) -> Result<String> {
-    let mut conditions = vec![waits(table, action)];
-    if let Some(Column { name, of_type, .. }) = &table.tenant {
-        conditions.push(format!("t.{name} = $3::{of_type}"));
-    }
-    let name = &table.name;
-    if let (Action::Forget, Some(version)) = (action, &table.version) {
-        // No version is 0.
-        let none = if version.not_null { "0" } else { "NULL" };
-        return Ok(format!(
-            "WITH written AS (UPDATE {name} t SET {0} = {none} WHERE {1} AND t.{0} IS DISTINCT FROM {none} AND $1 > 0 AND $2::text IS NOT NULL RETURNING 1)
-             SELECT count(*), 0::bigint FROM written",
-            version.name,
-            conditions.join(" AND ")
-        ));
-    }
-    let Column { name: status, of_type, .. } = &table.status;
-    let (mut score, mut failed) =
-        (column::cast(&table.score.of_type, "(s.outcome).score"), "(s.outcome).failed".to_owned());
-    if let Some(takes) = column::takes(&table.score.of_type, "(s.outcome).score") {
-        score = format!("CASE WHEN {takes} THEN {score} END");
-        failed = format!("({failed} OR NOT {takes})");
-    }
-    if table.score.not_null {
-        // A document that has none keeps what is there.
-        score = format!("coalesce({score}, t.{})", table.score.name);
-    }
-    let mut set = format!(
-        "{} = {score}, {status} = CASE WHEN {failed} THEN 'score_failed'::{of_type} ELSE 'scored'::{of_type} END",
-        table.score.name
-    );
-    // A row that a trigger of the table's makes wait again was not done: a call would never end.
-    let mut done = format!("t.{status} <> 'pending_score'::{of_type}");
-    if let Some(version) = &table.version {
-        set.push_str(&format!(", {} = (s.outcome).version", version.name));
-        if action == Action::Stale {
-            done = format!("t.{} IS NOT DISTINCT FROM (s.outcome).version", version.name);
-            // What would be written is what it is compared with.
-            conditions
-                .push(format!("t.{} IS DISTINCT FROM (SELECT (bulkhead.score_row($2, NULL)).version)", version.name));
-        }
-    }
-    Ok(format!(
-        "WITH picked AS MATERIALIZED (
-           SELECT t.ctid AS place, t.tableoid AS part, {} AS document FROM {name} t WHERE {} LIMIT $1 FOR UPDATE OF t SKIP LOCKED),
-         scored AS MATERIALIZED (
-           SELECT place, part, bulkhead.score_row($2, document) AS outcome FROM picked),
-         written AS (
-           UPDATE {name} t SET {set} FROM scored s WHERE t.ctid = s.place AND t.tableoid = s.part RETURNING {failed} AS failed, {done} AS done)
-         SELECT count(*) FILTER (WHERE done), count(*) FILTER (WHERE done AND failed) FROM written",
-        table.document,
-        conditions.join(" AND ")
-    ))
+    security::as_unforced_owner(table.oid, || spi::kept_row(&sql, &arguments, |row| row.get::<String>(1)))
 }
 
 /// None ends the record of a call.
-fn record(relation: pg_sys::Oid, action: &str, started: TimestampWithTimeZone, done: Option<Done>) -> Result<()> {
+fn record(
+    relation: pg_sys::Oid,
+    action: &str,
+    started: TimestampWithTimeZone,
+    done: Option<settle::Done>,
+) -> Result<()> {
     security::as_extension(|| {
         let Some(done) = done else {
             spi::run(
@@ -232,8 +139,7 @@ fn record(relation: pg_sys::Oid, action: &str, started: TimestampWithTimeZone, d
                 &[relation.into()],
             );
         };
-        let failed = if done.error.is_some() { 0 } else { done.failed };
-        spi::run(
+        spi::kept_run(
             "INSERT INTO bulkhead.scoring_run AS r (relation, worker, action, started_at, last_at, batches, scored, failed, last_error)
              VALUES ($1, pg_backend_pid(), $2, $3, clock_timestamp(), 1, $4, $5, $6)
              ON CONFLICT (relation, worker, started_at) DO UPDATE
@@ -243,8 +149,8 @@ fn record(relation: pg_sys::Oid, action: &str, started: TimestampWithTimeZone, d
                 relation.into(),
                 action.to_owned().into(),
                 started.into(),
-                (done.picked - failed).into(),
-                failed.into(),
+                done.scored.into(),
+                done.failed.into(),
                 done.error.into(),
             ],
         )

@@ -4,11 +4,8 @@ use super::date;
 use super::fault::{Fault, Ran};
 use super::operator::Function;
 use super::program::Span;
-use super::run::{Around, Run};
+use super::run::{Around, PIECE, Run};
 use super::value::Value;
-
-/// Texts are searched in pieces of this length, so that a cancel is heard in between.
-const PIECE: usize = 256 * 1024;
 
 impl<'a> Run<'a> {
     pub fn call(&mut self, function: Function, span: Span, around: Around<'_, 'a>) -> Ran<Value<'a>> {
@@ -28,14 +25,13 @@ impl<'a> Run<'a> {
                 let is = if function == Function::StartsWith { text.starts_with(part) } else { text.ends_with(part) };
                 Ok(Value::Bool(is))
             }
-            Function::Upper | Function::Lower => self.change_case(first, function == Function::Upper),
+            Function::Upper | Function::Lower => {
+                let text = self.text(first)?;
+                self.change_case(text, function == Function::Upper).map(Value::Text)
+            }
             Function::Trim => {
                 let text = self.text(first)?;
-                self.spend(text.len() / 256)?;
-                Ok(Value::Text(match std::str::from_utf8(text) {
-                    Ok(text) => text.trim().as_bytes(),
-                    Err(_) => text.trim_ascii(),
-                }))
+                self.trim(text).map(Value::Text)
             }
             Function::Abs | Function::Ceil | Function::Floor => self.round(function, first),
             Function::Now => {
@@ -121,28 +117,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn find(&mut self, text: &[u8], part: &[u8]) -> Ran<bool> {
-        if text.len() <= PIECE {
-            self.spend(text.len() / 256)?;
-            return Ok(memchr::memmem::find(text, part).is_some());
-        }
-        let finder = memchr::memmem::Finder::new(part);
-        let piece = PIECE.max(2 * part.len());
-        let mut from = 0;
-        while from < text.len() {
-            let to = (from + piece).min(text.len());
-            self.spend(piece / 32)?;
-            if finder.find(&text[from..to]).is_some() {
-                return Ok(true);
-            }
-            if to == text.len() {
-                break;
-            }
-            from = to - part.len().saturating_sub(1);
-        }
-        Ok(part.is_empty())
-    }
-
     fn text(&mut self, value: Value<'a>) -> Ran<&'a [u8]> {
         match value {
             Value::Text(text) => Ok(text),
@@ -174,8 +148,10 @@ impl<'a> Run<'a> {
                 self.take(out.len() - before)?;
             }
             Value::Text(text) => {
-                self.take(text.len())?;
-                out.extend_from_slice(text);
+                for piece in text.chunks(PIECE) {
+                    self.take(piece.len())?;
+                    out.extend_from_slice(piece);
+                }
             }
             _ => {
                 let Some((elements, _)) = value.elements() else {
@@ -210,16 +186,7 @@ impl<'a> Run<'a> {
             }
         }
         // Its bytes were taken from the budget when they were printed.
-        Ok(Value::Text(self.arena.alloc_slice_copy(&out)))
-    }
-
-    /// Characters are code points; in a database that is not UTF-8, bytes.
-    fn characters(&mut self, text: &[u8]) -> Ran<usize> {
-        self.spend(text.len() / 256)?;
-        if text.is_ascii() {
-            return Ok(text.len());
-        }
-        Ok(std::str::from_utf8(text).map_or(text.len(), |text| text.chars().count()))
+        Ok(Value::Text(self.copied(&out)))
     }
 
     fn length(&mut self, value: Value<'a>) -> Ran<Value<'a>> {
@@ -234,6 +201,8 @@ impl<'a> Run<'a> {
 
     fn whole(&mut self, value: Value<'a>) -> Ran<i64> {
         let number = self.number(value)?;
+        // It is printed to be read.
+        self.spend(number.span())?;
         number
             .to_int()
             .or_else(|| {
@@ -258,24 +227,9 @@ impl<'a> Run<'a> {
             }
         };
         let to = to.max(from);
-        let byte = |character: i64| match std::str::from_utf8(text) {
-            Ok(valid) if !text.is_ascii() => {
-                valid.char_indices().nth(character as usize).map_or(text.len(), |(at, _)| at)
-            }
-            _ => character as usize,
-        };
-        Ok(Value::Text(&text[byte(from)..byte(to)]))
-    }
-
-    fn change_case(&mut self, value: Value<'a>, upper: bool) -> Ran<Value<'a>> {
-        let text = self.text(value)?;
-        self.take(text.len())?;
-        let changed = match std::str::from_utf8(text) {
-            Ok(text) if !text.is_ascii() => if upper { text.to_uppercase() } else { text.to_lowercase() }.into_bytes(),
-            _ if upper => text.to_ascii_uppercase(),
-            _ => text.to_ascii_lowercase(),
-        };
-        Ok(Value::Text(self.arena.alloc_slice_copy(&changed)))
+        let from = self.place(text, count as usize, from as usize)?;
+        let to = self.place(text, count as usize, to as usize)?;
+        Ok(Value::Text(&text[from..to]))
     }
 
     fn date(&mut self, value: Value<'a>) -> Ran<i64> {

@@ -35,14 +35,30 @@ impl<'a> Run<'a> {
         if a.pair_count() != b.pair_count() || a.pair_count().is_none() {
             return Ok(false);
         }
-        for (key, value) in self.pairs(a)? {
-            self.step()?;
-            let there = b.get(key);
-            if matches!(there, Value::Missing) || !self.equal(value, there, false, depth + 1)? {
-                return Ok(false);
+        match a {
+            Value::Stored(container) => {
+                for (key, value) in container.pairs() {
+                    if !self.has(b, key, value, depth)? {
+                        return Ok(false);
+                    }
+                }
             }
+            Value::Pairs(pairs) => {
+                for (key, value) in pairs {
+                    if !self.has(b, key, *value, depth)? {
+                        return Ok(false);
+                    }
+                }
+            }
+            _ => {}
         }
         Ok(true)
+    }
+
+    fn has(&mut self, object: Value<'a>, key: &[u8], value: Value<'a>, depth: usize) -> Ran<bool> {
+        self.step()?;
+        let there = object.get(key);
+        Ok(!matches!(there, Value::Missing) && self.equal(value, there, false, depth + 1)?)
     }
 
     /// What comparing long texts and numbers takes, so that a cancel is heard in between.
@@ -63,15 +79,6 @@ impl<'a> Run<'a> {
             | (Value::Number(a), Value::Number(b @ Number::Long(_))) => self.spend((a.length() + b.length()) / 64),
             _ => Ok(()),
         }
-    }
-
-    fn pairs(&mut self, object: Value<'a>) -> Ran<Vec<(&'a [u8], Value<'a>)>> {
-        self.spend(object.pair_count().unwrap_or(0))?;
-        Ok(match object {
-            Value::Stored(container) => container.pairs().collect(),
-            Value::Pairs(pairs) => pairs.to_vec(),
-            _ => Vec::new(),
-        })
     }
 
     pub fn in_order(&mut self, a: Value<'a>, b: Value<'a>, order: Order) -> Ran<bool> {

@@ -299,13 +299,18 @@ impl Decimal {
                     guess -= 1;
                 }
             }
-            let mut borrow = 0i64;
+            let mut carry = 0u32;
             for of in (0..size).rev() {
-                let left = i64::from(rest[at + 1 + of]) - (guess * u64::from(by[of])) as i64 + borrow;
-                rest[at + 1 + of] = left.rem_euclid(i64::from(BASE)) as u32;
-                borrow = left.div_euclid(i64::from(BASE));
+                let product = guess as u32 * by[of] + carry;
+                carry = product / BASE;
+                let (digit, place) = (product % BASE, &mut rest[at + 1 + of]);
+                if *place < digit {
+                    *place += BASE;
+                    carry += 1;
+                }
+                *place -= digit;
             }
-            let left = i64::from(rest[at]) + borrow;
+            let left = i64::from(rest[at]) - i64::from(carry);
             rest[at] = left.max(0) as u32;
             if left < 0 {
                 guess -= 1;

@@ -30,6 +30,9 @@ mod rules;
 mod run;
 mod score;
 mod sets;
+mod settle;
+mod statement;
+mod text;
 mod value;
 
 use std::cell::RefCell;

@@ -126,6 +126,12 @@ impl<'a> Number<'a> {
         if let Number::Long(bytes) = self { bytes.len() / 2 } else { 1 }
     }
 
+    /// How many groups of four digits it is written with, zeros among them.
+    pub fn span(&self) -> usize {
+        let Number::Long(bytes) = self else { return 1 };
+        parts(bytes).map_or(1, |parts| (parts.weight.max(0) as usize) + 2 + parts.scale as usize / 4)
+    }
+
     #[inline]
     pub fn is_zero(&self) -> bool {
         match *self {

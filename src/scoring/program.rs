@@ -159,6 +159,8 @@ pub struct Branch {
 pub struct TextTable {
     /// Powers of two in number; a constant and its number, or none.
     cells: Vec<Option<(u32, u32)>>,
+    /// The length of the longest: what is longer need not be read.
+    longest: usize,
 }
 
 pub struct Dispatch {
@@ -269,9 +271,10 @@ impl Program {
 impl TextTable {
     /// From constants and their numbers.
     pub fn new(texts: &[(u32, u32)], text: impl Fn(u32) -> Vec<u8>) -> TextTable {
-        let mut table = TextTable { cells: vec![None; (texts.len() * 2).next_power_of_two().max(2)] };
+        let mut table = TextTable { cells: vec![None; (texts.len() * 2).next_power_of_two().max(2)], longest: 0 };
         for (constant, number) in texts {
             let bytes = text(*constant);
+            table.longest = table.longest.max(bytes.len());
             let mut at = hash(&bytes) as usize & (table.cells.len() - 1);
             while table.cells[at].is_some() {
                 at = (at + 1) & (table.cells.len() - 1);
@@ -284,6 +287,9 @@ impl TextTable {
     /// The number of a text.
     #[inline]
     pub fn find(&self, program: &Program, text: &[u8]) -> Option<u32> {
+        if text.len() > self.longest {
+            return None;
+        }
         let mask = self.cells.len() - 1;
         let mut at = hash(text) as usize & mask;
         while let Some((constant, number)) = self.cells[at] {

@@ -25,8 +25,12 @@ pub struct Limits<'p> {
     pub now: i64,
 }
 
-/// Operations between two polls: some tens of microseconds.
+/// Operations between two polls: some tens of microseconds. What takes longer than others is charged as more of them, in pieces where it may take milliseconds.
 const FUEL: u32 = 4_096;
+/// Texts are worked at in pieces of this length.
+pub const PIECE: usize = 256 * 1024;
+/// And long ones copied in blocks.
+const BLOCK: usize = 4_096;
 /// A path is not looked up yet, and leads to none of the texts.
 const UNKNOWN: u32 = u32::MAX;
 const NO_TEXT: u32 = u32::MAX - 1;
@@ -144,7 +148,25 @@ impl<'a> Run<'a> {
 
     pub fn keep(&mut self, bytes: &[u8]) -> Ran<&'a [u8]> {
         self.take(bytes.len())?;
-        Ok(self.arena.alloc_slice_copy(bytes))
+        Ok(self.copied(bytes))
+    }
+
+    /// In the arena, for bytes that were taken from the budget.
+    pub fn copied(&self, bytes: &[u8]) -> &'a [u8] {
+        if bytes.len() <= PIECE {
+            return self.arena.alloc_slice_copy(bytes);
+        }
+        let blocks = self.arena.alloc_slice_fill_with(bytes.len().div_ceil(BLOCK), |number| {
+            if (number * BLOCK).is_multiple_of(PIECE) {
+                (self.limits.poll)();
+            }
+            let from = &bytes[number * BLOCK..];
+            let mut block = [0; BLOCK];
+            let length = from.len().min(BLOCK);
+            block[..length].copy_from_slice(&from[..length]);
+            block
+        });
+        &blocks.as_flattened()[..bytes.len()]
     }
 
     pub fn keep_list(&mut self, list: &[Value<'a>]) -> Ran<Value<'a>> {

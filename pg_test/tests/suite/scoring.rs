@@ -5,11 +5,13 @@ mod columns;
 mod documents;
 mod fixture;
 mod pending;
+mod stubborn;
 mod versions;
 
 use libtest_mimic::Trial;
 
 pub fn tests() -> Vec<Trial> {
-    let files = [bounds::tests(), columns::tests(), documents::tests(), pending::tests(), versions::tests()];
+    let files =
+        [bounds::tests(), columns::tests(), documents::tests(), pending::tests(), stubborn::tests(), versions::tests()];
     files.into_iter().flatten().collect()
 }

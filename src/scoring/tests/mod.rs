@@ -7,6 +7,7 @@ mod numbers;
 mod operators;
 mod sets;
 mod stored;
+mod texts;
 
 use bumpalo::Bump;
 
