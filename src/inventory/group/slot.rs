@@ -104,6 +104,21 @@ impl Word {
         false
     }
 
+    /// A request of the database waits to be taken.
+    pub fn waits(&self, database: u32) -> bool {
+        self.0.load(Ordering::Relaxed) & !LEFT == Word::of(database, WAITING)
+    }
+
+    /// A worker of the database that has ended had taken it.
+    pub fn is_taken(&self, database: u32) -> bool {
+        self.0.load(Ordering::Relaxed) & !LEFT == Word::of(database, TAKEN)
+    }
+
+    /// Nobody waits for the answer any more.
+    pub fn is_left(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & LEFT != 0
+    }
+
     /// A taken request waits again. Only the database's one worker does this.
     pub fn give_back(&self, database: u32) {
         let (waiting, taken) = (Word::of(database, WAITING), Word::of(database, TAKEN));

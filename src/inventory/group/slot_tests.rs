@@ -86,11 +86,13 @@ fn who_leaves_is_decided_all_the_same_and_the_slot_is_used_again() {
         let slot = Arc::new(Slot::new());
         let worker = {
             let slot = Arc::clone(&slot);
-            thread::spawn(move || loop {
-                if let Some(request) = look(&slot) {
-                    return request;
+            thread::spawn(move || {
+                loop {
+                    if let Some(request) = look(&slot) {
+                        return request;
+                    }
+                    thread::yield_now();
                 }
-                thread::yield_now();
             })
         };
         assert!(slot.word.claim(DATABASE));

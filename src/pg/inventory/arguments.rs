@@ -40,6 +40,16 @@ impl<'a> Arguments<'a> {
         self.datum(number).and_then(|datum| unsafe { i64::from_datum(datum, false) })
     }
 
+    /// An interval, in microseconds: a month has 30 days. None for NULL, and for one that is longer than can be counted.
+    pub fn microseconds(&self, number: usize) -> Option<i64> {
+        const DAY: i64 = 24 * 60 * 60 * 1_000_000;
+        let datum = self.datum(number)?;
+        // SAFETY: an argument of type interval, which lies in memory as this structure.
+        let interval = unsafe { &*datum.cast_mut_ptr::<pg_sys::Interval>() };
+        let days = i64::from(interval.day) + 30 * i64::from(interval.month);
+        days.checked_mul(DAY)?.checked_add(interval.time)
+    }
+
     /// The elements of an array of texts. 22023 for NULL and for more than one dimension.
     pub fn texts(&self, number: usize, name: &str) -> Result<Vec<Text<'a>>> {
         let elements = self.elements(number, name, pg_sys::TEXTOID)?;

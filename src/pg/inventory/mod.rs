@@ -4,4 +4,5 @@ mod arguments;
 mod calls;
 mod output;
 
-pub use output::Told;
+pub use arguments::Arguments;
+pub use output::{Output, Told};
