@@ -164,6 +164,19 @@ CREATE FUNCTION bulkhead.enqueue_decrement(relation regclass, order_id text, ite
 COMMENT ON FUNCTION bulkhead.enqueue_decrement(regclass, text, text, bigint) IS
   'The same for an order of one line.';
 
+-- Group commit: the call waits for the database's worker, which decides for all callers at once.
+CREATE FUNCTION bulkhead.decrement_now(relation regclass, order_id text, items text[], quantities bigint[], wait interval DEFAULT '5 s')
+  RETURNS TABLE (line integer, order_id text, item text, verdict text, remaining bigint)
+  VOLATILE PARALLEL UNSAFE ROWS 1 LANGUAGE c AS 'MODULE_PATHNAME', 'bulkhead_decrement_now';
+COMMENT ON FUNCTION bulkhead.decrement_now(regclass, text, text[], bigint[], interval) IS
+  'Decides an order together with those of all other callers, in a transaction of its own: the verdict is durable when it is told. pending: the wait ran out.';
+
+CREATE FUNCTION bulkhead.decrement_now(relation regclass, order_id text, item text, quantity bigint, wait interval DEFAULT '5 s')
+  RETURNS TABLE (line integer, order_id text, item text, verdict text, remaining bigint)
+  VOLATILE PARALLEL UNSAFE ROWS 1 LANGUAGE c AS 'MODULE_PATHNAME', 'bulkhead_decrement_now_line';
+COMMENT ON FUNCTION bulkhead.decrement_now(regclass, text, text, bigint, interval) IS
+  'The same for an order of one line.';
+
 -- The work of drain_inventory(), a batch a call. It asks for EXECUTE on drain_inventory(), so it needs no grant of its own.
 CREATE FUNCTION bulkhead.drain_batch(relation regclass, batch_size integer) RETURNS integer
   VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'drain_batch_wrapper'

@@ -1,7 +1,7 @@
 //! The one place that chooses SQLSTATE, message, detail and hint.
 //!
 //! 22023 a bad argument · 25001 not in such a transaction · 25006 read-only · 28000 a token that does not verify (src/pg/settings/context.rs) · 40001 run it again · 42501 no context, or no
-//! privilege · 54000 larger than a limit · 55000 an object that is not in the needed state. Texts are ASCII: a message must get through in any database encoding.
+//! privilege · 53400 full · 54000 larger than a limit · 55000 an object that is not in the needed state. Texts are ASCII: a message must get through in any database encoding.
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -32,6 +32,11 @@ pub fn state(message: impl Into<String>, detail: impl Into<String>, hint: impl I
 /// Something is larger than a limit allows: 54000.
 pub fn limit(message: impl Into<String>, hint: impl Into<String>) -> ErrorReport {
     report(PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, message).set_hint(hint)
+}
+
+/// A ring or a queue is full: 53400.
+pub fn crowded(message: impl Into<String>, hint: impl Into<String>) -> ErrorReport {
+    report(PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, message).set_hint(hint)
 }
 
 /// Another transaction is at the same thing: 40001.

@@ -40,6 +40,8 @@ pub extern "C-unwind" fn _PG_init() {
     pg::library::note();
     pg::settings::define();
     pg::board::reserve();
+    pg::group::memory::reserve();
+    pg::group::processes::register();
     pg::transaction::register();
     pg::registry::register();
     pg::hooks::install();

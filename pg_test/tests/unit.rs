@@ -23,6 +23,16 @@ mod inventory {
     pub mod fold;
     pub mod item;
     pub mod sieve;
+
+    pub mod group {
+        pub mod body;
+        pub mod slot;
+        mod slot_tests;
+
+        mod atomic {
+            pub use loom::sync::atomic::{AtomicU64, Ordering};
+        }
+    }
 }
 
 #[path = "../../src/observe"]

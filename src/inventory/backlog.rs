@@ -1,7 +1,7 @@
 //! What waits in the queue of an inventory, as this backend knows it: in the order of the requests' numbers, found a page at a time.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use pgrx::prelude::*;
 
@@ -34,8 +34,8 @@ static TAKING: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
 /// A batch was finished in this transaction, which may yet be rolled back, and bring back what the batch deleted.
 static FINISHED: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
 
-/// The next requests of the inventory. The caller holds its drain lock, decides and deletes them, and says `taken`.
-pub fn take(relation: pg_sys::Oid, most: usize) -> Result<Vec<Waiting>> {
+/// The next requests of the inventory, but for some numbers. The caller holds its drain lock, decides and deletes them, and says `taken`.
+pub fn take(relation: pg_sys::Oid, most: usize, except: &HashSet<i64>) -> Result<Vec<Waiting>> {
     let mut known = KNOWN.borrow_mut();
     if TAKING.replace(true) {
         *known = None;
@@ -50,7 +50,7 @@ pub fn take(relation: pg_sys::Oid, most: usize) -> Result<Vec<Waiting>> {
     {
         backlog.found.clear();
     }
-    let mut taken = next(backlog, &segments, most);
+    let mut taken = next(backlog, &segments, most, except);
     if taken.len() < most {
         // What is known is used up: look for more.
         let passed: Vec<(usize, Place)> = taken.iter().map(|waiting| (waiting.segment, waiting.place)).collect();
@@ -66,18 +66,21 @@ pub fn take(relation: pg_sys::Oid, most: usize) -> Result<Vec<Waiting>> {
         found.sort_unstable_by_key(|(request, ..)| *request);
         backlog.found = found.into();
         backlog.found_at = watch::changes();
-        let more = next(backlog, &segments, most - taken.len());
+        let more = next(backlog, &segments, most - taken.len(), except);
         taken.extend(more);
         taken.sort_by_key(|waiting| waiting.request.number);
     }
     Ok(taken)
 }
 
-fn next(backlog: &mut Backlog, segments: &[Segment], most: usize) -> Vec<Waiting> {
+fn next(backlog: &mut Backlog, segments: &[Segment], most: usize, except: &HashSet<i64>) -> Vec<Waiting> {
     let mut taken = Vec::new();
     while taken.len() < most
         && let Some((number, segment, place)) = backlog.found.pop_front()
     {
+        if except.contains(&number) {
+            continue;
+        }
         // Another session may have drained it.
         if let Some(request) = segments[segment].request(place, number) {
             taken.push(Waiting { request, segment, place });

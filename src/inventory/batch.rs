@@ -1,7 +1,7 @@
 //! Deciding a batch: lock the items in key order, then look the orders up, fold, store the verdicts, update.
 //!
 //! The steps are one after the other, and whoever runs them runs the statements on the user's table: a direct call as its caller, a
-//! drain as the table's owner and for each tenant in turn. What needs no statement is done in between.
+//! drain as the table's owner and for each tenant in turn (many.rs). What needs no statement is done in between.
 
 use std::rc::Rc;
 
@@ -18,9 +18,22 @@ use crate::pg::{items, security};
 enum Stage {
     /// The items of this section are to be locked.
     Lock(usize),
+    /// Some of this section's items are locked by others, or are not there: which is it?
+    Look(usize),
     /// What was taken from this section's items is to be written.
     Update(usize),
     Over,
+}
+
+/// What a batch does about another transaction that is at the same items and orders.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Busy {
+    /// Waits for items, and raises 40001 for an order.
+    Raise,
+    /// Waits for items, and leaves orders out.
+    LeaveOrders,
+    /// Leaves out orders that another decides, and those of which it has locked an item. Waits for no row.
+    LeaveAll,
 }
 
 pub struct Batch {
@@ -28,20 +41,19 @@ pub struct Batch {
     /// In the order of their tenants, so that two batches lock in the same order.
     pub sections: Vec<Section>,
     stage: Stage,
-    /// Orders that another transaction is deciding are left out, and not an error.
-    pub leave_busy: bool,
+    busy: Busy,
 }
 
 impl Batch {
-    pub fn new(inventory: Rc<Inventory>, mut sections: Vec<Section>) -> Batch {
+    pub fn new(inventory: Rc<Inventory>, mut sections: Vec<Section>, busy: Busy) -> Batch {
         sections.sort_by(|one, other| one.tenant.cmp(&other.tenant));
-        Batch { inventory, sections, stage: Stage::Lock(0), leave_busy: false }
+        Batch { inventory, sections, stage: Stage::Lock(0), busy }
     }
 
     /// The section that the statement which `next` gave is about.
     pub fn section(&self) -> usize {
         match self.stage {
-            Stage::Lock(at) | Stage::Update(at) => at,
+            Stage::Lock(at) | Stage::Look(at) | Stage::Update(at) => at,
             Stage::Over => 0,
         }
     }
@@ -50,7 +62,7 @@ impl Batch {
         let ledger = Ledger::open()?;
         for found in ledger.look_up(&self.sections)? {
             if found.is_busy() {
-                if !self.leave_busy {
+                if self.busy == Busy::Raise {
                     return Err(ledger::busy());
                 }
                 self.sections[found.section].leave(found.order);
@@ -60,6 +72,7 @@ impl Batch {
             self.sections[found.section].is_stored(found.order, rows);
         }
         for section in &mut self.sections {
+            section.leave_locked();
             section.decide();
         }
         ledger.store(self.inventory.relation, &self.sections)
@@ -74,7 +87,19 @@ impl Steps for Batch {
                     let wanted = self.sections[at].wanted();
                     if !wanted.is_empty() {
                         let keys = items::array(self.inventory.item_type, &wanted);
-                        return Ok(Run::new(&self.inventory.lock, keys, pg_sys::Datum::null()));
+                        let lock = match self.busy {
+                            Busy::LeaveAll => &self.inventory.lock_free,
+                            _ => &self.inventory.lock,
+                        };
+                        return Ok(Run::new(lock.plan()?, keys, pg_sys::Datum::null()));
+                    }
+                    self.stage = Stage::Lock(at + 1);
+                }
+                Stage::Look(at) => {
+                    let missing = self.sections[at].missing();
+                    if !missing.is_empty() {
+                        let keys = items::array(self.inventory.item_type, &missing);
+                        return Ok(Run::new(self.inventory.look.plan()?, keys, pg_sys::Datum::null()));
                     }
                     self.stage = Stage::Lock(at + 1);
                 }
@@ -86,7 +111,7 @@ impl Steps for Batch {
                     let (taken, quantities): (Vec<_>, Vec<_>) = self.sections[at].taken().into_iter().unzip();
                     if !taken.is_empty() {
                         let keys = items::array(self.inventory.item_type, &taken);
-                        return Ok(Run::new(&self.inventory.update, keys, items::quantities(&quantities)));
+                        return Ok(Run::new(self.inventory.update.plan()?, keys, items::quantities(&quantities)));
                     }
                     self.stage = Stage::Update(at + 1);
                 }
@@ -111,6 +136,18 @@ impl Steps for Batch {
                 if twice {
                     return Err(doubled(self.inventory.relation));
                 }
+                self.stage = if self.busy == Busy::LeaveAll { Stage::Look(at) } else { Stage::Lock(at + 1) };
+            }
+            Stage::Look(at) => {
+                // A later snapshot than that of the lock sees the row of an item that was only locked.
+                let item_type = self.inventory.item_type;
+                let section = &mut self.sections[at];
+                plans::results(|[item]| {
+                    if let Some(item) = item {
+                        section.is_locked(&items::read(item_type, item));
+                    }
+                    Ok(())
+                })?;
                 self.stage = Stage::Lock(at + 1);
             }
             Stage::Update(at) => {

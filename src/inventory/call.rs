@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use pgrx::prelude::*;
 
-use super::batch::Batch;
+use super::batch::{Batch, Busy};
 use super::section::Section;
 use super::table;
 use crate::error::{self, Result};
@@ -75,7 +75,7 @@ impl Call {
             }
         }
         let texts = orders.iter().zip(items).map(|(order, item)| (order.map(Box::from), item.map(Box::from))).collect();
-        Ok(Call { batch: Batch::new(inventory, vec![section]), places, texts })
+        Ok(Call { batch: Batch::new(inventory, vec![section], Busy::Raise), places, texts })
     }
 
     /// The rows, in the order of the call's lines.

@@ -1,27 +1,23 @@
 //! Draining the queue: a batch in the order of arrival, as the table's owner, for each tenant in turn.
 //!
-//! One drain at a time works on an inventory; a second one waits for its turn, so that whoever calls after an order was queued finds it decided. Nothing is lifted
-//! for it: the statements on the table run as its owner in a restricted security context, each under the context of the tenant whose orders it is
-//! about, so triggers and policies see what they would see of a client of that tenant. A request that the table's constraints or triggers refuse is found by halving
-//! the batch, and set aside.
+//! One drain at a time works on an inventory; a second one waits for its turn, so that whoever calls after an order was queued finds it decided. How orders are
+//! decided on others' account is in many.rs. A request that the table's constraints or triggers refuse is set aside.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use pgrx::prelude::*;
 
 use super::abandoned;
 use super::backlog::{self, Waiting};
-use super::batch::{self, Batch};
-use super::section::Section;
+use super::batch::Busy;
+use super::many::{self, Halving, Order};
 use super::table::{self, Inventory};
-use crate::context::acting::acting_for;
 use crate::context::tenant::Tenant;
 use crate::error::{self, Result};
-use crate::pg::plans::{self, Steps};
-use crate::pg::queue::{self, Poison, Request, SEGMENTS, Segment};
+use crate::pg::queue::{self, Poison, SEGMENTS, Segment};
 use crate::pg::subtransaction::{self, Failure};
-use crate::pg::{keys, locks, security, settings, spi};
+use crate::pg::{constraints, keys, locks, security, spi};
 use crate::seal::housekeeping;
 
 /// Requests that one batch takes.
@@ -32,7 +28,7 @@ const MOST: i32 = 10_000;
 const MOST_MOVED: usize = 1_000;
 
 /// Why a request was set aside that does not fit the table any more.
-const STRAY: &str = "it was queued when the table kept its rows apart by tenant in another way, and belongs to no tenant of the table now";
+pub const STRAY: &str = "it was queued when the table kept its rows apart by tenant in another way, and belongs to no tenant of the table now";
 
 /// What a batch did.
 pub enum Step {
@@ -64,138 +60,161 @@ pub fn batch(relation: pg_sys::Oid, size: i32) -> Result<Step> {
     }
     keys::refuse_read_only(c"drain_inventory()");
     locks::begin_draining(relation);
+    let Some(went) = take(relation, size as usize, Busy::LeaveOrders, &HashSet::new())? else {
+        return Ok(Step::Again);
+    };
+    if !went.left.is_empty() {
+        // Orders that another transaction is deciding wait on.
+        backlog::forget();
+    }
+    if went.done == 0 && !went.left.is_empty() {
+        return Ok(Step::Again);
+    }
+    Ok(Step::Done(went.done as i32))
+}
+
+/// What became of a batch.
+struct Went {
+    done: usize,
+    /// The numbers of those that another transaction was at.
+    left: Vec<i64>,
+}
+
+/// Takes a batch and decides it, under the inventory's drain lock. None: another transaction was in the way, and nothing was done.
+fn take(relation: pg_sys::Oid, size: usize, busy: Busy, except: &HashSet<i64>) -> Result<Option<Went>> {
     let inventory = table::inventory(relation)?;
-    let taken = backlog::take(relation, size as usize)?;
+    let taken = backlog::take(relation, size, except)?;
     if taken.is_empty() {
         backlog::taken();
         tidy(relation)?;
-        return Ok(Step::Done(0));
+        return Ok(Some(Went { done: 0, left: Vec::new() }));
     }
     // The owner's triggers are not to run at the end of the transaction, as whoever drains.
-    spi::run("SET CONSTRAINTS ALL IMMEDIATE", &[])?;
+    constraints::immediate();
     let (stray, taken): (Vec<_>, Vec<_>) =
-        taken.into_iter().partition(|waiting| is_stray(&inventory, &waiting.request));
-    let mut decided = match decide(&inventory, &taken) {
+        taken.into_iter().partition(|waiting| is_stray(&inventory, &waiting.request.tenant));
+    let mut decided = match decide(&inventory, &taken, busy) {
         Ok(decided) => decided,
-        Err(failure) if failure.is_transient() => return Ok(Step::Again),
-        Err(failure) => return Err(failure.raised()),
+        Err(failure) if failure.is_transient() => return Ok(None),
+        Err(failure) => return Err(failure.into_report()),
     };
     for waiting in &stray {
-        set_aside(waiting, "55000".to_owned(), STRAY.to_owned()).map_err(Failure::raised)?;
+        set_aside(waiting, "55000".to_owned(), STRAY.to_owned()).map_err(Failure::into_report)?;
         decided.push(true);
     }
     let taken: Vec<Waiting> = taken.into_iter().chain(stray).collect();
     let segments = (0..SEGMENTS.len()).map(Segment::open).collect::<Result<Vec<_>>>()?;
-    let mut done = 0;
+    let mut went = Went { done: 0, left: Vec::new() };
     for (waiting, is_decided) in taken.iter().zip(&decided) {
         if *is_decided {
             segments[waiting.segment].delete(waiting.place);
-            done += 1;
+            went.done += 1;
+        } else {
+            went.left.push(waiting.request.number);
         }
-    }
-    if done < decided.len() {
-        // Orders that another transaction is deciding wait on.
-        backlog::forget();
     }
     backlog::taken();
     drop(segments);
     tidy(relation)?;
-    if done == 0 {
-        return Ok(Step::Again);
+    if went.done > 0 {
+        let number = queue::next_number(c"inventory_batch_number")?;
+        let payload = std::ffi::CString::new(number.to_string()).unwrap_or_default();
+        queue::notify(c"bulkhead_verdicts", &payload);
     }
-    let number = queue::next_number(c"inventory_batch_number")?;
-    let payload = std::ffi::CString::new(number.to_string()).unwrap_or_default();
-    queue::notify(c"bulkhead_verdicts", &payload);
-    Ok(Step::Done(done as i32))
+    Ok(Some(went))
+}
+
+/// A worker's way through the queue of an inventory: it waits for nobody, and passes by the orders whose items somebody has locked.
+pub struct Sweep {
+    relation: pg_sys::Oid,
+    /// The numbers of those.
+    passed: HashSet<i64>,
+    is_stopped: bool,
+}
+
+impl Sweep {
+    pub fn new(relation: pg_sys::Oid) -> Sweep {
+        Sweep { relation, passed: HashSet::new(), is_stopped: false }
+    }
+
+    /// The next batch, in a transaction of its own. False when there is no more.
+    pub fn batch(&mut self) -> Result<bool> {
+        const SIZE: usize = 500;
+        self.is_stopped = true;
+        if !security::exists(self.relation) {
+            self.is_stopped = false;
+            return Ok(false);
+        }
+        // Whoever drains now drains what was queued.
+        if !locks::try_draining(self.relation) || !locks::try_relation_for_statement(self.relation) {
+            return Ok(false);
+        }
+        let Some(went) = take(self.relation, SIZE, Busy::LeaveAll, &self.passed)? else { return Ok(false) };
+        self.is_stopped = false;
+        let is_over = went.done == 0 && went.left.is_empty();
+        self.passed.extend(went.left);
+        Ok(!is_over)
+    }
+
+    /// It is over for now; true when nothing was left behind.
+    pub fn end(&mut self) -> bool {
+        let is_whole = self.passed.is_empty() && !self.is_stopped;
+        if !self.passed.is_empty() {
+            backlog::forget();
+            self.passed.clear();
+        }
+        is_whole
+    }
 }
 
 /// Queued while the table had tenants and it has none now, or the other way round, or tenants of another type. It is nobody's now: two tenants' orders for
 /// what has become one row would not even know of each other in a batch.
-pub fn is_stray(inventory: &Inventory, request: &Request) -> bool {
+pub fn is_stray(inventory: &Inventory, tenant: &[u8]) -> bool {
     match inventory.tenant {
-        None => !request.tenant.is_empty(),
-        Some(key) => !Tenant::parse(&mut request.tenant.clone()).is_ok_and(|tenant| key.fits(&tenant)),
+        None => !tenant.is_empty(),
+        Some(key) => !Tenant::parse(&mut tenant.to_vec()).is_ok_and(|tenant| key.fits(&tenant)),
     }
 }
 
 /// Decides the requests, and sets aside those that cannot be: whether each is done with. None is when this fails.
-fn decide(inventory: &Rc<Inventory>, requests: &[Waiting]) -> std::result::Result<Vec<bool>, Failure> {
-    let failure = match subtransaction::kept(|| false, || attempt(inventory, requests)) {
-        Ok(decided) => return Ok(decided),
-        Err(failure) => failure,
-    };
-    if !is_the_requests(&failure) {
-        return Err(failure);
-    }
-    if let [only] = requests {
-        let sqlstate = failure.sqlstate();
-        let reason = match failure.detail {
-            Some(detail) => format!("{} ({detail})", failure.message),
-            None => failure.message,
-        };
-        set_aside(only, sqlstate, reason)?;
-        return Ok(vec![true]);
-    }
-    // When the second half fails, what the first one did must not stay either.
-    subtransaction::kept(
-        || false,
-        || {
-            // The first half first: the order of arrival stays.
-            let (first, second) = requests.split_at(requests.len() / 2);
-            let mut decided = decide(inventory, first).map_err(Failure::raised)?;
-            decided.extend(decide(inventory, second).map_err(Failure::raised)?);
-            Ok(decided)
+fn decide(inventory: &Rc<Inventory>, requests: &[Waiting], busy: Busy) -> std::result::Result<Vec<bool>, Failure> {
+    let halving = Halving {
+        inventory,
+        busy,
+        told: &|decided, number| decided.answers(number).is_some(),
+        is_an_orders: &many::is_an_orders,
+        failed: &|only: &Waiting, failure| {
+            let sqlstate = failure.spelled();
+            let reason = match failure.detail {
+                Some(detail) => format!("{} ({detail})", failure.message),
+                None => failure.message,
+            };
+            set_aside(only, sqlstate, reason)?;
+            Ok(true)
         },
-    )
+    };
+    halving.decide(&requests.iter().collect::<Vec<_>>())
 }
 
-fn attempt(inventory: &Rc<Inventory>, requests: &[Waiting]) -> Result<Vec<bool>> {
-    let mut sections: Vec<Section> = Vec::new();
-    let mut numbers: HashMap<&[u8], usize> = HashMap::new();
-    let mut places: Vec<(usize, usize)> = Vec::with_capacity(requests.len());
-    for Waiting { request, .. } in requests {
-        let at = *numbers.entry(&request.tenant).or_insert_with(|| {
-            let (identity, item_type) = (inventory.identity, inventory.item_type);
-            sections.push(Section::new(request.tenant.clone(), identity, item_type, requests.len()));
-            sections.len() - 1
-        });
-        places.push((at, sections[at].order(Some(&request.order))));
-        for (item, quantity) in request.items.iter().zip(&request.quantities) {
-            sections[at].line(item.as_deref(), *quantity);
+impl Order for Waiting {
+    fn tenant(&self) -> &[u8] {
+        &self.request.tenant
+    }
+
+    fn id(&self) -> Option<&[u8]> {
+        Some(&self.request.order)
+    }
+
+    fn each_line(&self, mut line: impl FnMut(Option<&[u8]>, Option<i64>)) {
+        for (item, quantity) in self.request.items.iter().zip(&self.request.quantities) {
+            line(item.as_deref(), *quantity);
         }
     }
-    let tenants: Vec<Vec<u8>> = sections.iter().map(|section| section.tenant.clone()).collect();
-    let mut batch = Batch::new(Rc::clone(inventory), sections);
-    batch.leave_busy = true;
-    plans::connected(|| {
-        loop {
-            let run = batch.next()?;
-            if run.is_none() {
-                return Ok(());
-            }
-            let tenant = batch.sections[batch.section()].tenant.clone();
-            acting_for(&tenant, || {
-                settings::set_for_a_while(c"search_path", b"pg_catalog, pg_temp");
-                security::as_owner(inventory.relation, || plans::run_guarded(&mut batch, run))
-            })?;
-        }
-    })?;
-    // The batch has sorted its sections.
-    let now_at: Vec<usize> = tenants
-        .iter()
-        .map(|tenant| batch.sections.iter().position(|section| section.tenant == *tenant).unwrap_or(0))
-        .collect();
-    Ok(places.into_iter().map(|(at, order)| !batch.sections[now_at[at]].is_left(order)).collect())
 }
 
 fn set_aside(waiting: &Waiting, sqlstate: String, reason: String) -> std::result::Result<(), Failure> {
     let poison = Poison { set_aside_at: keys::now(), sqlstate, reason };
     subtransaction::kept(|| false, || queue::set_aside(&waiting.request, &poison))
-}
-
-/// An error of the request's: of the row that it asks for, or that the row was not written, by a trigger that returns NULL.
-fn is_the_requests(failure: &Failure) -> bool {
-    failure.is_of_the_row() || failure.detail.as_deref() == Some(batch::NOT_WRITTEN)
 }
 
 /// Empties tables of the queue of which all is drained, and which have had their turn.

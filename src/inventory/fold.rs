@@ -17,6 +17,8 @@ pub enum Verdict {
     Conflict,
     /// The line asks for nothing that could be.
     Invalid,
+    /// Not decided yet. Never stored.
+    Pending,
 }
 
 impl Verdict {
@@ -28,6 +30,7 @@ impl Verdict {
             Verdict::Rejected => "rejected",
             Verdict::Conflict => "conflict",
             Verdict::Invalid => "invalid",
+            Verdict::Pending => "pending",
         }
     }
 
@@ -40,6 +43,7 @@ impl Verdict {
             Verdict::Rejected => b'r',
             Verdict::Conflict => b'c',
             Verdict::Invalid => b'x',
+            Verdict::Pending => b'p',
         }
     }
 
@@ -51,6 +55,7 @@ impl Verdict {
             Verdict::Rejected,
             Verdict::Conflict,
             Verdict::Invalid,
+            Verdict::Pending,
         ]
         .into_iter()
         .find(|verdict| verdict.letter() == letter)

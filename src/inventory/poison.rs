@@ -128,7 +128,7 @@ fn requeue_poisoned(relation: Option<pg_sys::Oid>, numbers: Option<Vec<Option<i6
     locks::begin_draining(relation);
     let inventory = table::inventory(relation)?;
     take(relation, numbers.as_deref(), |request| {
-        if drain::is_stray(&inventory, &request) {
+        if drain::is_stray(&inventory, &request.tenant) {
             return Ok(false);
         }
         let number = queue::next_number(c"inventory_request_number")?;

@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 use super::release;
 use super::table;
 use crate::error::{self, Result};
+use crate::pg::group::ringing;
 use crate::pg::keys;
 use crate::pg::queue::{self, Request};
 
@@ -44,12 +45,25 @@ pub fn enqueue(
     }
     let inventory = table::for_caller(relation, true)?;
     let tenant = table::tenant(&inventory)?;
+    let number = add(relation, &tenant, order, items, quantities)?;
+    ringing::queued(relation);
+    Ok(number)
+}
+
+/// Puts an order into the queue, whoever asked for it.
+pub fn add(
+    relation: pg_sys::Oid,
+    tenant: &[u8],
+    order: &[u8],
+    items: &[Option<&[u8]>],
+    quantities: &[Option<i64>],
+) -> Result<i64> {
     let number = queue::next_number(c"inventory_request_number")?;
     queue::add(&Request {
         number,
         relation,
         queued_at: keys::now(),
-        tenant,
+        tenant: tenant.to_vec(),
         order: order.to_vec(),
         items: items.iter().map(|item| item.map(<[u8]>::to_vec)).collect(),
         quantities: quantities.to_vec(),

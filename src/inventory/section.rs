@@ -23,6 +23,8 @@ pub struct Section {
     /// What each item has, and had before.
     stock: Vec<Option<i64>>,
     before: Vec<Option<i64>>,
+    /// Items that are there, and locked by another transaction.
+    locked: Vec<u32>,
     lines: Vec<Line>,
     /// The items' texts, as they were given.
     texts: Vec<Option<Span>>,
@@ -45,6 +47,7 @@ impl Section {
             numbers: HashMap::new(),
             stock: Vec::new(),
             before: Vec::new(),
+            locked: Vec::new(),
             lines: Vec::with_capacity(capacity),
             texts: Vec::with_capacity(capacity),
             orders: Vec::with_capacity(capacity),
@@ -113,6 +116,33 @@ impl Section {
         self.stock[*number as usize].replace(quantity.unwrap_or(0)).is_none()
     }
 
+    /// Items that were to be locked and have not been.
+    pub fn missing(&self) -> Vec<&Item> {
+        let items = self.items.iter().zip(&self.stock);
+        items
+            .filter(|(item, stock)| stock.is_none() && !matches!(item, Item::Foreign(_)))
+            .map(|(item, _)| item)
+            .collect()
+    }
+
+    /// The item is there, and another transaction has locked it.
+    pub fn is_locked(&mut self, item: &Item) {
+        self.locked.extend(self.numbers.get(item));
+    }
+
+    /// Leaves out the new orders that ask for an item which another transaction has locked.
+    pub fn leave_locked(&mut self) {
+        if self.locked.is_empty() {
+            return;
+        }
+        for order in self.orders.iter_mut().filter(|order| order.earlier == Earlier::Nothing) {
+            let is_locked = |line: &Line| line.item.is_some_and(|item| self.locked.contains(&item));
+            if self.lines[order.lines.clone()].iter().any(is_locked) {
+                order.earlier = Earlier::Busy;
+            }
+        }
+    }
+
     /// The digests of the orders to be looked up, each with its number.
     pub fn asked(&self) -> impl Iterator<Item = ([u8; 16], usize)> {
         self.ids.iter().enumerate().filter_map(|(number, id)| {
@@ -167,6 +197,11 @@ impl Section {
 
     pub fn answers(&self) -> &[Answer] {
         &self.answers
+    }
+
+    /// What an order's lines are told.
+    pub fn answers_of(&self, order: usize) -> &[Answer] {
+        &self.answers[self.orders[order].lines.clone()]
     }
 
     /// Calls `each` with every line of every new verdict.

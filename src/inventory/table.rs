@@ -1,6 +1,6 @@
 //! Registered tables: what a batch has to know of one, kept until anything about it changes.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -10,9 +10,9 @@ use super::item::ItemType;
 use crate::context::state;
 use crate::error::{self, Result};
 use crate::pg::cell::PerBackend;
-use crate::pg::plans::Plan;
+use crate::pg::plans::{self, Plan};
 use crate::pg::registry::{self, Border};
-use crate::pg::{columns, items, locks, scan, security, spi, watch};
+use crate::pg::{columns, items, locks, scan, security, watch};
 use crate::rls::key::Key;
 
 /// A registered table.
@@ -25,9 +25,34 @@ pub struct Inventory {
     pub quantity_column: i16,
     pub tenant: Option<Key>,
     /// Locks the rows of some items in key order, and reads them.
-    pub lock: Plan,
+    pub lock: Statement,
+    /// The same, but for rows that another transaction has locked.
+    pub lock_free: Statement,
+    /// Reads the rows of some items.
+    pub look: Statement,
     /// Takes quantities from items.
-    pub update: Plan,
+    pub update: Statement,
+}
+
+/// A statement that is planned when it is run first: who only asks another process to run it takes no locks for it.
+pub struct Statement {
+    sql: String,
+    types: Vec<pg_sys::Oid>,
+    plan: OnceCell<Plan>,
+}
+
+impl Statement {
+    fn new(sql: String, types: &[pg_sys::Oid]) -> Statement {
+        Statement { sql, types: types.to_vec(), plan: OnceCell::new() }
+    }
+
+    pub fn plan(&self) -> Result<&Plan> {
+        if self.plan.get().is_none() {
+            // Nobody else can have set it: a backend is one thread, and planning this runs nothing that would.
+            let _ = self.plan.set(Plan::prepare(&self.sql, &self.types)?);
+        }
+        self.plan.get().ok_or_else(|| error::internal("a statement was not planned"))
+    }
 }
 
 /// A row of bulkhead.inventory.
@@ -145,7 +170,8 @@ fn read(relation: pg_sys::Oid) -> Result<Inventory> {
         ));
     }
     let shape = shape(relation, item, quantity)?;
-    let (lock, update) = statements(&table, &shape, tenant.as_ref().map(|(key, column)| (*key, column.as_str())))?;
+    let [lock_free, lock, look, update] =
+        statements(&table, &shape, tenant.as_ref().map(|(key, column)| (*key, column.as_str())));
     Ok(Inventory {
         relation,
         identity: registered.identity,
@@ -154,26 +180,32 @@ fn read(relation: pg_sys::Oid) -> Result<Inventory> {
         quantity_column: quantity,
         tenant: tenant.map(|(key, _)| key),
         lock,
+        lock_free,
+        look,
         update,
     })
 }
 
+/// Read without giving the transaction an id: who asks another process to decide must not have one.
 fn registered(relation: pg_sys::Oid) -> Result<Option<Registered>> {
+    const SQL: &str = "SELECT i.identity, i.item_attnum, i.item_column::text, i.quantity_attnum, i.quantity_column::text, i.tenanted, i.home
+           FROM bulkhead.inventory i WHERE i.relation OPERATOR(pg_catalog.=) $1";
+    let mut found = None;
     security::as_extension(|| {
-        spi::row(
-            "SELECT i.identity, i.item_attnum, i.item_column::text, i.quantity_attnum, i.quantity_column::text, i.tenanted, i.home
-               FROM bulkhead.inventory i WHERE i.relation OPERATOR(pg_catalog.=) $1",
-            &[relation.into()],
-            |row| {
-                Ok(Registered {
-                    identity: *row.get::<pgrx::Uuid>(1)?.as_bytes(),
-                    columns: [(row.get(2)?, row.get(3)?), (row.get(4)?, row.get(5)?)],
-                    tenanted: row.get(6)?,
-                    home: row.get(7)?,
-                })
-            },
-        )
-    })
+        plans::look(SQL, (pg_sys::REGCLASSOID, relation.into()), |columns: [Option<pg_sys::Datum>; 7]| {
+            found = Some(Registered {
+                identity: *plans::value::<pgrx::Uuid>(columns[0])?.as_bytes(),
+                columns: [
+                    (plans::value(columns[1])?, plans::value(columns[2])?),
+                    (plans::value(columns[3])?, plans::value(columns[4])?),
+                ],
+                tenanted: plans::value(columns[5])?,
+                home: plans::value(columns[6])?,
+            });
+            Ok(())
+        })
+    })?;
+    Ok(found)
 }
 
 /// The tenant column, if the table has one: its type and its name, quoted.
@@ -252,22 +284,28 @@ fn gone(table: &str) -> pgrx::pg_sys::panic::ErrorReport {
     )
 }
 
-/// The two statements on a user's table. Qualified throughout: they run with the caller's search_path. The tenant is compared here as well, for
+/// The statements on a user's table. Qualified throughout: they run with the caller's search_path. The tenant is compared here as well, for
 /// roles that no policy binds where the seal is not in force.
-fn statements(table: &str, shape: &Shape, tenant: Option<(Key, &str)>) -> Result<(Plan, Plan)> {
+fn statements(table: &str, shape: &Shape, tenant: Option<(Key, &str)>) -> [Statement; 4] {
     let Shape { item, quantity, quantity_type, item_type } = shape;
     let of_tenant = tenant
         .map_or_else(String::new, |(key, column)| format!(" AND t.{column} OPERATOR(pg_catalog.=) {}", key.accessor()));
     let keys = items::array_type(*item_type);
-    let lock = format!(
+    let rows = format!(
         "SELECT t.{item}::{}, t.{quantity}::pg_catalog.int8 FROM {table} t
-          WHERE t.{item} OPERATOR(pg_catalog.=) ANY ($1){of_tenant} ORDER BY t.{item} FOR NO KEY UPDATE",
+          WHERE t.{item} OPERATOR(pg_catalog.=) ANY ($1){of_tenant}",
         item_type.sql_name()
     );
+    let lock = format!("{rows} ORDER BY t.{item} FOR NO KEY UPDATE");
     let update = format!(
         "UPDATE {table} t SET {quantity} = (t.{quantity}::pg_catalog.int8 OPERATOR(pg_catalog.-) taken.quantity)::{quantity_type}
            FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS taken (item, quantity)
           WHERE t.{item} OPERATOR(pg_catalog.=) taken.item{of_tenant}"
     );
-    Ok((Plan::prepare(&lock, &[keys])?, Plan::prepare(&update, &[keys, pg_sys::INT8ARRAYOID])?))
+    [
+        Statement::new(format!("{lock} SKIP LOCKED"), &[keys]),
+        Statement::new(lock, &[keys]),
+        Statement::new(rows, &[keys]),
+        Statement::new(update, &[keys, pg_sys::INT8ARRAYOID]),
+    ]
 }

@@ -37,6 +37,18 @@ pub fn relation_for_statement(relation: pg_sys::Oid, writes: bool) {
     unsafe { pg_sys::LockRelationOid(relation, mode as i32) }
 }
 
+/// Locks the relation as a statement that writes does, until the transaction ends, if that needs no waiting.
+pub fn try_relation_for_statement(relation: pg_sys::Oid) -> bool {
+    // SAFETY: as above.
+    unsafe { pg_sys::ConditionalLockRelationOid(relation, pg_sys::RowExclusiveLock as i32) }
+}
+
+/// Gives back what `relation_for_statement` has locked for reading.
+pub fn let_go(relation: pg_sys::Oid) {
+    // SAFETY: the transaction has the lock.
+    unsafe { pg_sys::UnlockRelationOid(relation, pg_sys::AccessShareLock as i32) };
+}
+
 /// Locks the relation until the transaction ends; raises 55P03 when that takes longer.
 pub fn wait_for_relation(relation: pg_sys::Oid, mode: Mode, milliseconds: i64) {
     limit_waiting(milliseconds);
@@ -110,6 +122,13 @@ pub fn end_making(relation: pg_sys::Oid) {
 pub fn begin_draining(relation: pg_sys::Oid) {
     // SAFETY: the tag is complete. An interrupt raises.
     unsafe { pg_sys::LockAcquire(&tag(Of::Drain, relation), pg_sys::ExclusiveLock as i32, false, false) };
+}
+
+/// Begins to drain the inventory's queue, unless another session is about it; until the transaction ends.
+pub fn try_draining(relation: pg_sys::Oid) -> bool {
+    // SAFETY: the tag is complete; waiting is not asked for.
+    let taken = unsafe { pg_sys::LockAcquire(&tag(Of::Drain, relation), pg_sys::ExclusiveLock as i32, false, true) };
+    taken != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
 }
 
 /// Waits until nobody else puts or activates a rule set of that owner and name; until the transaction ends. Two names may share a lock, and wait for each other.

@@ -73,6 +73,16 @@ impl<'a> Arguments<'a> {
         // SAFETY: an argument of that type.
         self.datum(number).and_then(|datum| unsafe { T::from_datum(datum, false) })
     }
+
+    /// An interval in microseconds, a month as 30 days.
+    pub fn interval(&self, number: usize) -> Option<i64> {
+        const DAY: i64 = 24 * 60 * 60 * 1_000_000;
+        let datum = self.datum(number)?;
+        // SAFETY: an interval is passed as a pointer to one.
+        let interval = unsafe { &*datum.cast_mut_ptr::<pg_sys::Interval>() };
+        let days = i64::from(interval.month).saturating_mul(30).saturating_add(i64::from(interval.day));
+        Some(days.saturating_mul(DAY).saturating_add(interval.time))
+    }
 }
 
 /// What a row that a function returns looks like, made once in a backend.

@@ -105,6 +105,12 @@ pub fn start() -> i64 {
     unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }.saturating_add(EPOCH)
 }
 
+/// The transaction has an id: it has written, or locked rows.
+pub fn has_written() -> bool {
+    // SAFETY: reads a variable of the server's.
+    unsafe { pg_sys::GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId }
+}
+
 /// The time, in microseconds since 1970.
 pub fn now() -> i64 {
     // SAFETY: asks the system's clock.

@@ -3,7 +3,7 @@
 use pgrx::prelude::*;
 
 use super::nesting::{self, Nesting};
-use super::{copy, cursors, ddl, list, registry};
+use super::{copy, cursors, ddl, group, list, registry};
 use crate::observe;
 use crate::seal::{bypass, housekeeping, verdict};
 
@@ -36,6 +36,7 @@ pub unsafe fn before(statement: *mut pg_sys::PlannedStmt) -> *mut pg_sys::Planne
                 Err(report) => report.report(PgLogLevel::ERROR),
             },
             T_FetchStmt | T_DoStmt | T_CallStmt => cursors::close_foreign(),
+            T_DropdbStmt | T_RenameStmt | T_AlterDatabaseStmt | T_CreatedbStmt => group::away::before(node),
             _ => {}
         }
         statement
@@ -65,8 +66,22 @@ pub unsafe fn after(statement: *mut pg_sys::PlannedStmt, before: Nesting) {
     nesting::leave(before);
     // SAFETY: as above.
     unsafe {
-        if (*(*statement).utilityStmt).type_ == pg_sys::NodeTag::T_DeclareCursorStmt {
-            cursors::declared((*statement).utilityStmt.cast());
+        match (*(*statement).utilityStmt).type_ {
+            pg_sys::NodeTag::T_DeclareCursorStmt => cursors::declared((*statement).utilityStmt.cast()),
+            // The worker of this database has to see for itself what is there now.
+            pg_sys::NodeTag::T_DropStmt => {
+                let drop = (*statement).utilityStmt.cast::<pg_sys::DropStmt>();
+                if (*drop).removeType == pg_sys::ObjectType::OBJECT_EXTENSION {
+                    group::ringing::anything();
+                }
+            }
+            pg_sys::NodeTag::T_TransactionStmt => {
+                let command = (*statement).utilityStmt.cast::<pg_sys::TransactionStmt>();
+                if (*command).kind == pg_sys::TransactionStmtKind::TRANS_STMT_COMMIT_PREPARED {
+                    group::ringing::anything();
+                }
+            }
+            _ => {}
         }
     }
 }

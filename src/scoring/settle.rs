@@ -146,12 +146,12 @@ fn one_by_one(call: &Call, left: &[Place]) -> Result<(Done, Vec<Place>)> {
     let picked = about(call, &pick, left, |row| Ok((row.get(1)?, row.get(2)?)))?;
     let mut scored = Settled::default();
     let write = statement::at_places(call.table, call.action);
-    settle(call, &write, &picked, &mut scored).map_err(Failure::raised)?;
+    settle(call, &write, &picked, &mut scored).map_err(Failure::into_report)?;
     let mut marked = Settled::default();
     let refused = std::mem::take(&mut scored.refused);
     if !refused.is_empty() {
         let mark = statement::mark(call.table, call.action);
-        settle(call, &mark, &refused, &mut marked).map_err(Failure::raised)?;
+        settle(call, &mark, &refused, &mut marked).map_err(Failure::into_report)?;
     }
     let silent = || {
         format!(

@@ -10,41 +10,44 @@ use crate::progress;
 type Slot = OnceLock<Result<Cluster, String>>;
 
 static SHARED: Slot = OnceLock::new();
+static WORKERS: Slot = OnceLock::new();
 static SESSION: Slot = OnceLock::new();
 static NONE: Slot = OnceLock::new();
 
-/// The cluster with the library in `shared_preload_libraries`.
+/// The cluster with the library in `shared_preload_libraries`. No workers run there: what is queued waits until a test drains it.
 pub fn shared() -> Result<Cluster> {
-    get(&SHARED, Preload::Shared)
+    get(&SHARED, Preload::Shared, "started a server", &[("bulkhead.drain_databases", "")])
+}
+
+/// The same with workers, in every database that asks for one.
+pub fn with_workers() -> Result<Cluster> {
+    get(&WORKERS, Preload::Shared, "started a server with workers", &[])
 }
 
 /// The cluster with the library in `session_preload_libraries`.
 pub fn session_preload() -> Result<Cluster> {
-    get(&SESSION, Preload::Session)
+    get(&SESSION, Preload::Session, "started a server with session preload", &[])
 }
 
 /// The cluster that has no preloaded library.
 pub fn without_preload() -> Result<Cluster> {
-    get(&NONE, Preload::None)
+    get(&NONE, Preload::None, "started a server without preload", &[])
 }
 
 /// Ends those that were started.
 pub fn end_all() {
-    for slot in [&SHARED, &SESSION, &NONE] {
+    for slot in [&SHARED, &WORKERS, &SESSION, &NONE] {
         if let Some(Ok(cluster)) = slot.get() {
             cluster.end();
         }
     }
 }
 
-fn get(slot: &Slot, preload: Preload) -> Result<Cluster> {
+fn get(slot: &Slot, preload: Preload, title: &str, settings: &[(&str, &str)]) -> Result<Cluster> {
     slot.get_or_init(|| {
-        let title = match preload {
-            Preload::Shared => "started a server",
-            Preload::Session => "started a server with session preload",
-            Preload::None => "started a server without preload",
-        };
-        progress::stage(title, || Cluster::builder().preload(preload).start()).map_err(|error| format!("{error:#}"))
+        let builder = Cluster::builder().preload(preload);
+        let builder = settings.iter().fold(builder, |builder, (name, value)| builder.setting(*name, *value));
+        progress::stage(title, || builder.start()).map_err(|error| format!("{error:#}"))
     })
     .clone()
     .map_err(Error::msg)

@@ -21,7 +21,7 @@ use anyhow::{Context, Result, ensure};
 
 pub use builder::{Builder, Preload};
 pub use database::Database;
-pub use global::{end_all, session_preload, shared, without_preload};
+pub use global::{end_all, session_preload, shared, with_workers, without_preload};
 
 use crate::provision::Provision;
 use guard::Guard;

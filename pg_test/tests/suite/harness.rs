@@ -123,6 +123,12 @@ place!(
     cluster::without_preload
 );
 
+place!(
+    /// A database of the server that has workers.
+    WithWorkers,
+    cluster::with_workers
+);
+
 /// One test; called by [`tests!`].
 pub fn trial<P, F, R>(module: &str, name: &str, limit: Duration, body: fn(P) -> F) -> Trial
 where

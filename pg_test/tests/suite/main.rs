@@ -6,6 +6,7 @@
 mod context;
 mod docs;
 mod frame;
+mod group;
 mod guarded;
 mod harness;
 mod idempotency;
@@ -30,6 +31,7 @@ fn all() -> Vec<Trial> {
         context::tests(),
         docs::tests(),
         frame::tests(),
+        group::tests(),
         guarded::tests(),
         idempotency::tests(),
         interleavings::tests(),

@@ -4,4 +4,4 @@ mod arguments;
 mod calls;
 mod output;
 
-pub use output::Told;
+pub use output::{Output, Told};

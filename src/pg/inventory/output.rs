@@ -28,16 +28,17 @@ pub struct Output {
     store: *mut pg_sys::Tuplestorestate,
     description: pg_sys::TupleDesc,
     /// The verdicts' texts, made once.
-    verdicts: [pg_sys::Datum; 6],
+    verdicts: [pg_sys::Datum; 7],
 }
 
-const VERDICTS: [Verdict; 6] = [
+const VERDICTS: [Verdict; 7] = [
     Verdict::Accepted,
     Verdict::Insufficient,
     Verdict::UnknownItem,
     Verdict::Rejected,
     Verdict::Conflict,
     Verdict::Invalid,
+    Verdict::Pending,
 ];
 
 impl Output {

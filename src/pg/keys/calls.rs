@@ -22,16 +22,6 @@ static CLAIM: Description<5> = Description::of([
 ]);
 
 impl Arguments<'_> {
-    /// An interval in microseconds, a month as 30 days.
-    fn interval(&self, number: usize) -> Option<i64> {
-        const DAY: i64 = 24 * 60 * 60 * 1_000_000;
-        let datum = self.datum(number)?;
-        // SAFETY: an interval is passed as a pointer to one.
-        let interval = unsafe { &*datum.cast_mut_ptr::<pg_sys::Interval>() };
-        let days = i64::from(interval.month).saturating_mul(30).saturating_add(i64::from(interval.day));
-        Some(days.saturating_mul(DAY).saturating_add(interval.time))
-    }
-
     fn json(&self, number: usize) -> Option<Json> {
         self.datum(number).map(Json)
     }

@@ -1,0 +1,114 @@
+//! What a call is told.
+
+use libtest_mimic::Trial;
+use pg_test::Client;
+
+use super::fixture::{A, B, buy, left, now, shops, stock, stored, try_to_buy};
+use crate::harness::{Skip, WithWorkers};
+use crate::pooled::pooler;
+
+pub fn tests() -> Vec<Trial> {
+    crate::tests![
+        one_caller_is_told_what_a_batch_would_be,
+        a_crowd_conserves_the_stock => 300,
+        tenants_are_apart,
+        a_pooler_of_transactions_will_do,
+    ]
+}
+
+async fn one_caller_is_told_what_a_batch_would_be(db: WithWorkers) {
+    let owner = stock(&db).await;
+    let app = db.connect("app").await;
+    assert_eq!(buy(&app, "stock", "1", "a", 4).await, "accepted 6");
+    assert_eq!(buy(&app, "stock", "2", "a", 7).await, "insufficient 6");
+    assert_eq!(buy(&app, "stock", "3", "nowhere", 1).await, "unknown_item NULL");
+    assert_eq!(buy(&app, "stock", "4", "a", 0).await, "invalid NULL");
+    // Again: the same verdict, and nothing taken.
+    assert_eq!(buy(&app, "stock", "1", "a", 4).await, "accepted 6");
+    assert_eq!(buy(&app, "stock", "1", "a", 5).await, "conflict NULL");
+    assert_eq!(left(&owner).await, ["a 6", "b 5", "c 0"]);
+    assert_eq!(stored(&app, "stock", "1").await, ["a accepted 6"]);
+    // All or nothing.
+    let lines = "SELECT line, order_id, item, verdict, remaining FROM bulkhead.decrement_now('stock', '5', ARRAY['b', 'c', NULL], ARRAY[1, 1, 1])";
+    assert_eq!(
+        app.rows(lines).await,
+        [["1", "5", "b", "rejected", "5"], ["2", "5", "c", "insufficient", "0"], ["3", "5", "NULL", "invalid", "NULL"]]
+    );
+    assert_eq!(app.rows("SELECT verdict FROM bulkhead.decrement_now('stock', NULL, 'a', 1)").await, [["invalid"]]);
+    // And with the function that decides in the caller's transaction.
+    let direct = "SELECT verdict, remaining FROM bulkhead.decrement_inventory('stock', '1', 'a', 4)";
+    assert_eq!(app.rows(direct).await, [["accepted", "6"]]);
+}
+
+async fn a_crowd_conserves_the_stock(db: WithWorkers) {
+    const CROWD: usize = 200;
+    const EACH: usize = 10;
+    let owner = stock(&db).await;
+    db.admin("UPDATE stock SET pieces = 1500 WHERE sku = 'a'; UPDATE stock SET pieces = 300 WHERE sku = 'b'").unwrap();
+    let mut callers = tokio::task::JoinSet::new();
+    for caller in 0..CROWD {
+        let db = db.0.clone();
+        callers.spawn(async move {
+            let app = db.connect("app").await;
+            let mut accepted = [0, 0];
+            for order in 0..EACH {
+                let of = order % 2;
+                let item = ["a", "b"][of];
+                let told = try_to_buy(&app, "stock", &format!("{caller} {order}"), item, 1).await.unwrap();
+                accepted[of] += u32::from(told.starts_with("accepted"));
+                assert!(told.starts_with("accepted") || told == "insufficient 0", "{told}");
+            }
+            accepted
+        });
+    }
+    let mut accepted = [0, 0];
+    while let Some(one) = callers.join_next().await {
+        let one = one.unwrap();
+        accepted = [accepted[0] + one[0], accepted[1] + one[1]];
+    }
+    assert_eq!(accepted, [1_000, 300]);
+    assert_eq!(left(&owner).await, ["a 500", "b 0", "c 0"]);
+    assert_eq!(db.admin("SELECT count(*) FROM bulkhead.order_verdict").unwrap().trim(), "2000");
+}
+
+async fn tenants_are_apart(db: WithWorkers) {
+    let owner = shops(&db).await;
+    let app = db.connect("app").await;
+    app.refused(&now("shops", "1", "x", 1)).await.state("42501").message_contains("no tenant context");
+    let as_tenant = async |client: &Client, tenant: &str, order: &str, item: &str| {
+        client.run(&format!("BEGIN; SET LOCAL bulkhead.tenant_context = '{tenant}'")).await;
+        let told = buy(client, "shops", order, item, 2).await;
+        client.run("COMMIT").await;
+        told
+    };
+    assert_eq!(as_tenant(&app, A, "1", "x").await, "accepted 8");
+    assert_eq!(as_tenant(&app, B, "1", "x").await, "accepted 1");
+    assert_eq!(as_tenant(&app, A, "2", "y").await, "unknown_item NULL");
+    assert_eq!(as_tenant(&app, B, "2", "y").await, "accepted 5");
+    // Both at once, in one batch or in two.
+    let other = db.connect("app").await;
+    let (one, two) = tokio::join!(as_tenant(&app, A, "3", "x"), as_tenant(&other, B, "3", "y"));
+    assert_eq!([one, two], ["accepted 6", "accepted 3"]);
+    owner.run(&format!("SET bulkhead.tenant_context = '{A}'")).await;
+    assert_eq!(owner.rows("SELECT id, quantity FROM shops").await, [["x", "6"]]);
+}
+
+async fn a_pooler_of_transactions_will_do(db: WithWorkers) -> Result<(), Skip> {
+    shops(&db).await;
+    let pooler = pooler(&db, 3)?;
+    let mut callers = tokio::task::JoinSet::new();
+    for caller in 0..10 {
+        let client = pooler.connect("app", &db).await;
+        callers.spawn(async move {
+            client.run(&format!("BEGIN; SET LOCAL bulkhead.tenant_context = '{A}'")).await;
+            let told = buy(&client, "shops", &format!("pooled {caller}"), "x", 1).await;
+            client.run("COMMIT").await;
+            told
+        });
+    }
+    let mut told = callers.join_all().await;
+    told.sort();
+    let expected: Vec<String> = (0..10).map(|left| format!("accepted {left}")).collect();
+    assert_eq!(told, expected);
+    Ok(())
+}

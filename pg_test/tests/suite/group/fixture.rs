@@ -1,0 +1,87 @@
+//! Tables with stock, and callers.
+
+use pg_test::{Client, Database};
+
+pub const A: &str = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
+pub const B: &str = "b1ffcd88-8d1c-4fa9-9c7e-7cc0ce491b22";
+
+/// A table without tenants: 10 a, 5 b, 0 c.
+pub async fn stock(db: &Database) -> Client {
+    let owner = db.connect("owner").await;
+    owner
+        .run(
+            "CREATE TABLE stock (sku text PRIMARY KEY, pieces int NOT NULL CHECK (pieces >= 0));
+             INSERT INTO stock VALUES ('a', 10), ('b', 5), ('c', 0);
+             SELECT bulkhead.register_inventory('stock', 'sku', 'pieces');",
+        )
+        .await;
+    owner
+}
+
+/// A protected table: 10 x for A, 3 x and 7 y for B.
+pub async fn shops(db: &Database) -> Client {
+    let owner = db.connect("owner").await;
+    owner
+        .run(&format!(
+            "CREATE TABLE shops (tenant_id uuid NOT NULL, id text NOT NULL, quantity bigint NOT NULL CHECK (quantity >= 0), PRIMARY KEY (tenant_id, id));
+             INSERT INTO shops VALUES ('{A}', 'x', 10), ('{B}', 'x', 3), ('{B}', 'y', 7);
+             SELECT bulkhead.protect('shops');
+             SELECT bulkhead.register_inventory('shops');",
+        ))
+        .await;
+    owner
+}
+
+/// A call for one line.
+pub fn now(table: &str, order: &str, item: &str, quantity: i64) -> String {
+    format!("SELECT verdict, remaining FROM bulkhead.decrement_now('{table}', '{order}', '{item}', {quantity})")
+}
+
+/// What one line is told: the verdict and what remains.
+pub async fn buy(client: &Client, table: &str, order: &str, item: &str, quantity: i64) -> String {
+    client.rows(&now(table, order, item, quantity)).await.concat().join(" ")
+}
+
+/// The same, when an error may come of it.
+pub async fn try_to_buy(
+    client: &Client,
+    table: &str,
+    order: &str,
+    item: &str,
+    quantity: i64,
+) -> Result<String, tokio_postgres::Error> {
+    let ask = format!(
+        "SELECT concat(verdict, ' ', remaining) FROM bulkhead.decrement_now('{table}', '{order}', '{item}', {quantity})"
+    );
+    Ok(client.query_one(&ask, &[]).await?.get(0))
+}
+
+/// The stored verdict of an order, a text for each line.
+pub async fn stored(client: &Client, table: &str, order: &str) -> Vec<String> {
+    let ask =
+        format!("SELECT item, verdict, remaining FROM bulkhead.order_verdicts('{table}', '{order}') ORDER BY line");
+    client.rows(&ask).await.into_iter().map(|row| row.join(" ")).collect()
+}
+
+/// What there is of everything in the table of `stock`.
+pub async fn left(client: &Client) -> Vec<String> {
+    client.column("SELECT concat(sku, ' ', pieces) FROM stock ORDER BY sku").await
+}
+
+/// The worker of the database; empty when there is none.
+pub fn worker(db: &Database) -> String {
+    let sql =
+        "SELECT pid FROM pg_stat_activity WHERE backend_type = 'bulkhead worker' AND datname = current_database()";
+    db.admin(sql).unwrap().trim().to_owned()
+}
+
+/// Asks again until it is so.
+pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    for _ in 0..1_000 {
+        if is_so().await {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("{what}: not within 10 s");
+}

@@ -1,0 +1,161 @@
+//! `decrement_now()`: the caller's side.
+
+use pgrx::prelude::*;
+
+use super::super::fold::Answer;
+use super::super::table;
+use super::body::{self, Fault, Reply, Request};
+use crate::error::{self, Result};
+use crate::pg::group::{self, Waiter};
+use crate::pg::{keys, locks, security, transaction};
+
+/// A wait of more than a day is a mistake.
+const MOST_WAIT: i64 = 24 * 60 * 60 * 1_000_000;
+
+/// A worker that has gone is asked for again after so many milliseconds.
+const SLICE: i64 = 1_000;
+
+/// What a call returns.
+pub enum Outcome {
+    /// What each line is told.
+    Told(Vec<Answer>),
+    /// The error that the order met.
+    Failed(Fault),
+    /// The wait ran out.
+    Pending,
+}
+
+/// `decrement_now(relation regclass, order_id text, items text[], quantities bigint[], wait interval DEFAULT '5 s')`: has the order decided by the database's worker,
+/// and returns when that is durable.
+///
+/// `wait`: in microseconds. Errors: 22023 a wait that is NULL, negative or longer than a day, arrays of unequal length or empty; 25001 the transaction has written or locked; 25006 a read-only
+/// transaction or a standby; 42501 no tenant, or no right to the table; 53400 no slot became free; 54000 an order larger than a slot; 55000 not registered, not preloaded, or no
+/// worker runs in this database; whatever the table's constraints and triggers raise. Locks: ACCESS SHARE on the table while it looks; nothing while it waits.
+pub fn ask(
+    relation: pg_sys::Oid,
+    order: Option<&[u8]>,
+    items: &[Option<&[u8]>],
+    quantities: &[Option<i64>],
+    wait: Option<i64>,
+) -> Result<Outcome> {
+    keys::refuse_read_only(c"decrement_now()");
+    let wait = wait
+        .filter(|wait| (0..=MOST_WAIT).contains(wait))
+        .ok_or_else(|| error::argument("wait must be an interval from 0 to 1 day", "Leave it out for 5 seconds."))?;
+    if items.len() != quantities.len() || items.is_empty() {
+        return Err(error::argument(
+            format!("items and quantities have {} and {} elements", items.len(), quantities.len()),
+            "Pass two arrays of the same length, a line of the order each.",
+        ));
+    }
+    check_place()?;
+    check_transaction()?;
+    let deadline = transaction::now() + wait;
+    let inventory = table::for_caller(relation, false)?;
+    let tenant = table::tenant(&inventory)?;
+    drop(inventory);
+    // Whoever waits to change the table would wait for this transaction, and the worker for them: nobody would see that circle.
+    locks::let_go(relation);
+    let request = Request {
+        relation: relation.to_u32(),
+        tenant: &tenant,
+        order,
+        items: items.to_vec(),
+        quantities: quantities.to_vec(),
+    };
+    let milliseconds = group::until(deadline);
+    let mut waiter = Waiter::claim(security::database(), milliseconds).ok_or_else(crowded)?;
+    if !body::write_request(waiter.body(), &request) {
+        return Err(error::limit(
+            format!("the order has {} lines, and more text than a slot of shared memory holds", items.len()),
+            "Use decrement_inventory(), which takes orders of any size.",
+        ));
+    }
+    waiter.publish();
+    if !super::ring() {
+        return Err(error::crowded(
+            "too many databases have a worker, or wait for one",
+            "decrement_inventory() needs none.",
+        ));
+    }
+    wait_for(waiter, deadline)
+}
+
+fn wait_for(waiter: Waiter, deadline: i64) -> Result<Outcome> {
+    while !waiter.is_done() {
+        let left = group::until(deadline);
+        if left <= 0 {
+            return match waiter.leave() {
+                Some(mut waiter) => read(&mut waiter),
+                None => Ok(Outcome::Pending),
+            };
+        }
+        let slept_from = transaction::now();
+        group::sleep(left.min(SLICE));
+        if transaction::now() - slept_from >= SLICE * 1_000 {
+            super::ring();
+        }
+    }
+    let mut waiter = waiter;
+    read(&mut waiter)
+}
+
+/// Dropping the waiter gives the slot back.
+fn read(waiter: &mut Waiter) -> Result<Outcome> {
+    match body::read_reply(waiter.body()) {
+        Some(Reply::Told(answers)) => Ok(Outcome::Told(answers)),
+        Some(Reply::Failed(fault)) => Ok(Outcome::Failed(fault)),
+        None => Err(error::internal("a worker has left no answer")),
+    }
+}
+
+/// Whether there is, or could be, a worker.
+fn check_place() -> Result<()> {
+    const INSTEAD: &str = "decrement_inventory() needs neither.";
+    if !group::memory::is_there() {
+        return Err(error::state(
+            "decrement_now() needs bulkhead in shared_preload_libraries",
+            "Callers and the worker that commits for them meet in shared memory.",
+            format!("Add it there and restart the server. {INSTEAD}"),
+        ));
+    }
+    if !super::is_wanted_here() {
+        return Err(error::state(
+            "no worker runs in this database",
+            "bulkhead.drain_databases does not name it.",
+            format!("Add the database to bulkhead.drain_databases, or set that to '*', and reload. {INSTEAD}"),
+        ));
+    }
+    Ok(())
+}
+
+/// What is decided stands outside of the transaction: it must not have begun to change anything, and the worker must never wait for it.
+fn check_transaction() -> Result<()> {
+    const HINT: &str =
+        "Call it first in its transaction, or use decrement_inventory(), which is part of the transaction.";
+    if transaction::has_written() {
+        return Err(error::transaction(
+            "decrement_now() cannot be called in a transaction that has written",
+            "It commits by itself, whatever becomes of this transaction.",
+            HINT,
+        ));
+    }
+    if let Some(table) = group::locked_table() {
+        return Err(error::transaction(
+            format!(
+                "decrement_now() cannot be called in a transaction that has locked {}",
+                security::relation_name(table)
+            ),
+            "Another process decides, and could wait for this transaction, which waits for it.",
+            HINT,
+        ));
+    }
+    Ok(())
+}
+
+fn crowded() -> pgrx::pg_sys::panic::ErrorReport {
+    error::crowded(
+        "all slots of decrement_now() are taken",
+        "Raise bulkhead.decrement_slots, or try again with the same order_id.",
+    )
+}

@@ -1,0 +1,130 @@
+//! The launcher: a process without a database that starts the workers of those that need one.
+//!
+//! It sleeps until somebody asks, a worker ends, or the settings are read again.
+
+use std::sync::atomic::Ordering;
+
+use super::round::is_anybody_waiting;
+use crate::pg::group::memory::{self, Desk, NOBODY, SENT_FOR};
+use crate::pg::group::processes::{self, Hired, Whereabouts};
+use crate::pg::group::{sleep, until};
+use crate::pg::{settings, transaction};
+
+/// A worker that ended right after its start is followed by the next after so many microseconds, then after twice as many, up to the last.
+const FIRST_PAUSE: i64 = 50_000;
+const LAST_PAUSE: i64 = 30_000_000;
+
+/// A worker that has lived so long did not end right after its start.
+const LIFE: i64 = 1_000_000;
+
+/// What the launcher knows of a desk.
+#[derive(Default)]
+struct Post {
+    hired: Option<Hired>,
+    started: i64,
+    pause: i64,
+    /// Not before.
+    at: i64,
+    /// The setting names the database.
+    is_listed: bool,
+}
+
+/// The launcher's whole life.
+pub fn launch() {
+    let mut posts: Vec<Post> = Vec::new();
+    posts.resize_with(memory::all_desks().count(), Post::default);
+    memory::be_launcher(true);
+    let mut is_new = true;
+    loop {
+        if processes::catch_up() || is_new {
+            read_settings(&mut posts);
+        }
+        if std::mem::take(&mut is_new) {
+            // Requests that outlived a launcher.
+            memory::all_desks().for_each(|(_, desk)| note_waiting(desk));
+        }
+        let mut next: Option<i64> = None;
+        for (number, desk) in memory::all_desks() {
+            look_after(number, desk, &mut posts);
+            let post = &posts[number];
+            if post.hired.is_none() && desk.wanted.load(Ordering::SeqCst) && desk.held.load(Ordering::SeqCst) == 0 {
+                next = Some(next.map_or(post.at, |next| next.min(post.at)));
+            }
+        }
+        sleep(next.map_or(-1, |at| until(at).max(1)));
+    }
+}
+
+fn note_waiting(desk: &Desk) {
+    let database = desk.database.load(Ordering::SeqCst);
+    if database != 0 && (desk.is_rung() || is_anybody_waiting(database)) {
+        desk.wanted.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Databases that are named have a worker from now on.
+fn read_settings(posts: &mut [Post]) {
+    posts.iter_mut().for_each(|post| post.is_listed = false);
+    for name in settings::drain_databases().iter().filter(|name| *name != "*") {
+        if let Some(number) = memory::assign(0, name)
+            && let Some(desk) = memory::desk(number)
+        {
+            posts[number].is_listed = true;
+            (posts[number].at, posts[number].pause) = (0, 0);
+            desk.wanted.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+fn look_after(number: usize, desk: &Desk, posts: &mut [Post]) {
+    let post = &mut posts[number];
+    if let Some(hired) = &post.hired
+        && hired.whereabouts() == Whereabouts::Gone
+    {
+        let is_in_vain = desk.end_in_vain.swap(false, Ordering::SeqCst);
+        post.hired = None;
+        desk.stand_up();
+        desk.stage.store(NOBODY, Ordering::SeqCst);
+        let is_short = transaction::now() - post.started < LIFE;
+        post.pause = if is_short { (post.pause * 2).clamp(FIRST_PAUSE, LAST_PAUSE) } else { 0 };
+        post.at = transaction::now() + post.pause;
+        if !is_in_vain {
+            note_waiting(desk);
+            if post.is_listed {
+                desk.wanted.store(true, Ordering::SeqCst);
+            }
+        }
+    }
+    let may = desk.held.load(Ordering::SeqCst) == 0 && post.at <= transaction::now();
+    if post.hired.is_some() || !may || !desk.wanted.swap(false, Ordering::SeqCst) {
+        return;
+    }
+    desk.stage.store(SENT_FOR, Ordering::SeqCst);
+    // Whoever holds the desk from now on sees that somebody is on the way; who did before is seen here.
+    if desk.held.load(Ordering::SeqCst) != 0 {
+        desk.stage.store(NOBODY, Ordering::SeqCst);
+        desk.wanted.store(true, Ordering::SeqCst);
+        return;
+    }
+    post.started = transaction::now();
+    post.hired = processes::hire(number, &desk.name(), post.is_listed);
+    if post.hired.is_none() {
+        desk.stage.store(NOBODY, Ordering::SeqCst);
+        desk.wanted.store(true, Ordering::SeqCst);
+        post.pause = (post.pause * 2).clamp(FIRST_PAUSE, LAST_PAUSE);
+        post.at = transaction::now() + post.pause;
+        make_room(posts);
+    }
+}
+
+/// No process was to be had: the worker that has been there for the longest and is not named by the setting gives way. If it is needed, it is asked for again.
+fn make_room(posts: &[Post]) {
+    let now = transaction::now();
+    let others = posts.iter().enumerate().filter(|(_, post)| post.hired.is_some() && !post.is_listed);
+    if let Some((number, _)) = others.filter(|(_, post)| now - post.started > LIFE).min_by_key(|(_, post)| post.started)
+        && let Some(desk) = memory::desk(number)
+    {
+        desk.leave.store(true, Ordering::SeqCst);
+        desk.wake();
+    }
+}

@@ -1,0 +1,159 @@
+//! The worker of a database: rounds for those who wait, batches of the queue in between, and sleep.
+
+use std::collections::HashMap;
+
+use pgrx::prelude::*;
+
+use super::super::drain::Sweep;
+use super::super::register;
+use super::body::Fault;
+use super::is_wanted_here;
+use super::round::{self, LAST_DELAY, Rounds};
+use crate::pg::group::memory::Desk;
+use crate::pg::group::{self, processes};
+use crate::pg::{scan, security, transaction};
+
+/// A worker that was sent for ends when nobody has asked anything of it for so many microseconds.
+const IDLE: i64 = 60_000_000;
+
+/// A queue of which something is locked is looked at again after so long, at the longest; one that cannot be drained, for an error that is no order's fault, later.
+const LAST_LOOK: i64 = 1_000_000;
+const LAST_TRY: i64 = 60_000_000;
+
+/// An inventory whose queue is to be drained.
+struct Due {
+    at: i64,
+    delay: i64,
+    sweep: Sweep,
+}
+
+/// Why a worker ends.
+enum End {
+    /// It was told to, or nothing is to be done.
+    Quietly,
+    /// There is nothing here to work on.
+    Gone,
+    /// The setting does not name the database any more.
+    Unwanted,
+}
+
+/// The worker's whole life, at the desk of its database.
+pub fn work(desk: &Desk) {
+    let database = security::database();
+    let mut rounds = Rounds::begin(database);
+    let mut queues: HashMap<u32, Due> = HashMap::new();
+    desk.note_all();
+    desk.sit_down();
+    let mut idle_since = transaction::now();
+    let mut was_busy = false;
+    let end = loop {
+        let is_reloaded = processes::catch_up();
+        if desk.leave.swap(false, std::sync::atomic::Ordering::SeqCst) {
+            break End::Quietly;
+        }
+        if is_reloaded && !processes::transaction(|| Ok(is_wanted_here())).unwrap_or(true) {
+            break End::Unwanted;
+        }
+        let decided = rounds.decide(desk);
+        note(desk, &mut queues);
+        let drained = drain(&mut queues);
+        if (decided || drained) && !rounds.has_failed() {
+            idle_since = transaction::now();
+            was_busy = true;
+            continue;
+        }
+        // Not after each call: whoever drops the extension wakes us, and so does whoever was refused for that.
+        if !std::mem::take(&mut was_busy) && !processes::transaction(|| Ok(is_installed())).unwrap_or(true) {
+            break End::Gone;
+        }
+        let due = rounds.due().into_iter().chain(queues.values().map(|due| due.at)).min();
+        let until = due.unwrap_or(idle_since + IDLE);
+        if due.is_none() && until <= transaction::now() && !processes::is_kept() {
+            desk.stand_up();
+            if !desk.is_rung() && !round::is_anybody_waiting(database) {
+                break End::Quietly;
+            }
+            desk.sit_down();
+            continue;
+        }
+        processes::rest();
+        let milliseconds = if due.is_none() && processes::is_kept() { -1 } else { group::until(until).max(1) };
+        group::sleep(milliseconds);
+    };
+    desk.stand_up();
+    if !matches!(end, End::Quietly) {
+        desk.take_queued();
+    }
+    match end {
+        End::Quietly => {}
+        End::Gone => {
+            rounds.refuse(&fault("extension bulkhead is not installed in this database", "CREATE EXTENSION bulkhead."));
+            processes::end_in_vain(desk);
+        }
+        End::Unwanted => {
+            rounds.refuse(&fault("no worker runs in this database", "bulkhead.drain_databases does not name it."));
+            processes::end_in_vain(desk);
+        }
+    }
+}
+
+fn fault(message: &str, hint: &str) -> Fault {
+    let sqlstate = PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE as i32;
+    Fault { sqlstate, message: message.into(), detail: None, hint: Some(hint.into()) }
+}
+
+pub(super) fn is_installed() -> bool {
+    security::catch_up();
+    scan::table(c"inventory") != pg_sys::InvalidOid
+}
+
+/// What the bells say is due at once.
+fn note(desk: &Desk, queues: &mut HashMap<u32, Due>) {
+    if !desk.is_rung() {
+        return;
+    }
+    let relations = match desk.take_queued() {
+        Some(relations) => relations,
+        None => match processes::transaction(register::all) {
+            Ok(relations) => relations,
+            Err(_) => {
+                desk.note_all();
+                return;
+            }
+        },
+    };
+    for relation in relations {
+        let due = queues.entry(relation).or_insert_with(|| Due { at: 0, delay: 0, sweep: Sweep::new(relation.into()) });
+        (due.at, due.delay) = (0, 0);
+    }
+}
+
+/// A batch of the queue that is due for the longest. False when none is.
+fn drain(queues: &mut HashMap<u32, Due>) -> bool {
+    let now = transaction::now();
+    let Some((relation, due)) = queues.iter_mut().filter(|(_, due)| due.at <= now).min_by_key(|(_, due)| due.at) else {
+        return false;
+    };
+    let relation = *relation;
+    match processes::transaction(|| due.sweep.batch()) {
+        Ok(true) => due.at = now,
+        Ok(false) if due.sweep.end() => {
+            queues.remove(&relation);
+        }
+        // Something of it is locked.
+        Ok(false) => {
+            due.delay = (due.delay * 2).clamp(LAST_DELAY / 16, LAST_LOOK);
+            due.at = transaction::now() + due.delay;
+        }
+        Err(failure) => {
+            due.sweep.end();
+            let last = if failure.is_transient() { LAST_LOOK } else { LAST_TRY };
+            if last == LAST_TRY {
+                processes::log(&format!("bulkhead cannot drain the queue of relation {relation}: {}", failure.message));
+            }
+            due.delay = (due.delay * 2).clamp(LAST_DELAY, last);
+            due.at = transaction::now() + due.delay;
+        }
+    }
+    true
+}

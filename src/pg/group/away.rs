@@ -1,0 +1,124 @@
+//! Commands on a whole database that want nobody in it: its worker is sent away, and none comes while the command runs.
+//!
+//! The server waits five seconds for others to leave, and a worker that nobody has told does not. Once the command holds its lock on the database, a worker that comes waits for it at its door;
+//! what is done here is for the moment before.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, c_char, c_void};
+use std::sync::atomic::Ordering;
+
+use pgrx::prelude::*;
+
+use super::super::cell::PerBackend;
+use super::super::{list, transaction};
+use super::memory::{self, NOBODY};
+use super::wait;
+
+/// A worker is waited for so long, in microseconds; then it is the server's to complain.
+const PATIENCE: i64 = 5_000_000;
+
+/// The desks that this transaction holds.
+static HELD: PerBackend<RefCell<Vec<usize>>> = PerBackend::new(RefCell::new(Vec::new()));
+static REGISTERED: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
+
+/// Before a utility command.
+///
+/// # Safety
+/// `node` is a valid statement.
+pub unsafe fn before(node: *mut pg_sys::Node) {
+    // SAFETY: the caller's promise; nodes have the type that their tag says.
+    unsafe {
+        match (*node).type_ {
+            pg_sys::NodeTag::T_DropdbStmt => send_away(text((*node.cast::<pg_sys::DropdbStmt>()).dbname), owns),
+            pg_sys::NodeTag::T_RenameStmt => {
+                let rename = node.cast::<pg_sys::RenameStmt>();
+                if (*rename).renameType == pg_sys::ObjectType::OBJECT_DATABASE {
+                    send_away(text((*rename).subname), owns);
+                }
+            }
+            pg_sys::NodeTag::T_AlterDatabaseStmt => {
+                let alter = node.cast::<pg_sys::AlterDatabaseStmt>();
+                if option((*alter).options, "tablespace").is_some() {
+                    send_away(text((*alter).dbname), owns);
+                }
+            }
+            pg_sys::NodeTag::T_CreatedbStmt => {
+                let options = (*node.cast::<pg_sys::CreatedbStmt>()).options;
+                // Not for template1, in which nobody has inventories.
+                send_away(option(options, "template"), |_| pg_sys::have_createdb_privilege());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// # Safety
+/// A NUL-terminated text, or NULL.
+unsafe fn text(text: *const c_char) -> Option<String> {
+    // SAFETY: the caller's promise.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+}
+
+/// An option of a list, as a text.
+///
+/// # Safety
+/// A list of options.
+unsafe fn option(options: *mut pg_sys::List, name: &str) -> Option<String> {
+    // SAFETY: the caller's promise; an option without a value is no text.
+    unsafe {
+        let mut options = list::cells(options).iter().map(|cell| cell.ptr_value.cast::<pg_sys::DefElem>());
+        let option = options.find(|option| text((**option).defname).as_deref() == Some(name))?;
+        if (*option).arg.is_null() { None } else { text(pg_sys::defGetString(option)) }
+    }
+}
+
+/// Whether the current role may drop the database: others' commands fail, and disturb nobody.
+fn owns(database: pg_sys::Oid) -> bool {
+    // SAFETY: look-ups in catalogs with plain oids.
+    unsafe {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        return pg_sys::pg_database_ownercheck(database, pg_sys::GetUserId());
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        return pg_sys::object_ownercheck(pg_sys::DatabaseRelationId, database, pg_sys::GetUserId());
+    }
+}
+
+fn send_away(name: Option<String>, may: impl Fn(pg_sys::Oid) -> bool) {
+    let Some(name) = name.filter(|_| memory::is_there()) else { return };
+    let Ok(c_name) = std::ffi::CString::new(name.as_str()) else { return };
+    // SAFETY: a look-up in a catalog.
+    let database = unsafe { pg_sys::get_database_oid(c_name.as_ptr(), true) };
+    if database == pg_sys::InvalidOid || !may(database) {
+        return;
+    }
+    let Some(number) = memory::assign(database.to_u32(), &name) else { return };
+    let Some(desk) = memory::desk(number) else { return };
+    if !REGISTERED.replace(true) {
+        // SAFETY: the callback is guarded and lives as long as the process.
+        unsafe { pg_sys::RegisterXactCallback(Some(at_end), std::ptr::null_mut()) };
+    }
+    HELD.borrow_mut().push(number);
+    desk.held.fetch_add(1, Ordering::SeqCst);
+    let deadline = transaction::now() + PATIENCE;
+    while desk.stage.load(Ordering::SeqCst) != NOBODY && transaction::now() < deadline {
+        desk.leave.store(true, Ordering::SeqCst);
+        desk.wake();
+        wait::sleep(5);
+    }
+}
+
+/// # Safety
+/// Called by the server. Must not raise.
+#[pg_guard]
+unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
+    use pg_sys::XactEvent::*;
+    if !matches!(event, XACT_EVENT_COMMIT | XACT_EVENT_ABORT | XACT_EVENT_PREPARE) {
+        return;
+    }
+    for number in HELD.borrow_mut().drain(..) {
+        if let Some(desk) = memory::desk(number) {
+            desk.held.fetch_sub(1, Ordering::SeqCst);
+        }
+        memory::wake_launcher();
+    }
+}

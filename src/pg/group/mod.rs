@@ -1,0 +1,12 @@
+//! Group commit's bridge to the server: shared memory, latches, processes, and the SQL functions. What they are for is in src/inventory/group.
+
+pub mod away;
+mod calls;
+mod held;
+pub mod memory;
+pub mod processes;
+pub mod ringing;
+mod wait;
+
+pub use held::locked_table;
+pub use wait::{Waiter, sleep, until};

@@ -1,0 +1,75 @@
+//! Who queues an order rings for the worker, once the order is there to be found: at the commit.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::c_void;
+use std::sync::atomic::Ordering;
+
+use pgrx::prelude::*;
+
+use super::super::cell::PerBackend;
+use super::super::security;
+use super::memory;
+use crate::inventory::group;
+
+/// The inventories that orders were queued for in this transaction, and the number of the desk to ring at.
+static QUEUED: PerBackend<RefCell<Vec<u32>>> = PerBackend::new(RefCell::new(Vec::new()));
+/// All of them, or the extension itself.
+static ANYTHING: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
+static DESK: PerBackend<Cell<Option<usize>>> = PerBackend::new(Cell::new(None));
+static REGISTERED: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
+
+/// An order was queued. What has to be looked up is looked up now: nothing may fail at the commit.
+pub fn queued(relation: pg_sys::Oid) {
+    let database = security::database();
+    if !memory::is_there() || !group::is_wanted_here() {
+        return;
+    }
+    let Some(number) = memory::assign(database, &memory::database_name(database)) else { return };
+    ring_at_end(number);
+    let mut queued = QUEUED.borrow_mut();
+    if !queued.contains(&relation.to_u32()) {
+        queued.push(relation.to_u32());
+    }
+}
+
+/// A transaction that was prepared may have queued anything; and where the extension is dropped, the worker has to go. Only a worker that is there hears of it.
+pub fn anything() {
+    let database = security::database();
+    let desk = memory::all_desks().find(|(_, desk)| desk.database.load(Ordering::SeqCst) == database);
+    if let Some((number, _)) = desk {
+        ANYTHING.set(true);
+        ring_at_end(number);
+    }
+}
+
+fn ring_at_end(number: usize) {
+    if !REGISTERED.replace(true) {
+        // SAFETY: the callback is guarded and lives as long as the process.
+        unsafe { pg_sys::RegisterXactCallback(Some(at_end), std::ptr::null_mut()) };
+    }
+    DESK.set(Some(number));
+}
+
+/// # Safety
+/// Called by the server. Must not raise.
+#[pg_guard]
+unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
+    use pg_sys::XactEvent::*;
+    let Some(desk) = DESK.get() else { return };
+    match event {
+        XACT_EVENT_COMMIT => {
+            if let Some(desk) = memory::desk(desk) {
+                QUEUED.borrow().iter().for_each(|relation| desk.note_queued(*relation));
+                if ANYTHING.get() {
+                    desk.note_all();
+                }
+                desk.ring();
+            }
+        }
+        XACT_EVENT_ABORT | XACT_EVENT_PREPARE => {}
+        _ => return,
+    }
+    DESK.set(None);
+    ANYTHING.set(false);
+    QUEUED.borrow_mut().clear();
+}

@@ -1,0 +1,98 @@
+//! A caller's slot: waited for, and given back on whatever way the caller leaves, also by the end of its process.
+
+use std::cell::Cell;
+
+use pgrx::prelude::*;
+
+use super::super::cell::PerBackend;
+use super::super::transaction;
+use super::memory::{self, Slot};
+use crate::inventory::group::slot::Leaving;
+
+/// The slot that this backend has now, its database, and whether the request was made.
+static MINE: PerBackend<Cell<Option<(Slot, u32, bool)>>> = PerBackend::new(Cell::new(None));
+static REGISTERED: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
+
+/// A slot of this backend's. When it is dropped, by an error or a cancel, what was not taken yet is withdrawn, and what was is decided for nobody.
+pub struct Waiter {
+    slot: Slot,
+    database: u32,
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        give_up();
+    }
+}
+
+impl Waiter {
+    /// Takes a slot, and waits for one up to so many milliseconds.
+    pub fn claim(database: u32, milliseconds: i64) -> Option<Waiter> {
+        if !REGISTERED.replace(true) {
+            // SAFETY: the callback is guarded and lives as long as the process.
+            unsafe { pg_sys::before_shmem_exit(Some(at_exit), pg_sys::Datum::null()) };
+        }
+        let slot = memory::claim_within(database, milliseconds)?;
+        MINE.set(Some((slot, database, false)));
+        Some(Waiter { slot, database })
+    }
+
+    pub fn body(&mut self) -> &mut [u8] {
+        self.slot.body()
+    }
+
+    /// Makes the request.
+    pub fn publish(&self) {
+        self.slot.sign();
+        MINE.set(Some((self.slot, self.database, true)));
+        self.slot.word().publish(self.database);
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.slot.word().is_done()
+    }
+
+    /// Waits no longer: what was asked is decided all the same. True when the answer came in the same moment.
+    pub fn leave(self) -> Option<Waiter> {
+        match self.slot.word().leave() {
+            Leaving::Done => Some(self),
+            Leaving::Left => {
+                MINE.set(None);
+                None
+            }
+        }
+    }
+}
+
+/// Gives back whatever slot this backend has.
+fn give_up() {
+    let Some((slot, database, is_asked)) = MINE.take() else { return };
+    let word = slot.word();
+    if !is_asked || word.is_done() || word.withdraw(database) || word.leave() == Leaving::Done {
+        slot.free();
+    }
+}
+
+/// # Safety
+/// Called by the server when the process ends.
+#[pg_guard]
+unsafe extern "C-unwind" fn at_exit(_code: i32, _argument: pg_sys::Datum) {
+    give_up();
+}
+
+/// Waits until this process's latch is set, or so many milliseconds are over; -1: until it is set. Raises what the client or a time-out has asked for.
+pub fn sleep(milliseconds: i64) {
+    let timeout = if milliseconds < 0 { 0 } else { pg_sys::WL_TIMEOUT };
+    // SAFETY: the latch is this process's.
+    unsafe {
+        let events = pg_sys::WL_LATCH_SET | pg_sys::WL_EXIT_ON_PM_DEATH | timeout;
+        pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, milliseconds as _, pg_sys::PG_WAIT_EXTENSION);
+        pg_sys::ResetLatch(pg_sys::MyLatch);
+    }
+    pgrx::check_for_interrupts!();
+}
+
+/// Milliseconds until a time, in microseconds since 1970; rounded up.
+pub fn until(time: i64) -> i64 {
+    (time - transaction::now() + 999) / 1000
+}
