@@ -81,25 +81,30 @@ impl Batch {
 
 impl Steps for Batch {
     fn next(&mut self) -> Result<Run> {
+        let item_type = self.inventory.item_type;
         loop {
             match self.stage {
                 Stage::Lock(at) if at < self.sections.len() => {
                     let wanted = self.sections[at].wanted();
                     if !wanted.is_empty() {
-                        let keys = items::array(self.inventory.item_type, &wanted);
+                        let keys = items::array(item_type, &wanted);
                         let lock = match self.busy {
                             Busy::LeaveAll => &self.inventory.lock_free,
                             _ => &self.inventory.lock,
                         };
-                        return Ok(Run::new(lock.plan()?, keys, pg_sys::Datum::null()));
+                        return Ok(Run::new(lock.plan(item_type, wanted.len())?, keys, pg_sys::Datum::null()));
                     }
                     self.stage = Stage::Lock(at + 1);
                 }
                 Stage::Look(at) => {
                     let missing = self.sections[at].missing();
                     if !missing.is_empty() {
-                        let keys = items::array(self.inventory.item_type, &missing);
-                        return Ok(Run::new(self.inventory.look.plan()?, keys, pg_sys::Datum::null()));
+                        let keys = items::array(item_type, &missing);
+                        return Ok(Run::new(
+                            self.inventory.look.plan(item_type, missing.len())?,
+                            keys,
+                            pg_sys::Datum::null(),
+                        ));
                     }
                     self.stage = Stage::Lock(at + 1);
                 }
@@ -110,8 +115,12 @@ impl Steps for Batch {
                 Stage::Update(at) if at < self.sections.len() => {
                     let (taken, quantities): (Vec<_>, Vec<_>) = self.sections[at].taken().into_iter().unzip();
                     if !taken.is_empty() {
-                        let keys = items::array(self.inventory.item_type, &taken);
-                        return Ok(Run::new(self.inventory.update.plan()?, keys, items::quantities(&quantities)));
+                        let keys = items::array(item_type, &taken);
+                        return Ok(Run::new(
+                            self.inventory.update.plan(item_type, taken.len())?,
+                            keys,
+                            items::quantities(&quantities),
+                        ));
                     }
                     self.stage = Stage::Update(at + 1);
                 }

@@ -34,24 +34,33 @@ pub struct Inventory {
     pub update: Statement,
 }
 
-/// A statement that is planned when it is run first: who only asks another process to run it takes no locks for it.
+/// A statement on some items of the table, and the same on one, whose plan neither sorts nor joins. Each is planned when it is run first: who only asks another
+/// process to run it takes no locks for it.
 pub struct Statement {
+    of_one: Planned,
+    of_many: Planned,
+}
+
+struct Planned {
     sql: String,
-    types: Vec<pg_sys::Oid>,
     plan: OnceCell<Plan>,
 }
 
 impl Statement {
-    fn new(sql: String, types: &[pg_sys::Oid]) -> Statement {
-        Statement { sql, types: types.to_vec(), plan: OnceCell::new() }
+    fn new(of_one: String, of_many: String) -> Statement {
+        let [of_one, of_many] = [of_one, of_many].map(|sql| Planned { sql, plan: OnceCell::new() });
+        Statement { of_one, of_many }
     }
 
-    pub fn plan(&self) -> Result<&Plan> {
-        if self.plan.get().is_none() {
+    /// The plan for so many items, whose array is the first parameter; the second is the array of their quantities.
+    pub fn plan(&self, item_type: ItemType, items: usize) -> Result<&Plan> {
+        let planned = if items == 1 { &self.of_one } else { &self.of_many };
+        if planned.plan.get().is_none() {
+            let types = [items::array_type(item_type), pg_sys::INT8ARRAYOID];
             // Nobody else can have set it: a backend is one thread, and planning this runs nothing that would.
-            let _ = self.plan.set(Plan::prepare(&self.sql, &self.types)?);
+            let _ = planned.plan.set(Plan::prepare(&planned.sql, &types)?);
         }
-        self.plan.get().ok_or_else(|| error::internal("a statement was not planned"))
+        planned.plan.get().ok_or_else(|| error::internal("a statement was not planned"))
     }
 }
 
@@ -290,22 +299,23 @@ fn statements(table: &str, shape: &Shape, tenant: Option<(Key, &str)>) -> [State
     let Shape { item, quantity, quantity_type, item_type } = shape;
     let of_tenant = tenant
         .map_or_else(String::new, |(key, column)| format!(" AND t.{column} OPERATOR(pg_catalog.=) {}", key.accessor()));
-    let keys = items::array_type(*item_type);
     let rows = format!(
-        "SELECT t.{item}::{}, t.{quantity}::pg_catalog.int8 FROM {table} t
-          WHERE t.{item} OPERATOR(pg_catalog.=) ANY ($1){of_tenant}",
+        "SELECT t.{item}::{}, t.{quantity}::pg_catalog.int8 FROM {table} t WHERE t.{item} OPERATOR(pg_catalog.=)",
         item_type.sql_name()
     );
-    let lock = format!("{rows} ORDER BY t.{item} FOR NO KEY UPDATE");
-    let update = format!(
-        "UPDATE {table} t SET {quantity} = (t.{quantity}::pg_catalog.int8 OPERATOR(pg_catalog.-) taken.quantity)::{quantity_type}
-           FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS taken (item, quantity)
-          WHERE t.{item} OPERATOR(pg_catalog.=) taken.item{of_tenant}"
+    let (one, many) = (format!("{rows} ($1)[1]{of_tenant}"), format!("{rows} ANY ($1){of_tenant}"));
+    let lock = |how: &str| {
+        let of_many = format!("{many} ORDER BY t.{item} FOR NO KEY UPDATE{how}");
+        Statement::new(format!("{one} FOR NO KEY UPDATE{how}"), of_many)
+    };
+    let set = format!("UPDATE {table} t SET {quantity} = (t.{quantity}::pg_catalog.int8 OPERATOR(pg_catalog.-)");
+    let update = Statement::new(
+        format!("{set} ($2)[1])::{quantity_type} WHERE t.{item} OPERATOR(pg_catalog.=) ($1)[1]{of_tenant}"),
+        format!(
+            "{set} taken.quantity)::{quantity_type}
+               FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS taken (item, quantity)
+              WHERE t.{item} OPERATOR(pg_catalog.=) taken.item{of_tenant}"
+        ),
     );
-    [
-        Statement::new(format!("{lock} SKIP LOCKED"), &[keys]),
-        Statement::new(lock, &[keys]),
-        Statement::new(rows, &[keys]),
-        Statement::new(update, &[keys, pg_sys::INT8ARRAYOID]),
-    ]
+    [lock(" SKIP LOCKED"), lock(""), Statement::new(one, many), update]
 }
