@@ -87,13 +87,9 @@ pub fn is_wanted_here() -> bool {
         || !wanted.is_empty() && wanted.contains(&memory::database_name(security::database()))
 }
 
-/// Wakes this database's worker, or asks for one.
+/// Wakes this database's worker, or asks for one. False when there is no room for that.
 fn ring() -> bool {
-    let database = security::database();
-    let desk = memory::desk_of(database).or_else(|| {
-        let number = memory::assign(database, &memory::database_name(database))?;
-        memory::desk(number)
-    });
+    let desk = memory::my_desk().and_then(memory::desk);
     if let Some(desk) = desk {
         desk.ring();
     }

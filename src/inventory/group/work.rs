@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use pgrx::prelude::*;
 
 use super::super::drain::Sweep;
-use super::super::register;
+use super::super::many;
 use super::body::Fault;
 use super::is_wanted_here;
 use super::round::{self, LAST_DELAY, Rounds};
 use crate::pg::group::memory::Desk;
 use crate::pg::group::{self, processes};
+use crate::pg::inventory::all_registered;
 use crate::pg::{scan, security, transaction};
 
 /// A worker that was sent for ends when nobody has asked anything of it for so many microseconds.
@@ -114,8 +115,8 @@ fn note(desk: &Desk, queues: &mut HashMap<u32, Due>) {
     }
     let relations = match desk.take_queued() {
         Some(relations) => relations,
-        None => match processes::transaction(register::all) {
-            Ok(relations) => relations,
+        None => match processes::transaction(|| Ok(all_registered())) {
+            Ok(relations) => relations.into_iter().map(pg_sys::Oid::to_u32).collect(),
             Err(_) => {
                 desk.note_all();
                 return;
@@ -147,7 +148,7 @@ fn drain(queues: &mut HashMap<u32, Due>) -> bool {
         }
         Err(failure) => {
             due.sweep.end();
-            let last = if super::super::many::is_transient(&failure) { LAST_LOOK } else { LAST_TRY };
+            let last = if many::is_transient(&failure) { LAST_LOOK } else { LAST_TRY };
             if last == LAST_TRY {
                 processes::log(&format!("bulkhead cannot drain the queue of relation {relation}: {}", failure.message));
             }

@@ -3,6 +3,8 @@
 mod arguments;
 mod calls;
 mod output;
+mod registered;
 
 pub use arguments::Arguments;
 pub use output::{Output, Told};
+pub use registered::{all_registered, registered};
