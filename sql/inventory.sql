@@ -1,6 +1,6 @@
 -- inventory: many orders for few items, decided in batches.
 
--- The registry. It keys on (relation, attnum), so renames follow; a dump carries names, which count for a row whose `home` is not this database.
+-- The registry; read by position (src/pg/inventory/registered.rs). It keys on (relation, attnum), so renames follow; a dump carries names, which count for a row whose `home` is not this database.
 CREATE TABLE bulkhead.inventory (
   relation        regclass    PRIMARY KEY,
   identity        uuid        NOT NULL UNIQUE DEFAULT pg_catalog.gen_random_uuid(),

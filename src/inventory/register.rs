@@ -107,11 +107,3 @@ fn record(relation: pg_sys::Oid, numbers: [i16; 2], names: [&str; 2], tenanted: 
         )
     })
 }
-
-/// Every registered table, by its oid.
-pub fn all() -> Result<Vec<u32>> {
-    let relations = security::as_extension(|| {
-        spi::look("SELECT i.relation::pg_catalog.oid FROM bulkhead.inventory i", &[], |row| row.get::<pg_sys::Oid>(1))
-    })?;
-    Ok(relations.into_iter().map(pg_sys::Oid::to_u32).collect())
-}

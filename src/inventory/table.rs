@@ -10,7 +10,8 @@ use super::item::ItemType;
 use crate::context::state;
 use crate::error::{self, Result};
 use crate::pg::cell::PerBackend;
-use crate::pg::plans::{self, Plan};
+use crate::pg::inventory::registered;
+use crate::pg::plans::Plan;
 use crate::pg::registry::{self, Border};
 use crate::pg::{columns, items, locks, scan, security, watch};
 use crate::rls::key::Key;
@@ -62,14 +63,6 @@ impl Statement {
         }
         planned.plan.get().ok_or_else(|| error::internal("a statement was not planned"))
     }
-}
-
-/// A row of bulkhead.inventory.
-struct Registered {
-    identity: [u8; 16],
-    columns: [(i16, String); 2],
-    tenanted: bool,
-    home: String,
 }
 
 type Known = HashMap<u32, Rc<Inventory>>;
@@ -152,7 +145,7 @@ fn check_rights(inventory: &Inventory) -> Result<()> {
 
 fn read(relation: pg_sys::Oid) -> Result<Inventory> {
     let table = security::relation_name(relation);
-    let Some(registered) = registered(relation)? else {
+    let Some(registered) = registered(relation) else {
         return Err(error::state(
             format!("{table} is not registered as an inventory"),
             "bulkhead.register_inventory() was not called for it.",
@@ -193,28 +186,6 @@ fn read(relation: pg_sys::Oid) -> Result<Inventory> {
         look,
         update,
     })
-}
-
-/// Read without giving the transaction an id: who asks another process to decide must not have one.
-fn registered(relation: pg_sys::Oid) -> Result<Option<Registered>> {
-    const SQL: &str = "SELECT i.identity, i.item_attnum, i.item_column::text, i.quantity_attnum, i.quantity_column::text, i.tenanted, i.home
-           FROM bulkhead.inventory i WHERE i.relation OPERATOR(pg_catalog.=) $1";
-    let mut found = None;
-    security::as_extension(|| {
-        plans::look(SQL, (pg_sys::REGCLASSOID, relation.into()), |columns: [Option<pg_sys::Datum>; 7]| {
-            found = Some(Registered {
-                identity: *plans::value::<pgrx::Uuid>(columns[0])?.as_bytes(),
-                columns: [
-                    (plans::value(columns[1])?, plans::value(columns[2])?),
-                    (plans::value(columns[3])?, plans::value(columns[4])?),
-                ],
-                tenanted: plans::value(columns[5])?,
-                home: plans::value(columns[6])?,
-            });
-            Ok(())
-        })
-    })?;
-    Ok(found)
 }
 
 /// The tenant column, if the table has one: its type and its name, quoted.

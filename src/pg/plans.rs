@@ -172,37 +172,3 @@ pub fn results<const N: usize>(mut each: impl FnMut([Option<pg_sys::Datum>; N]) 
     }
     Ok(())
 }
-
-/// A query that was run by itself.
-struct Alone;
-
-impl Steps for Alone {
-    fn next(&mut self) -> Result<Run> {
-        Ok(Run::NONE)
-    }
-
-    fn done(&mut self, _rows: u64) -> Result<()> {
-        Ok(())
-    }
-}
-
-/// Runs a query with one parameter, as the current role, and calls `each` with the first columns of each row. It sees what is committed by now, as far as the
-/// transaction's isolation level lets it, and gives the transaction no id, as `spi::rows` does.
-pub fn look<const N: usize>(
-    sql: &str,
-    (of_type, argument): (pg_sys::Oid, pg_sys::Datum),
-    each: impl FnMut([Option<pg_sys::Datum>; N]) -> Result<()>,
-) -> Result<()> {
-    let plan = Plan::prepare(sql, &[of_type])?;
-    connected(|| {
-        run_guarded(&mut Alone, Run::new(&plan, argument, pg_sys::Datum::null()))?;
-        results(each)
-    })
-}
-
-/// A value that is never NULL, of the type that its column has.
-pub fn value<T: FromDatum>(datum: Option<pg_sys::Datum>) -> Result<T> {
-    // SAFETY: the query says of which type its columns are, and a value is read before the next query runs.
-    let value = datum.and_then(|datum| unsafe { T::from_datum(datum, false) });
-    value.ok_or_else(|| error::internal("a column of a catalog query is NULL"))
-}

@@ -32,7 +32,9 @@ fn main() -> ExitCode {
 }
 
 async fn measure(options: &Options) -> Result<()> {
-    let cluster = server::start_with(Preload::Shared, &[("max_connections", "720")])?;
+    // The queue is drained by the session that is measured, and not by a worker as well.
+    let settings = [("max_connections", "720"), ("bulkhead.drain_databases", "")];
+    let cluster = server::start_with(Preload::Shared, &settings)?;
     let conditions = Conditions::of(&cluster, options);
     let mut report = Report::new("inventory", "what an order costs, and what a hot row allows", conditions);
     report.notes = vec![

@@ -57,6 +57,29 @@ async fn run_until(worker: &impl Work, deadline: Instant) -> Result<u32> {
     Ok(count)
 }
 
+/// The same, with what each transaction took, in milliseconds.
+pub async fn timed_slice<W: Work>(workers: &[Arc<W>], length: Duration) -> Result<(f64, Vec<f64>)> {
+    let start = Instant::now();
+    let mut running = JoinSet::new();
+    for worker in workers {
+        let worker = Arc::clone(worker);
+        running.spawn(async move {
+            let mut times = Vec::new();
+            while start.elapsed() < length {
+                let before = Instant::now();
+                worker.transaction().await?;
+                times.push(before.elapsed().as_secs_f64() * 1_000.0);
+            }
+            anyhow::Ok(times)
+        });
+    }
+    let mut times = Vec::new();
+    while let Some(finished) = running.join_next().await {
+        times.extend(finished??);
+    }
+    Ok((times.len() as f64 / start.elapsed().as_secs_f64(), times))
+}
+
 /// Lets all workers run for this long and returns their transactions a second.
 pub async fn slice<W: Work>(workers: &[Arc<W>], length: Duration) -> Result<f64> {
     let start = Instant::now();

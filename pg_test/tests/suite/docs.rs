@@ -5,19 +5,25 @@ use std::path::Path;
 use libtest_mimic::Trial;
 use pg_test::{Database, doctest};
 
-use crate::harness::trial_named;
+use crate::harness::{WithWorkers, trial_named};
 
 /// One test for each page, named after it, and the proof that a wrong page is noticed.
 pub fn tests() -> Vec<Trial> {
     let mut trials = crate::tests![a_page_is_run_as_written, a_wrong_page_is_noticed];
     for page in doctest::pages() {
         let name = page.file_stem().unwrap_or_default().to_string_lossy();
+        let needs_workers = name == "group-commit";
         let name = format!("docs::{name}");
-        trials.push(trial_named(name, move |db: Database| async move {
-            if let Err(error) = doctest::run(&page, &db) {
+        let check = move |db: &Database| {
+            if let Err(error) = doctest::run(&page, db) {
                 panic!("{error:#}\n(BLESS=1 writes what was printed into the page)");
             }
-        }));
+        };
+        trials.push(if needs_workers {
+            trial_named(name, move |db: WithWorkers| async move { check(&db) })
+        } else {
+            trial_named(name, move |db: Database| async move { check(&db) })
+        });
     }
     trials
 }

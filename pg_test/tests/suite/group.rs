@@ -1,11 +1,17 @@
 //! Group commit, `decrement_now()`: never oversold, each order one verdict, whoever is killed when.
 
 mod calling;
+mod databases;
+mod failing;
 mod fixture;
+mod killing;
+mod refusing;
+mod waiting;
 
 use libtest_mimic::Trial;
 
 pub fn tests() -> Vec<Trial> {
-    let files = [calling::tests()];
+    let files =
+        [calling::tests(), databases::tests(), failing::tests(), killing::tests(), refusing::tests(), waiting::tests()];
     files.into_iter().flatten().collect()
 }

@@ -1,4 +1,65 @@
-//! Group commit: many callers, one transaction, and the verdict told once it is durable. (The page is written at the end.)
+//! Group commit: many callers, one transaction, and the verdict told once it is durable.
+//!
+//! A row that everybody wants is locked through the flush of each transaction that changes it, so the server's own group commit cannot help: there is never more than one to flush. Here callers
+//! hand their orders to a worker of their database and sleep. The worker takes all that wait, decides them as a batch (many.rs, as a drain does), commits once, and
+//! wakes them. While it commits the next batch gathers: the more callers there are, the larger it is. With one caller there is no delay but two switches between processes.
+//!
+//! | file | what it is for |
+//! |---|---|
+//! | slot.rs | whose turn it is with a slot: a word and its steps. Pure Rust, tried in every order of events (slot_tests.rs) |
+//! | body.rs | request, answer and error as bytes. Pure Rust |
+//! | call.rs | the caller |
+//! | round.rs, work.rs | one batch; the worker's life |
+//! | launch.rs | who has a worker |
+//! | src/pg/group | shared memory, latches, processes, the SQL functions |
+//!
+//! # The memory
+//!
+//! `slots × word`, then `slots × (ticket, latch)`, then `slots × 8 kB`. A caller takes any free slot, so a slot is nobody's for longer than a request. A worker looks for work in the words alone: eight to a cache
+//! line, stage and database in one. Beside them there is a desk for each database that has a worker or wants one. As there are as many slots as there can be sessions and
+//! workers, none has to wait for one unless `bulkhead.decrement_slots` is smaller, or orders are left behind faster than they are moved on.
+//!
+//! # A request
+//!
+//! ```text
+//! caller   claim  FREE -> FILLING      write the request; ticket, latch
+//!          publish     -> WAITING      [release]; full fence; read the desk's latch; set it, or ask for a worker
+//! worker   take   WAITING -> TAKEN     [acquire]; read the request where it lies
+//!                                      ... one transaction for all that were taken; commit; flush ...
+//!                                      write the answer in the same place
+//!          finish  TAKEN -> DONE       [release]; set the caller's latch
+//! caller   is_done                     [acquire]; read the answer; free -> FREE
+//! ```
+//!
+//! The body belongs to whom the word names, and the word changes hands by compare-and-exchange (acquire and release) only; so there is no other lock. The ticket says who came first, and tells
+//! two requests in one slot apart for a worker that remembers one. A caller that waits no longer marks the word (`LEFT`): what it asked is decided all the same, and the worker frees the slot. Only what
+//! was not taken yet can be taken back, which is what a cancelled or terminated caller does; one whose wait ran out leaves the order to the worker and is told `pending`.
+//!
+//! **No wake-up is lost.** The caller publishes, then reads the desk's latch; the worker that ends takes its latch away, then looks at the words once more: with a full fence between in both. So either the caller finds
+//! no latch and asks the launcher, or the worker finds the request. A worker that dies is missed by the launcher, whom the postmaster tells; it sends another where somebody waits. And a caller that has waited
+//! for a second rings again.
+//!
+//! # What a crash leaves
+//!
+//! - The worker ends (terminated, an error): its slots stay TAKEN. The next one gives them back and decides them anew. If the former had committed, the ledger has the verdicts, and the same are told.
+//! - A caller ends: a callback at the end of its process withdraws, or leaves.
+//! - A process is killed hard: the postmaster ends all and begins with new memory. Callers lose their connection, and ask again with the same order id.
+//!
+//! # Nobody waits in a circle
+//!
+//! Callers wait for the worker, and the deadlock detector knows nothing of that. So the worker waits for nobody: rows are locked with SKIP LOCKED, a table's lock is tried, `lock_timeout` is short for what a trigger
+//! waits for. An order that meets a locked item is left, its slot given back, and tried again after a millisecond, then two, up to 64; the others of its batch go on. That a locked item is not an unknown one is told by
+//! a plain look at it in a later snapshot. When the caller has left meanwhile, the order is moved into the durable queue and its slot is free.
+//! A caller holds no lock that the worker could want: it has no transaction id and no lock but ACCESS SHARE on users' tables (25001), and gives its own back before it waits.
+//!
+//! # Who does what as whom
+//!
+//! Rights, tenant and arguments are checked in the caller, as enqueue_decrement() does. The worker is a superuser's process and runs nothing of a user's as itself: statements on the table run as its owner, restricted, in the
+//! tenant's context; deferred triggers are made immediate, since at the commit they would be the worker's.
+//!
+//! # When a batch fails
+//!
+//! Everything is rolled back and done again, each table in a subtransaction and halved until the culprit is found: that one's caller gets the error as it is. What another attempt may mend (40001, 40P01, 55P03) is tried again.
 
 pub mod body;
 mod call;
@@ -26,13 +87,9 @@ pub fn is_wanted_here() -> bool {
         || !wanted.is_empty() && wanted.contains(&memory::database_name(security::database()))
 }
 
-/// Wakes this database's worker, or asks for one.
+/// Wakes this database's worker, or asks for one. False when there is no room for that.
 fn ring() -> bool {
-    let database = security::database();
-    let desk = memory::desk_of(database).or_else(|| {
-        let number = memory::assign(database, &memory::database_name(database))?;
-        memory::desk(number)
-    });
+    let desk = memory::my_desk().and_then(memory::desk);
     if let Some(desk) = desk {
         desk.ring();
     }

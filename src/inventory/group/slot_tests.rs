@@ -9,6 +9,9 @@ use super::slot::{Leaving, Word};
 
 const DATABASE: u32 = 5;
 
+/// Every order of steps in which a thread is taken off at most so often where it could go on: two requests one after the other have more orders than can be tried in a minute.
+const PREEMPTIONS: usize = 3;
+
 /// A slot with what it carries, and how often each request was decided.
 struct Slot {
     word: Word,
@@ -51,7 +54,9 @@ fn look(slot: &Slot) -> Option<u64> {
 
 #[test]
 fn an_answer_belongs_to_its_request() {
-    loom::model(|| {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(PREEMPTIONS);
+    model.check(|| {
         let (slot, bell) = (Arc::new(Slot::new()), Arc::new(Notify::new()));
         let worker = {
             let (slot, bell) = (Arc::clone(&slot), Arc::clone(&bell));

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use pgrx::prelude::*;
 
 use super::super::drain::Sweep;
-use super::super::register;
 use super::body::Fault;
 use super::is_wanted_here;
 use super::round::{self, LAST_DELAY, Rounds};
 use crate::pg::group::memory::Desk;
 use crate::pg::group::{self, processes};
+use crate::pg::inventory::all_registered;
 use crate::pg::{scan, security, transaction};
 
 /// A worker that was sent for ends when nobody has asked anything of it for so many microseconds.
@@ -114,8 +114,8 @@ fn note(desk: &Desk, queues: &mut HashMap<u32, Due>) {
     }
     let relations = match desk.take_queued() {
         Some(relations) => relations,
-        None => match processes::transaction(register::all) {
-            Ok(relations) => relations,
+        None => match processes::transaction(|| Ok(all_registered())) {
+            Ok(relations) => relations.into_iter().map(pg_sys::Oid::to_u32).collect(),
             Err(_) => {
                 desk.note_all();
                 return;

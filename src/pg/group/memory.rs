@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering,
 use pgrx::prelude::*;
 
 use super::super::cell::PerBackend;
-use super::super::{library, settings};
+use super::super::{library, security, settings};
 use crate::inventory::group::body;
 use crate::inventory::group::slot::Word;
 
@@ -355,16 +355,23 @@ pub fn all_desks() -> impl Iterator<Item = (usize, &'static Desk)> {
     desks().iter().enumerate()
 }
 
-/// The desk of this process's database, or of any.
-pub fn desk_of(database: u32) -> Option<&'static Desk> {
+/// The number of the desk of this process's database, which gets one if it has none. None when all are taken.
+pub fn my_desk() -> Option<usize> {
     static LAST: PerBackend<Cell<usize>> = PerBackend::new(Cell::new(0));
-    let is_its = |desk: &&Desk| desk.database.load(Ordering::Relaxed) == database;
-    if let Some(desk) = desk(LAST.get()).filter(is_its) {
-        return Some(desk);
-    }
-    let (number, desk) = all_desks().find(|(_, desk)| is_its(desk))?;
+    let database = security::database();
+    let is_mine = |desk: &Desk| desk.database.load(Ordering::SeqCst) == database;
+    let number = match desk(LAST.get()).filter(|desk| is_mine(desk)) {
+        Some(_) => LAST.get(),
+        None => assign(database, &database_name(database))?,
+    };
     LAST.set(number);
-    Some(desk)
+    Some(number)
+}
+
+/// The number of the same desk, if there is one.
+pub fn my_desk_if_any() -> Option<usize> {
+    let database = security::database();
+    all_desks().find(|(_, desk)| desk.database.load(Ordering::SeqCst) == database).map(|(number, _)| number)
 }
 
 /// The desk of a database, which gets one if it has none. `database`: 0 when only the name is known. None when all are taken.
@@ -433,17 +440,21 @@ impl Desk {
         }
     }
 
-    /// The worker knows its database now. False when that has a worker at another desk.
+    /// The worker knows its database now. False when that has a worker at another desk; one without is nobody's from now on. Who rang there is heard here: a worker begins
+    /// with looking at everything.
     pub fn take_for_this_database(&self) -> bool {
-        let database = super::super::security::database();
+        let database = security::database();
         let _locked = Locked::new();
-        let is_other = |other: &Desk| {
-            !std::ptr::eq(self, other)
-                && other.database.load(Ordering::SeqCst) == database
-                && other.stage.load(Ordering::SeqCst) != NOBODY
-        };
-        if desks().iter().any(is_other) {
-            return false;
+        for other in desks().iter().filter(|other| !std::ptr::eq(self, *other)) {
+            if other.database.load(Ordering::SeqCst) != database {
+                continue;
+            }
+            if other.stage.load(Ordering::SeqCst) != NOBODY || other.held.load(Ordering::SeqCst) != 0 {
+                return false;
+            }
+            other.database.store(0, Ordering::SeqCst);
+            other.wanted.store(false, Ordering::SeqCst);
+            other.set_name("");
         }
         self.database.store(database, Ordering::SeqCst);
         true

@@ -194,6 +194,7 @@ unsafe extern "C-unwind" fn worker_ends(_code: c_int, number: pg_sys::Datum) {
 /// Whatever the database's defaults are, the work has to see what others committed, and to write, and never to wait for long.
 fn set_up() {
     let settings = [
+        (c"search_path", c"pg_catalog, pg_temp"),
         (c"default_transaction_isolation", c"read committed"),
         (c"default_transaction_read_only", c"off"),
         (c"default_transaction_deferrable", c"off"),

@@ -2,12 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
-use std::sync::atomic::Ordering;
 
 use pgrx::prelude::*;
 
 use super::super::cell::PerBackend;
-use super::super::security;
 use super::memory;
 use crate::inventory::group;
 
@@ -20,11 +18,10 @@ static REGISTERED: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
 
 /// An order was queued. What has to be looked up is looked up now: nothing may fail at the commit.
 pub fn queued(relation: pg_sys::Oid) {
-    let database = security::database();
     if !memory::is_there() || !group::is_wanted_here() {
         return;
     }
-    let Some(number) = memory::assign(database, &memory::database_name(database)) else { return };
+    let Some(number) = memory::my_desk() else { return };
     ring_at_end(number);
     let mut queued = QUEUED.borrow_mut();
     if !queued.contains(&relation.to_u32()) {
@@ -34,9 +31,7 @@ pub fn queued(relation: pg_sys::Oid) {
 
 /// A transaction that was prepared may have queued anything; and where the extension is dropped, the worker has to go. Only a worker that is there hears of it.
 pub fn anything() {
-    let database = security::database();
-    let desk = memory::all_desks().find(|(_, desk)| desk.database.load(Ordering::SeqCst) == database);
-    if let Some((number, _)) = desk {
+    if let Some(number) = memory::my_desk_if_any() {
         ANYTHING.set(true);
         ring_at_end(number);
     }

@@ -3,5 +3,7 @@
 mod arguments;
 mod calls;
 mod output;
+mod registered;
 
 pub use output::{Output, Told};
+pub use registered::{all_registered, registered};

@@ -1,0 +1,34 @@
+//! The inventory with its ledger, and what would be there without it.
+
+use anyhow::Result;
+use pg_test::Database;
+
+/// Items of the tables; the first is the hot one.
+pub const ITEMS: u32 = 1_000;
+
+/// Tenants of the protected one.
+pub const TENANTS: u32 = 10;
+
+/// `hot` and `shops` are registered; `by_hand` and `ledger`, of the same columns and keys, are the rivals'.
+pub fn make(database: &Database) -> Result<()> {
+    database.admin(&format!(
+        "SET ROLE owner;
+         CREATE TABLE hot (id text PRIMARY KEY, quantity bigint NOT NULL CHECK (quantity >= 0));
+         CREATE TABLE by_hand (LIKE hot INCLUDING ALL);
+         CREATE TABLE shops (tenant_id text NOT NULL, id text NOT NULL, quantity bigint NOT NULL CHECK (quantity >= 0), PRIMARY KEY (tenant_id, id));
+         INSERT INTO hot SELECT 'item ' || n, 1000000000 FROM generate_series(1, {ITEMS}) n;
+         INSERT INTO by_hand SELECT * FROM hot;
+         INSERT INTO shops SELECT 'shop ' || n, 'item 1', 1000000000 FROM generate_series(1, {TENANTS}) n;
+         SELECT bulkhead.protect('shops');
+         SELECT bulkhead.register_inventory('hot'), bulkhead.register_inventory('shops');
+         RESET ROLE;
+         CREATE TABLE ledger (LIKE bulkhead.order_verdict) PARTITION BY RANGE (decided_at);
+         CREATE TABLE ledger_now PARTITION OF ledger DEFAULT;
+         ALTER TABLE ledger_now ADD PRIMARY KEY (digest, line);
+         ALTER TABLE ledger OWNER TO owner;
+         ALTER TABLE ledger_now OWNER TO owner;
+         CALL bulkhead.maintain();
+         VACUUM (FREEZE, ANALYZE); CHECKPOINT"
+    ))?;
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! Workers come where they are asked for, and are in nobody's way.
+
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use pg_test::{Cluster, Database};
+
+use super::fixture::{buy, left, now, stock, stored, until, worker};
+use crate::harness::{Nowhere, WithWorkers};
+
+pub fn tests() -> Vec<Trial> {
+    crate::tests![
+        commands_on_the_database_meet_no_worker,
+        others_cannot_send_a_worker_away,
+        a_dropped_extension_ends_its_worker,
+        an_upgraded_or_new_extension_goes_on,
+        the_setting_says_where,
+        few_processes_are_shared,
+        a_standby_refuses_until_it_is_promoted => 300,
+    ]
+}
+
+async fn commands_on_the_database_meet_no_worker(db: WithWorkers) {
+    let cluster = db.cluster.clone();
+    let asked = async |name: &str| -> Database {
+        let inner = Database { cluster: cluster.clone(), name: name.to_owned() };
+        let owner = inner.connect("owner").await;
+        owner.run("CREATE TABLE IF NOT EXISTS mine (id text PRIMARY KEY, quantity int); SELECT bulkhead.register_inventory('mine')").await;
+        assert_eq!(owner.one("SELECT verdict FROM bulkhead.decrement_now('mine', '1', 'a', 1)").await, "unknown_item");
+        assert!(!worker(&inner).is_empty());
+        inner
+    };
+    let within = |start: Instant| assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    let (first, second, copy) = (format!("{}_1", db.name), format!("{}_2", db.name), format!("{}_3", db.name));
+    let admin = |sql: &str| cluster.admin("postgres", sql).unwrap();
+    admin(&format!("CREATE DATABASE {first} TEMPLATE bulkhead_template"));
+    admin(&format!("GRANT CREATE ON SCHEMA public TO owner"));
+    cluster.admin(&first, "GRANT CREATE ON SCHEMA public TO owner").unwrap();
+    asked(&first).await;
+    let start = Instant::now();
+    admin(&format!("CREATE DATABASE {copy} TEMPLATE {first}"));
+    within(start);
+    asked(&first).await;
+    asked(&copy).await;
+    let start = Instant::now();
+    admin(&format!("ALTER DATABASE {first} RENAME TO {second}"));
+    within(start);
+    asked(&second).await;
+    let start = Instant::now();
+    admin(&format!("DROP DATABASE {second}"));
+    admin(&format!("DROP DATABASE {copy} WITH (FORCE)"));
+    within(start);
+}
+
+async fn others_cannot_send_a_worker_away(db: WithWorkers) {
+    let owner = stock(&db).await;
+    buy(&owner, "stock", "1", "a", 1).await;
+    let before = worker(&db);
+    let other = db.cluster.database("other").unwrap();
+    let app = other.connect("app").await;
+    for command in [
+        format!("DROP DATABASE {}", db.name),
+        format!("ALTER DATABASE {} RENAME TO theirs", db.name),
+        format!("CREATE DATABASE theirs TEMPLATE {}", db.name),
+    ] {
+        app.refused(&command).await.state("42501");
+    }
+    assert_eq!(worker(&db), before);
+}
+
+async fn a_dropped_extension_ends_its_worker(db: WithWorkers) {
+    let owner = stock(&db).await;
+    buy(&owner, "stock", "1", "a", 1).await;
+    owner.run("BEGIN; SELECT FROM stock WHERE sku = 'a' FOR UPDATE").await;
+    let mut waiting = tokio::task::JoinSet::new();
+    for order in 0..5 {
+        let app = db.connect("app").await;
+        waiting.spawn(async move { app.batch_execute(&now("stock", &format!("waits {order}"), "a", 1)).await });
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    db.admin("DROP EXTENSION bulkhead CASCADE").unwrap();
+    owner.run("ROLLBACK").await;
+    let start = Instant::now();
+    while let Some(one) = waiting.join_next().await {
+        let error = one.unwrap().unwrap_err();
+        assert_eq!(error.as_db_error().unwrap().code().code(), "55000", "{error:?}");
+    }
+    assert!(start.elapsed() < Duration::from_secs(5));
+    until("the worker ends", async || worker(&db).is_empty()).await;
+}
+
+async fn an_upgraded_or_new_extension_goes_on(db: WithWorkers) {
+    let owner = stock(&db).await;
+    buy(&owner, "stock", "1", "a", 1).await;
+    db.admin("DROP EXTENSION bulkhead CASCADE; CREATE EXTENSION bulkhead").unwrap();
+    owner.run("SELECT bulkhead.register_inventory('stock', 'sku', 'pieces')").await;
+    // Another registration: the order is not known.
+    assert_eq!(buy(&owner, "stock", "1", "a", 1).await, "accepted 8");
+}
+
+async fn the_setting_says_where(_: Nowhere) {
+    let cluster = Cluster::builder().setting("bulkhead.drain_databases", "").start().unwrap();
+    let (one, other) = (cluster.database("one").unwrap(), cluster.database("other").unwrap());
+    let set = |value: &str| {
+        let alter = format!("ALTER SYSTEM SET bulkhead.drain_databases = '{value}'");
+        cluster.admin("postgres", &alter).unwrap();
+        cluster.admin("postgres", "SELECT pg_reload_conf()").unwrap();
+    };
+    for db in [&one, &other] {
+        let owner = stock(db).await;
+        owner.refused(&now("stock", "1", "a", 1)).await.state("55000");
+        owner.run("SELECT bulkhead.enqueue_decrement('stock', 'queued', 'a', 1)").await;
+    }
+    // It is started without being asked, and finds what was queued before.
+    set(&format!("nonsense, {}", one.name));
+    until("a worker", async || !worker(&one).is_empty()).await;
+    let owner = one.connect("owner").await;
+    until("drained", async || stored(&owner, "stock", "queued").await == ["a accepted 9"]).await;
+    assert_eq!(buy(&owner, "stock", "1", "a", 1).await, "accepted 8");
+    other.connect("owner").await.refused(&now("stock", "1", "a", 1)).await.state("55000");
+    // And after a restart.
+    cluster.restart().unwrap();
+    until("a worker", async || !worker(&one).is_empty()).await;
+    // Who waits while the setting takes the worker away hears of it.
+    let owner = one.connect("owner").await;
+    owner.run("BEGIN; SELECT FROM stock WHERE sku = 'a' FOR UPDATE").await;
+    let waits = {
+        let app = one.connect("app").await;
+        tokio::spawn(async move { app.batch_execute(&now("stock", "waits", "a", 1)).await })
+    };
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    set(&other.name);
+    let error = waits.await.unwrap().unwrap_err();
+    assert_eq!(error.as_db_error().unwrap().code().code(), "55000");
+    until("no worker", async || worker(&one).is_empty()).await;
+    until("another worker", async || !worker(&other).is_empty()).await;
+    let owner = other.connect("owner").await;
+    until("drained", async || left(&owner).await[0] == "a 9").await;
+}
+
+/// Six databases that want a worker, and room for three.
+async fn few_processes_are_shared(_: Nowhere) {
+    // The launchers, ours and the server's, take two; pg_cron's one.
+    let cluster = Cluster::builder().setting("max_worker_processes", "6").start().unwrap();
+    let mut callers = tokio::task::JoinSet::new();
+    for number in 0..6 {
+        let db = cluster.database(&format!("many{number}")).unwrap();
+        callers.spawn(async move {
+            let owner = stock(&db).await;
+            for order in 0..3 {
+                let told = owner
+                    .rows(&format!("SELECT verdict FROM bulkhead.decrement_now('stock', '{order}', 'a', 1, '60 s')"))
+                    .await;
+                assert_eq!(told, [["accepted"]]);
+            }
+        });
+    }
+    while let Some(one) = callers.join_next().await {
+        one.unwrap();
+    }
+}
+
+async fn a_standby_refuses_until_it_is_promoted(_: Nowhere) {
+    let cluster = Cluster::builder().start().unwrap();
+    let db = cluster.database("primary").unwrap();
+    let owner = stock(&db).await;
+    assert_eq!(buy(&owner, "stock", "1", "a", 1).await, "accepted 9");
+    drop(owner);
+    // The same directory as a standby without a primary: it waits for one, and can be promoted.
+    cluster.stop().unwrap();
+    std::fs::write(cluster.data_dir().join("standby.signal"), "").unwrap();
+    cluster.start().unwrap();
+    let owner = db.connect("owner").await;
+    assert_eq!(owner.one("SELECT pg_is_in_recovery()").await, "t");
+    owner.refused(&now("stock", "2", "a", 1)).await.state("25006");
+    assert!(worker(&db).is_empty());
+    assert_eq!(stored(&owner, "stock", "1").await, ["a accepted 9"]);
+    db.admin("SELECT pg_promote()").unwrap();
+    until("promoted", async || owner.one("SELECT pg_is_in_recovery()").await == "f").await;
+    let owner = db.connect("owner").await;
+    assert_eq!(buy(&owner, "stock", "1", "a", 1).await, "accepted 9");
+    assert_eq!(buy(&owner, "stock", "2", "a", 1).await, "accepted 8");
+}

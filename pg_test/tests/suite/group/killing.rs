@@ -1,0 +1,139 @@
+//! Killed under load, again and again: what was answered is kept, nothing is taken twice.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use pg_test::{Cluster, Database};
+
+use super::fixture::{stock, stored, try_to_buy, worker};
+use crate::harness::{Nowhere, WithWorkers};
+
+pub fn tests() -> Vec<Trial> {
+    crate::tests![
+        a_worker_that_is_terminated_loses_nothing => 300,
+        a_server_that_is_killed_keeps_what_it_promised => 600,
+    ]
+}
+
+const CALLERS: usize = 100;
+const STOCK: i64 = 10_000_000;
+
+/// What one caller was told: orders with their verdicts.
+type Told = Vec<(String, String)>;
+
+/// Orders until told to stop, each until it has a verdict; whatever breaks meanwhile, with the same id.
+async fn order(db: Database, caller: usize, stop: Arc<AtomicBool>) -> Told {
+    let mut told = Told::new();
+    let mut client = None;
+    for number in 0.. {
+        let order = format!("{caller} {number}");
+        let item = ["a", "b"][number % 2];
+        loop {
+            if stop.load(Ordering::Relaxed) {
+                return told;
+            }
+            if client.is_none() {
+                client = db.try_connect("app").await.ok();
+            }
+            let Some(session) = &client else {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
+            match try_to_buy(session, "stock", &order, item, 1).await {
+                // Not yet; the same order again.
+                Ok(verdict) if verdict == "pending " => continue,
+                Ok(verdict) => {
+                    told.push((order, format!("{item} {verdict}")));
+                    break;
+                }
+                Err(error) => {
+                    assert!(error.is_closed() || is_of_the_end(&error), "{error:?}");
+                    client = None;
+                }
+            }
+        }
+    }
+    told
+}
+
+/// The server is going, or not quite there.
+fn is_of_the_end(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_none_or(|error| matches!(error.code().code(), "57P01" | "57P02" | "57P03" | "53300"))
+}
+
+async fn crowd(db: &Database, work: impl AsyncFnOnce()) -> Vec<Told> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut callers = tokio::task::JoinSet::new();
+    for caller in 0..CALLERS {
+        callers.spawn(order(db.clone(), caller, Arc::clone(&stop)));
+    }
+    work().await;
+    stop.store(true, Ordering::Relaxed);
+    callers.join_all().await
+}
+
+async fn check(db: &Database, all: &[Told]) {
+    let balance = "SELECT s.sku, s.pieces + coalesce((SELECT sum(v.quantity) FROM bulkhead.order_verdict v WHERE v.item = s.sku AND v.verdict = 'a'), 0)
+                     FROM stock s ORDER BY 1";
+    let balance = db.admin(balance).unwrap();
+    assert_eq!(balance.lines().collect::<Vec<_>>(), [format!("a|{STOCK}"), format!("b|{STOCK}"), format!("c|{STOCK}")]);
+    assert_eq!(db.admin("SELECT count(*) - count(DISTINCT (digest, line)) FROM bulkhead.order_verdict").unwrap(), "0");
+    let app = db.connect("app").await;
+    // All of the last ones, and of the others enough.
+    let told: Vec<_> = all.iter().flat_map(|told| told.iter().rev().take(10)).collect();
+    for (order, verdict) in told {
+        assert_eq!(stored(&app, "stock", order).await, [verdict.as_str()], "{order}");
+    }
+    let promised: usize = all.iter().map(Vec::len).sum();
+    let verdicts: usize = db.admin("SELECT count(*) FROM bulkhead.order_verdict").unwrap().trim().parse().unwrap();
+    assert!(promised > 1_000 && verdicts >= promised, "{promised} were promised, {verdicts} are there");
+}
+
+async fn a_worker_that_is_terminated_loses_nothing(db: WithWorkers) {
+    stock(&db).await;
+    db.admin(&format!("UPDATE stock SET pieces = {STOCK}")).unwrap();
+    let all = crowd(&db, async || {
+        let mut killed = Vec::new();
+        while killed.len() < 20 {
+            tokio::time::sleep(Duration::from_millis(60 + 11 * killed.len() as u64)).await;
+            let pid = worker(&db);
+            if !pid.is_empty() && !killed.contains(&pid) {
+                db.admin(&format!("SELECT pg_terminate_backend({pid})")).unwrap();
+                killed.push(pid);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    })
+    .await;
+    check(&db, &all).await;
+}
+
+async fn a_server_that_is_killed_keeps_what_it_promised(_: Nowhere) {
+    let cluster = Cluster::builder().start().unwrap();
+    let db = cluster.database("killed").unwrap();
+    stock(&db).await;
+    db.admin(&format!("UPDATE stock SET pieces = {STOCK}")).unwrap();
+    let all = crowd(&db, async || {
+        // Ten times the server, twenty times the worker.
+        for round in 0..30_u64 {
+            tokio::time::sleep(Duration::from_millis(300 + 17 * round)).await;
+            if round % 3 == 0 {
+                cluster.kill().unwrap();
+                cluster.start().unwrap();
+            } else {
+                // The worker alone, the hard way: the postmaster restarts everybody.
+                let Ok(pid) = worker(&db).parse::<i32>() else { continue };
+                let kill = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
+                assert!(kill.success());
+                while db.try_connect("app").await.is_err() {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    })
+    .await;
+    check(&db, &all).await;
+}
