@@ -8,6 +8,7 @@ mod docs;
 mod frame;
 mod guarded;
 mod harness;
+mod hostile;
 mod idempotency;
 mod interleavings;
 mod inventory;
@@ -19,6 +20,7 @@ mod pooled;
 mod rls;
 mod scoring;
 mod seal;
+mod standby;
 mod tokens;
 
 use std::process::ExitCode;
@@ -31,6 +33,7 @@ fn all() -> Vec<Trial> {
         docs::tests(),
         frame::tests(),
         guarded::tests(),
+        hostile::tests(),
         idempotency::tests(),
         interleavings::tests(),
         inventory::tests(),
@@ -43,6 +46,7 @@ fn all() -> Vec<Trial> {
         scoring::tests(),
         tokens::tests(),
         seal::tests(),
+        standby::tests(),
     ];
     features.into_iter().flatten().collect()
 }

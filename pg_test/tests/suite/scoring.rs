@@ -4,6 +4,7 @@ mod bounds;
 mod columns;
 mod documents;
 mod fixture;
+mod lasting;
 mod pending;
 mod stubborn;
 mod versions;
@@ -11,7 +12,14 @@ mod versions;
 use libtest_mimic::Trial;
 
 pub fn tests() -> Vec<Trial> {
-    let files =
-        [bounds::tests(), columns::tests(), documents::tests(), pending::tests(), stubborn::tests(), versions::tests()];
+    let files = [
+        bounds::tests(),
+        columns::tests(),
+        documents::tests(),
+        lasting::tests(),
+        pending::tests(),
+        stubborn::tests(),
+        versions::tests(),
+    ];
     files.into_iter().flatten().collect()
 }

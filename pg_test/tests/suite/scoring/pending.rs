@@ -27,7 +27,7 @@ pub fn tests() -> Vec<Trial> {
 }
 
 /// A protected table of leads; the owner's.
-async fn leads(db: &Database) -> Client {
+pub async fn leads(db: &Database) -> Client {
     let owner = db.connect("owner").await;
     owner
         .run(
