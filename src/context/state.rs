@@ -3,6 +3,8 @@
 //! The setting's assign hook publishes a parsed value here; the accessors, the executor hook and status() read it.
 //! `generation` grows whenever the answer may have changed, so that a reader can keep a copy and know when it is old.
 
+mod absence;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -14,6 +16,8 @@ use super::tokens;
 use crate::pg::cell::PerBackend;
 use crate::pg::settings::{self, ContextMode};
 use crate::pg::transaction;
+
+pub use absence::*;
 
 /// A value of the setting, as its hooks hand it over.
 pub struct Value<'a> {
@@ -196,52 +200,6 @@ fn heard(held: &Held) -> Tenant {
     if held.token.is_empty() && settings::context_mode() == ContextMode::Signed { Tenant::NONE } else { held.tenant }
 }
 
-/// Why there is a value, and no tenant.
-pub enum Absence {
-    /// This transaction has acted for another tenant.
-    OtherTenant,
-    /// A token was refused, and nothing was set since.
-    Refused(Fault),
-    /// The token does not count, or no longer.
-    Token(Fault),
-    /// Only tokens count, and the value is none.
-    Unsigned,
-}
-
-/// `None` when there is a tenant in force, or nothing was set.
-pub fn absence() -> Option<Absence> {
-    let judged = judgement();
-    let held = STATE.held.borrow();
-    if (if held.is_empty() { STATE.empty_by_refusal.get() } else { is_dead() })
-        && let Some(fault) = STATE.refused.borrow().as_ref()
-    {
-        return Some(Absence::Refused(fault.clone()));
-    }
-    let tenant = match judged {
-        Some(Err(fault)) => return Some(Absence::Token(fault)),
-        Some(Ok(token)) => token.tenant,
-        None if held.is_empty() => return None,
-        None if settings::context_mode() == ContextMode::Signed => return Some(Absence::Unsigned),
-        None => held.tenant,
-    };
-    (!fits_lock(&tenant)).then_some(Absence::OtherTenant)
-}
-
-/// There is a value that neither this transaction nor a statement of it has set: it outlives the transaction.
-pub fn is_of_the_session() -> bool {
-    !STATE.held.borrow().is_empty() && STATE.lock.borrow().is_open()
-}
-
-/// There is a value, but this transaction has acted for another tenant, or a token was refused since it was set. A parallel
-/// worker would not know of either.
-pub fn is_hidden() -> bool {
-    match absence() {
-        Some(Absence::OtherTenant) => true,
-        Some(Absence::Refused(_)) => !STATE.held.borrow().is_empty(),
-        _ => false,
-    }
-}
-
 /// A token was refused, or a bare id where only tokens count: what was set before no longer counts.
 pub fn refused(fault: Fault) {
     STATE.poison.borrow_mut().fail();
@@ -361,16 +319,6 @@ pub fn end_loading(in_transaction: bool) {
 pub fn touch() {
     judgement();
     STATE.lock.borrow_mut().touch(&heard(&STATE.held.borrow()));
-}
-
-/// A local tenant of an earlier transaction is gone, and nothing was set since.
-pub fn ended_with_its_transaction() -> bool {
-    STATE.ended.get()
-}
-
-/// What the lock holds, in plain words.
-pub fn describe_lock() -> &'static str {
-    STATE.lock.borrow().describe()
 }
 
 /// Marks the running statement as one that does nothing but switch the tenant.

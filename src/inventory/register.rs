@@ -4,7 +4,7 @@ use pgrx::prelude::*;
 
 use super::table;
 use crate::error::{self, Result};
-use crate::pg::{columns, locks, scan, security, spi};
+use crate::pg::{columns, locks, relations, scan, security, spi};
 
 /// `register_inventory(relation, item_column, quantity_column)`: see mod.rs.
 pub fn register(relation: pg_sys::Oid, item: &str, quantity: &str) -> Result<()> {
@@ -37,7 +37,7 @@ pub fn register(relation: pg_sys::Oid, item: &str, quantity: &str) -> Result<()>
                 "Name the columns: register_inventory('...', item_column => 'sku', quantity_column => 'stock').",
             ));
         }
-        if scan::is_generated(relation, *number) {
+        if relations::is_generated(relation, *number) {
             return Err(error::argument(
                 format!("column {} of {name} is generated", spi::identifier(column)),
                 "An inventory's columns are stored as they are written.",

@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 use super::make::{self, Wanted};
 use super::{ledger, table};
 use crate::error::{self, Result};
-use crate::pg::{locks, scan, security, settings, worker};
+use crate::pg::{locks, relations, security, settings, worker};
 
 const WORKER_MILLISECONDS: i64 = 10_000;
 
@@ -52,10 +52,10 @@ pub fn ensure(parent: pg_sys::Oid, is_there: impl Fn() -> Result<bool>) -> Resul
 
 /// The same for any managed table.
 pub fn ensure_managed(parent: pg_sys::Oid) -> Result<()> {
-    let before = scan::family(parent, pg_sys::NoLock as i32).len();
+    let before = relations::family(parent, pg_sys::NoLock as i32).len();
     ensure(parent, || {
         security::catch_up();
-        Ok(scan::family(parent, pg_sys::NoLock as i32).len() > before || !lacks(parent)?)
+        Ok(relations::family(parent, pg_sys::NoLock as i32).len() > before || !lacks(parent)?)
     })
 }
 

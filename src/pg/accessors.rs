@@ -8,6 +8,7 @@
 
 use pgrx::prelude::*;
 
+use super::raw;
 use crate::context::state;
 use crate::context::tenant::{MAX_BYTES, Tenant};
 use crate::error;
@@ -30,12 +31,7 @@ enum Answer {
 
 macro_rules! accessor {
     ($name:ident, $finfo:ident, $first:ident, $answer:ident) => {
-        #[doc(hidden)]
-        #[unsafe(no_mangle)]
-        pub extern "C" fn $finfo() -> &'static pg_sys::Pg_finfo_record {
-            const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
-            &V1
-        }
+        raw::finfo!($finfo);
 
         /// # Safety
         /// Called by the server with a valid call frame.

@@ -8,17 +8,13 @@ use std::ffi::CString;
 use pgrx::prelude::*;
 use pgrx::varlena::{varatt_is_1b_e, varatt_is_4b_c, vardata_any, varsize_any_exhdr};
 
+use super::raw;
 use crate::context::state;
 use crate::context::token::Verified;
 
 macro_rules! function {
     ($name:ident, $finfo:ident, $body:expr) => {
-        #[doc(hidden)]
-        #[unsafe(no_mangle)]
-        pub extern "C" fn $finfo() -> &'static pg_sys::Pg_finfo_record {
-            const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
-            &V1
-        }
+        raw::finfo!($finfo);
 
         /// # Safety
         /// Called by the server with a valid call frame.

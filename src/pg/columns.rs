@@ -38,3 +38,20 @@ pub fn is_deterministic(relation: pg_sys::Oid, column: i16) -> bool {
         collation == pg_sys::InvalidOid || pg_sys::get_collation_isdeterministic(collation)
     }
 }
+
+/// Whether a table has exactly these columns, by name and type, in this order.
+///
+/// # Safety
+/// `description` is that of an open table.
+pub unsafe fn are(description: pg_sys::TupleDesc, ours: &[(&CStr, pg_sys::Oid)]) -> bool {
+    // SAFETY: the caller's promise; names are NUL-terminated.
+    unsafe {
+        let columns = pgrx::tupdesc::PgTupleDesc::from_pg_unchecked(description);
+        columns.len() == ours.len()
+            && columns.iter().zip(ours).all(|(column, (name, of_type))| {
+                !column.attisdropped
+                    && column.atttypid == *of_type
+                    && CStr::from_ptr(column.attname.data.as_ptr()) == *name
+            })
+    }
+}

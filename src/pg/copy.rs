@@ -11,7 +11,7 @@ use super::filter::node;
 use super::plan::Touched;
 use super::registry::{self, Border, Entry};
 use super::security::{self, Rls};
-use super::{list, scan};
+use super::{list, relations};
 use crate::context::state;
 use crate::context::tenant::Tenant;
 use crate::error::{self, Result};
@@ -56,7 +56,10 @@ pub unsafe fn rewrite(statement: *mut pg_sys::PlannedStmt) -> Result<*mut pg_sys
             return Ok(statement);
         }
         // Nor does a dump of a database that never used them need a bypass.
-        if found.ours && !(*command).is_from && state::with_tenant(Tenant::is_none) && scan::was_never_filled(relation)
+        if found.ours
+            && !(*command).is_from
+            && state::with_tenant(Tenant::is_none)
+            && relations::was_never_filled(relation)
         {
             return Ok(statement);
         }
@@ -127,14 +130,17 @@ unsafe fn read_by_query(command: *mut pg_sys::CopyStmt, relation: pg_sys::Oid) {
 unsafe fn check_rows(command: *mut pg_sys::CopyStmt, found: &Entry) -> Result<()> {
     let Border::Column(key) = found.border else { return Ok(()) };
     let table = security::relation_name(found.relation);
-    if scan::is_generated(found.relation, found.column) {
+    if relations::is_generated(found.relation, found.column) {
         return Err(error::state(
             format!("cannot copy into {table}: its tenant column is generated"),
             "The seal could not check the rows, because the column has no value yet when it looks.",
             "Use INSERT, or a bypass.",
         ));
     }
-    if scan::family(found.relation, pg_sys::AccessShareLock as i32).into_iter().any(scan::has_before_insert_trigger) {
+    if relations::family(found.relation, pg_sys::AccessShareLock as i32)
+        .into_iter()
+        .any(relations::has_before_insert_trigger)
+    {
         return Err(error::state(
             format!("cannot copy into {table}: it has a BEFORE INSERT trigger for each row"),
             "The trigger could change a row's tenant after the seal has checked it.",
@@ -179,7 +185,7 @@ unsafe fn column_reference(name: *mut pg_sys::Node) -> *mut pg_sys::Node {
 /// The columns that COPY without a list copies: all but the generated ones.
 fn copied_columns(relation: pg_sys::Oid) -> *mut pg_sys::List {
     let mut columns = std::ptr::null_mut();
-    for number in scan::stored_columns(relation) {
+    for number in relations::stored_columns(relation) {
         // SAFETY: the column is there, under the relation's lock.
         unsafe {
             let name = pg_sys::makeString(pg_sys::get_attname(relation, number, false));

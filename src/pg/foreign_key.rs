@@ -9,7 +9,7 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
-use super::{list, scan, security};
+use super::{list, relations, security};
 
 /// A relation of the query: its number in the range table, and its oid.
 #[derive(Clone, Copy)]
@@ -46,7 +46,7 @@ pub unsafe fn is_initial_check(query: *const pg_sys::Query) -> bool {
         selects_key
             && may_read_all(referencing.relation)
             && may_read_all(referenced.relation)
-            && scan::has_foreign_key(referencing.relation, referenced.relation, &pairs, test)
+            && relations::has_foreign_key(referencing.relation, referenced.relation, &pairs, test)
     }
 }
 

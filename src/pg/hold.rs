@@ -4,7 +4,8 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
-use super::scan::{OpenTable, table};
+use super::relations::OpenTable;
+use super::scan::table;
 
 // The columns of bulkhead.partition_hold: sql/partition.sql.
 const HELD_PARTITION: i32 = 1;

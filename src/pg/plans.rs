@@ -30,14 +30,16 @@ impl Drop for Plan {
 }
 
 impl Plan {
-    /// Parses a statement with parameters of these types. Errors: what the server says of it.
+    /// Parses a statement with parameters of these types. It is planned once, whatever their values: of an array the planner would
+    /// else know the length, find that plan the cheaper one each time, and plan for longer than the statement runs. Errors: what the server says of it.
     pub fn prepare(sql: &str, types: &[pg_sys::Oid]) -> Result<Plan> {
         let sql = CString::new(sql).map_err(|_| error::internal("a statement holds a NUL"))?;
         let mut types = types.to_vec();
         // SAFETY: SPI is connected meanwhile; the text and the types outlive the call, which copies them.
         unsafe {
             pg_sys::SPI_connect();
-            let plan = pg_sys::SPI_prepare(sql.as_ptr(), types.len() as c_int, types.as_mut_ptr());
+            let (count, options) = (types.len() as c_int, pg_sys::CURSOR_OPT_GENERIC_PLAN as c_int);
+            let plan = pg_sys::SPI_prepare_cursor(sql.as_ptr(), count, types.as_mut_ptr(), options);
             let failed = plan.is_null() || pg_sys::SPI_keepplan(plan) != 0;
             pg_sys::SPI_finish();
             if failed {

@@ -2,7 +2,7 @@
 
 use pgrx::prelude::*;
 
-use super::{scan, settings};
+use super::{relations, scan, settings};
 
 unsafe extern "C-unwind" {
     /// Without the guard that pgrx puts around its binding: it reads a variable, raises nothing, and every statement asks.
@@ -181,7 +181,7 @@ pub fn lock_tree(relation: pg_sys::Oid) {
     // SAFETY: locks by oid; whether the relations still exist is looked up afterwards.
     unsafe {
         pg_sys::LockRelationOid(relation, pg_sys::AccessExclusiveLock as i32);
-        scan::family(relation, pg_sys::AccessExclusiveLock as i32);
+        relations::family(relation, pg_sys::AccessExclusiveLock as i32);
     }
 }
 

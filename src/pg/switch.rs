@@ -7,6 +7,7 @@ use std::ffi::{c_char, c_int};
 
 use pgrx::prelude::*;
 
+use super::raw;
 use crate::context::state;
 use crate::error;
 
@@ -24,12 +25,7 @@ unsafe extern "C-unwind" {
     ) -> c_int;
 }
 
-#[doc(hidden)]
-#[unsafe(no_mangle)]
-pub extern "C" fn pg_finfo_bulkhead_set_tenant() -> &'static pg_sys::Pg_finfo_record {
-    const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
-    &V1
-}
+raw::finfo!(pg_finfo_bulkhead_set_tenant);
 
 /// `set_tenant(context text, is_local boolean DEFAULT true)`: the same as SET LOCAL, or SET, bulkhead.tenant_context.
 ///

@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 use super::facts::{Facts, Policy};
 use super::key::Key;
 use crate::error::{self, Result};
-use crate::pg::{scan, security, spi};
+use crate::pg::{relations, security, spi};
 
 /// A table of the tree that protect() works on; the root comes first.
 pub struct Shape {
@@ -159,7 +159,7 @@ pub fn parent(relation: pg_sys::Oid) -> Result<Option<pg_sys::Oid>> {
 
 /// The table and everything that inherits from it, the root first.
 pub fn tree(root: pg_sys::Oid, column: &str) -> Result<Vec<Shape>> {
-    for relation in scan::family(root, pg_sys::NoLock as i32) {
+    for relation in relations::family(root, pg_sys::NoLock as i32) {
         refuse_foreign_name(relation)?;
     }
     let tables = spi::rows(

@@ -1,15 +1,14 @@
 //! The tables of a program while it is compiled: the same constant, path or expression gets the same number. Pure Rust.
 
+mod finish;
+
 use std::collections::{HashMap, HashSet};
 
-use super::jsonb::key_order;
 use super::number::Number;
 use super::operator::Order;
-use super::program::{Body, Branch, Constant, Dispatch, Node, NodeId, Program, Range, Span, TextTable};
-use super::value::{self, Value};
+use super::program::{Body, Constant, Node, NodeId, Program, Range, Span, TextTable};
+use super::value::Value;
 
-/// So many texts asked of one path are looked up at once.
-const DISPATCHED: usize = 4;
 /// So many texts in a constant list are looked up by their hash.
 const HASHED: usize = 4;
 
@@ -279,82 +278,6 @@ impl<'a> Interner<'a> {
         slots
     }
 
-    /// How many array operators around it a node needs to have a value; none: it reads nothing but the document, and has one value for each. Children have smaller
-    /// numbers than their parents.
-    fn needs(&self) -> Vec<u32> {
-        use super::operator::Function::{Missing, MissingSome};
-        let mut needs: Vec<u32> = Vec::with_capacity(self.nodes.len());
-        for node in &self.nodes {
-            let of = |child: &NodeId| needs[*child as usize];
-            let need = match node {
-                Node::Local { up, .. } | Node::LocalExists { up, .. } | Node::Index { up } => up + 1,
-                Node::LocalOr { otherwise, .. } => of(otherwise).max(1),
-                // What they read is computed, or is whatever they stand in.
-                Node::Var { .. } | Node::Val { .. } | Node::ValExists { .. } => u32::MAX,
-                Node::Call { function: Missing | MissingSome, .. } => u32::MAX,
-                Node::Each { list, body, .. } => of(list).max(inside(of(body))),
-                Node::Reduce { list, body, start } => of(list).max(of(start)).max(inside(of(body))),
-                _ => self.child_list(*node).iter().map(of).max().unwrap_or(0),
-            };
-            needs.push(need);
-        }
-        needs
-    }
-
-    /// Nodes that are asked for more than once, and are worth keeping, are kept.
-    fn share(&mut self) -> u32 {
-        let needs = self.needs();
-        let mut memos = 0;
-        for (id, need) in needs.into_iter().enumerate() {
-            let worth = !matches!(
-                self.nodes[id],
-                Node::Constant(_)
-                    | Node::Slot(_)
-                    | Node::SlotOr { .. }
-                    | Node::SlotExists(_)
-                    | Node::TextIs { .. }
-                    | Node::IntOrder { .. }
-            );
-            if self.uses[id] > 1 && worth && need == 0 {
-                let of = self.nodes.len() as NodeId;
-                self.nodes.push(self.nodes[id]);
-                self.nodes[id] = Node::Shared { of, memo: memos };
-                memos += 1;
-            }
-        }
-        memos
-    }
-
-    /// Paths that are compared with many texts are looked up in a table of these.
-    fn dispatch(&mut self) -> Vec<Dispatch> {
-        let mut asked: HashMap<u32, HashMap<u32, u32>> = HashMap::new();
-        for node in &self.nodes {
-            if let Node::TextIs { slot, text, .. } = *node {
-                let texts = asked.entry(slot).or_default();
-                let next = texts.len() as u32;
-                texts.entry(text).or_insert(next);
-            }
-        }
-        let mut slots: Vec<u32> =
-            asked.iter().filter(|(_, texts)| texts.len() >= DISPATCHED).map(|(s, _)| *s).collect();
-        slots.sort_unstable();
-        for node in &mut self.nodes {
-            if let Node::TextIs { slot, text, loose, negate } = *node
-                && let Ok(dispatch) = slots.binary_search(&slot)
-                && let Some(number) = asked.get(&slot).and_then(|texts| texts.get(&text))
-            {
-                *node = Node::TextAt { dispatch: dispatch as u32, number: *number, text, loose, negate };
-            }
-        }
-        let mut dispatches = Vec::with_capacity(slots.len());
-        for slot in slots {
-            let numbered: Vec<(u32, u32)> = asked.remove(&slot).unwrap_or_default().into_iter().collect();
-            let table = TextTable::new(&numbered, |constant| self.text(constant));
-            dispatches.push(Dispatch { slot, table });
-        }
-        dispatches
-    }
-
     pub fn finish(mut self, source: &[u8], body: Body) -> Program {
         let memos = self.share();
         let dispatches = self.dispatch();
@@ -362,7 +285,7 @@ impl<'a> Interner<'a> {
         let whole = self.known_slots.get(&Vec::new()).copied();
         let mut all: Vec<Way> = self.slots.iter().map(Vec::as_slice).zip(0..).collect();
         all.retain(|(keys, _)| !keys.is_empty());
-        let root = grow(&mut branches, all);
+        let root = finish::grow(&mut branches, all);
         Program {
             source: source.into(),
             nodes: self.nodes,
@@ -379,38 +302,4 @@ impl<'a> Interner<'a> {
             body,
         }
     }
-}
-
-/// What an array operator around it leaves of a need.
-fn inside(need: u32) -> u32 {
-    if need == u32::MAX { need } else { need.saturating_sub(1) }
-}
-
-/// Adds the branches that these paths begin with, all together, and then what is below each.
-fn grow(branches: &mut Vec<Branch>, mut paths: Vec<Way>) -> (u32, u32) {
-    paths.sort_by(|a, b| key_order(&a.0[0], &b.0[0]));
-    let from = branches.len();
-    let mut below: Vec<Vec<Way>> = Vec::new();
-    for (keys, slot) in paths {
-        let [first, rest @ ..] = keys else { continue };
-        if branches.len() == from || branches.last().is_some_and(|last| *last.key != **first) {
-            let index = value::index(first).map(|index| index as u32);
-            branches.push(Branch { key: first.clone().into_boxed_slice(), index, slot: None, from: 0, to: 0 });
-            below.push(Vec::new());
-        }
-        if rest.is_empty() {
-            if let Some(last) = branches.last_mut() {
-                last.slot = Some(slot);
-            }
-        } else if let Some(last) = below.last_mut() {
-            last.push((rest, slot));
-        }
-    }
-    let to = branches.len();
-    for (number, paths) in below.into_iter().enumerate() {
-        if !paths.is_empty() {
-            (branches[from + number].from, branches[from + number].to) = grow(branches, paths);
-        }
-    }
-    (from as u32, to as u32)
 }

@@ -22,9 +22,11 @@ enum Question {
     One,
     /// The row by its key, in a session without the library.
     ByHand,
+    /// A function of the server's own in FROM, one row: what is left when the look-up costs nothing.
+    InFrom,
 }
 
-const QUESTIONS: [Question; 3] = [Question::Ours, Question::One, Question::ByHand];
+const QUESTIONS: [Question; 4] = [Question::Ours, Question::One, Question::ByHand, Question::InFrom];
 
 struct Asking {
     session: Client,
@@ -43,6 +45,7 @@ impl Asking {
                 ("app", "SELECT state, status, response, attempt, fence FROM bulkhead.idempotency_claim($1)")
             }
             Question::One => ("plain", "SELECT 1"),
+            Question::InFrom => ("plain", "SELECT a FROM generate_series(1, 1) a"),
             Question::ByHand => (
                 "plain",
                 "SELECT state, status, response, attempt, fingerprint FROM by_hand WHERE tenant = $1 AND key = $2",
@@ -69,7 +72,7 @@ impl Work for Asking {
         let key = &self.keys[self.next.fetch_add(1, Ordering::Relaxed) % self.keys.len()];
         let row = match self.question {
             Question::Ours => self.session.query_one(&self.statement, &[&key]).await?,
-            Question::One => self.session.query_one(&self.statement, &[]).await?,
+            Question::One | Question::InFrom => self.session.query_one(&self.statement, &[]).await?,
             Question::ByHand => self.session.query_one(&self.statement, &[&self.tenant, &key]).await?,
         };
         ensure!(self.question != Question::Ours || row.try_get::<_, &str>(0)? == "replay", "key {key} is not replayed");
@@ -92,7 +95,7 @@ pub async fn measure(database: &Database, options: &Options, report: &mut Report
         }
         let title = format!("replay of a finished key, {clients} client{}", if clients == 1 { "" } else { "s" });
         let mut ticker = Ticker::new(title.clone(), rounds);
-        let mut measured = Rounds::<3>::default();
+        let mut measured = Rounds::<4>::default();
         while measured.count() < rounds {
             for which in there_and_back(QUESTIONS.len()) {
                 measured.add(which, slice(&arms[which], length).await?);
@@ -100,8 +103,11 @@ pub async fn measure(database: &Database, options: &Options, report: &mut Report
             measured.end_round();
             ticker.tick(measured.count());
         }
-        for (at, rival, target) in [(1, "SELECT 1", Some(Target::AtLeast(0.5))), (2, "SELECT … by key, by hand", None)]
-        {
+        for (at, rival, target) in [
+            (1, "SELECT 1", Some(Target::AtLeast(0.5))),
+            (2, "SELECT … by key, by hand", None),
+            (3, "SELECT … FROM generate_series(1, 1)", None),
+        ] {
             report.lines.push(Line {
                 what: title.clone(),
                 ours: Figure(measured.median(0), "a second"),

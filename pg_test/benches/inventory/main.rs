@@ -3,12 +3,15 @@
 //! Batches of 50 and 500 by one session, against the best batch that can be written by hand with the same ledger and replay, a loop, and the bare
 //! INSERT of as many verdicts. Then one order at a time from 200 sessions, as it is done without batches: SELECT … FOR UPDATE in statements of the client's (and with a
 //! millisecond of the client's between them), one atomic UPDATE, and a row for each unit with SKIP LOCKED. Then a thousand items, uniformly and by Zipf's law. Then the
-//! queue, from 200 sessions, with a drain.
+//! queue, from 200 sessions, with a drain. At last what an old snapshot does to each, and how large the queue becomes.
 
 mod arms;
+mod bloat;
+mod decay;
 mod queue;
 mod tables;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,9 +44,9 @@ async fn measure(options: &Options) -> Result<()> {
     let database = cluster.database("inventory")?;
     progress::stage("made the tables and their verdicts", || tables::make(&database, options))?;
     let mut groups = Vec::new();
-    let measured = all(&database, options, &mut report, &mut groups).await;
-    // Also what was measured before a fault.
     let directory = bench::directory(options)?;
+    let measured = all(&database, options, &directory, &mut report, &mut groups).await;
+    // Also what was measured before a fault.
     report.publish(&directory)?;
     measured?;
     let chart = directory.join("inventory.svg");
@@ -59,7 +62,13 @@ async fn measure(options: &Options) -> Result<()> {
     Ok(())
 }
 
-async fn all(database: &Database, options: &Options, report: &mut Report, groups: &mut Vec<Group>) -> Result<()> {
+async fn all(
+    database: &Database,
+    options: &Options,
+    directory: &Path,
+    report: &mut Report,
+    groups: &mut Vec<Group>,
+) -> Result<()> {
     let crowd = options.pick(200, 8);
     let (at_once, later) = (Duration::ZERO, Duration::from_millis(1));
     let batch = |of| (Way::Ours(of), 1);
@@ -81,7 +90,14 @@ async fn all(database: &Database, options: &Options, report: &mut Report, groups
         let arms = [(Way::Ours(50), 4), (Way::Atomic, crowd)];
         groups.push(compare(database, &title, arms, [Some(Target::AtLeast(1.0))], demand, options, report).await?);
     }
-    queue::measure(database, crowd, options, report).await
+    queue::measure(database, crowd, options, report).await?;
+    let (lines, notes) = decay::measure(database, crowd, options).await?;
+    report.notes.extend(notes);
+    let chart = directory.join("inventory-snapshot.svg");
+    lines.write(&chart)?;
+    report.say_where(&chart);
+    report.notes.extend(bloat::measure(database, options).await?);
+    Ok(())
 }
 
 /// The first way against each of the others, in turns.

@@ -1,6 +1,7 @@
 //! `seal`: protected tables stay filtered for every role, in every shape of statement.
 
 mod bypass;
+mod bypass_kept;
 mod differential;
 mod fixture;
 mod generator;
@@ -24,6 +25,7 @@ use libtest_mimic::Trial;
 pub fn tests() -> Vec<Trial> {
     [
         bypass::tests(),
+        bypass_kept::tests(),
         differential::tests(),
         keeps_working::tests(),
         levels::tests(),

@@ -1,43 +1,18 @@
-//! Arguments of the raw functions.
+//! Arguments of the functions on inventories.
 
 use pgrx::prelude::*;
 
 use super::super::items;
+use super::super::raw::Arguments;
 use crate::error::{self, Result};
-
-#[derive(Clone, Copy)]
-pub struct Arguments<'a>(&'a [pg_sys::NullableDatum]);
 
 /// A text, NULL or not, as it lies in memory.
 pub type Text<'a> = Option<&'a [u8]>;
 
 impl<'a> Arguments<'a> {
-    /// # Safety
-    /// `fcinfo` is a valid call frame, and outlives the result.
-    pub unsafe fn of(fcinfo: pg_sys::FunctionCallInfo) -> Arguments<'a> {
-        // SAFETY: the caller's promise; a frame has `nargs` arguments.
-        unsafe { Arguments((*fcinfo).args.as_slice((*fcinfo).nargs as usize)) }
-    }
-
-    fn datum(&self, number: usize) -> Option<pg_sys::Datum> {
-        self.0.get(number).filter(|argument| !argument.isnull).map(|argument| argument.value)
-    }
-
     /// A relation. 22023 for NULL.
     pub fn relation(&self, number: usize) -> Result<pg_sys::Oid> {
-        // SAFETY: an argument of type regclass.
-        let relation = self.datum(number).and_then(|datum| unsafe { pg_sys::Oid::from_datum(datum, false) });
-        relation.ok_or_else(|| error::argument("relation must not be NULL", "Give the registered table."))
-    }
-
-    pub fn text(&self, number: usize) -> Text<'a> {
-        // SAFETY: a text, which lies in memory as a bytea does; copied where it was compressed or stored aside.
-        self.datum(number).and_then(|datum| unsafe { <&[u8]>::from_datum(datum, false) })
-    }
-
-    pub fn number(&self, number: usize) -> Option<i64> {
-        // SAFETY: an argument of type bigint.
-        self.datum(number).and_then(|datum| unsafe { i64::from_datum(datum, false) })
+        self.value(number).ok_or_else(|| error::argument("relation must not be NULL", "Give the registered table."))
     }
 
     /// The elements of an array of texts. 22023 for NULL and for more than one dimension.

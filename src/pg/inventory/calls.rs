@@ -8,28 +8,15 @@ use std::ffi::c_void;
 use pgrx::prelude::*;
 
 use super::super::plans;
-use super::arguments::Arguments;
+use super::super::raw::{self, Arguments};
 use super::output::{Output, Told};
 use crate::error::Result;
 use crate::inventory::{self, Call, Release};
 
-macro_rules! finfo {
-    ($finfo:ident) => {
-        #[doc(hidden)]
-        #[unsafe(no_mangle)]
-        pub extern "C" fn $finfo() -> &'static pg_sys::Pg_finfo_record {
-            const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
-            &V1
-        }
-    };
-}
-
-finfo!(pg_finfo_bulkhead_decrement_inventory);
-finfo!(pg_finfo_bulkhead_decrement_inventory_line);
-finfo!(pg_finfo_bulkhead_order_verdicts);
-finfo!(pg_finfo_bulkhead_release_order);
-finfo!(pg_finfo_bulkhead_enqueue_decrement);
-finfo!(pg_finfo_bulkhead_enqueue_decrement_line);
+raw::finfo!(pg_finfo_bulkhead_decrement_inventory);
+raw::finfo!(pg_finfo_bulkhead_decrement_inventory_line);
+raw::finfo!(pg_finfo_bulkhead_order_verdicts);
+raw::finfo!(pg_finfo_bulkhead_release_order);
 
 /// `decrement_inventory(relation regclass, order_ids text[], items text[], quantities bigint[])`: see `inventory::Call`.
 ///
@@ -82,7 +69,7 @@ unsafe extern "C-unwind" fn begin_line(fcinfo: pg_sys::FunctionCallInfo) -> *mut
     // SAFETY: the caller's promise.
     let arguments = unsafe { Arguments::of(fcinfo) };
     let begin = || {
-        let (order, item, quantity) = (arguments.text(1), arguments.text(2), arguments.number(3));
+        let (order, item, quantity) = (arguments.bytes(1), arguments.bytes(2), arguments.value(3));
         Call::new(arguments.relation(0)?, &[order], &[item], &[quantity])
     };
     kept(begin())
@@ -139,7 +126,7 @@ pub unsafe extern "C-unwind" fn bulkhead_order_verdicts(fcinfo: pg_sys::Function
     // SAFETY: the frame is valid.
     let (arguments, output) = unsafe { (Arguments::of(fcinfo), Output::of(fcinfo)) };
     let ask = || -> Result<()> {
-        let (output, order) = (output?, arguments.text(1));
+        let (output, order) = (output?, arguments.bytes(1));
         inventory::order_verdicts(arguments.relation(0)?, order, |row, verdict| {
             let item = row.item.as_deref();
             output.put(&Told { line: row.line, order, item, verdict, remaining: row.remaining });
@@ -171,47 +158,20 @@ pub unsafe extern "C-unwind" fn bulkhead_release_order(fcinfo: pg_sys::FunctionC
 unsafe extern "C-unwind" fn begin_release(fcinfo: pg_sys::FunctionCallInfo) -> *mut Release {
     // SAFETY: the caller's promise.
     let arguments = unsafe { Arguments::of(fcinfo) };
-    kept(arguments.relation(0).and_then(|relation| Release::new(relation, arguments.text(1))))
+    kept(arguments.relation(0).and_then(|relation| Release::new(relation, arguments.bytes(1))))
 }
 
+raw::function!(bulkhead_enqueue_decrement, pg_finfo_bulkhead_enqueue_decrement, enqueue);
+raw::function!(bulkhead_enqueue_decrement_line, pg_finfo_bulkhead_enqueue_decrement_line, enqueue_line);
+
 /// `enqueue_decrement(relation regclass, order_id text, items text[], quantities bigint[])`: see `inventory::enqueue`.
-///
-/// # Safety
-/// Called by the server with a valid call frame.
-#[unsafe(no_mangle)]
-#[pg_guard]
-pub unsafe extern "C-unwind" fn bulkhead_enqueue_decrement(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    // SAFETY: the frame is valid.
-    let arguments = unsafe { Arguments::of(fcinfo) };
-    let enqueue = || {
-        let (items, quantities) = (arguments.texts(2, "items")?, arguments.numbers(3, "quantities")?);
-        inventory::enqueue(arguments.relation(0)?, arguments.text(1), &items, &quantities)
-    };
-    numbered(enqueue())
+fn enqueue(arguments: Arguments) -> Result<pg_sys::Datum> {
+    let (items, quantities) = (arguments.texts(2, "items")?, arguments.numbers(3, "quantities")?);
+    inventory::enqueue(arguments.relation(0)?, arguments.bytes(1), &items, &quantities).map(pg_sys::Datum::from)
 }
 
 /// `enqueue_decrement(relation regclass, order_id text, item text, quantity bigint)`.
-///
-/// # Safety
-/// As above.
-#[unsafe(no_mangle)]
-#[pg_guard]
-pub unsafe extern "C-unwind" fn bulkhead_enqueue_decrement_line(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    // SAFETY: the frame is valid.
-    let arguments = unsafe { Arguments::of(fcinfo) };
-    let enqueue = || {
-        let (order, item, quantity) = (arguments.text(1), arguments.text(2), arguments.number(3));
-        inventory::enqueue(arguments.relation(0)?, order, &[item], &[quantity])
-    };
-    numbered(enqueue())
-}
-
-fn numbered(number: Result<i64>) -> pg_sys::Datum {
-    match number {
-        Ok(number) => pg_sys::Datum::from(number),
-        Err(report) => {
-            report.report(PgLogLevel::ERROR);
-            pg_sys::Datum::null()
-        }
-    }
+fn enqueue_line(arguments: Arguments) -> Result<pg_sys::Datum> {
+    let (order, item, quantity) = (arguments.bytes(1), arguments.bytes(2), arguments.value(3));
+    inventory::enqueue(arguments.relation(0)?, order, &[item], &[quantity]).map(pg_sys::Datum::from)
 }

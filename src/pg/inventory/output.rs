@@ -1,11 +1,8 @@
 //! The rows that a function on inventories returns: line, order, item, verdict, remaining.
 
-use std::cell::Cell;
-use std::ffi::CStr;
-
 use pgrx::prelude::*;
 
-use super::super::cell::PerBackend;
+use super::super::raw::Description;
 use crate::error::{self, Result};
 use crate::inventory::fold::Verdict;
 
@@ -17,6 +14,14 @@ pub struct Told<'a> {
     pub verdict: Verdict,
     pub remaining: Option<i64>,
 }
+
+static ROW: Description<5> = Description::of([
+    (c"line", pg_sys::INT4OID),
+    (c"order_id", pg_sys::TEXTOID),
+    (c"item", pg_sys::TEXTOID),
+    (c"verdict", pg_sys::TEXTOID),
+    (c"remaining", pg_sys::INT8OID),
+]);
 
 /// Where a set-returning function puts its rows.
 pub struct Output {
@@ -53,7 +58,7 @@ impl Output {
             let random = (*info).allowedModes as u32 & pg_sys::SetFunctionReturnMode::SFRM_Materialize_Random != 0;
             let former = pg_sys::MemoryContextSwitchTo((*(*info).econtext).ecxt_per_query_memory);
             let store = pg_sys::tuplestore_begin_heap(random, false, pg_sys::work_mem);
-            let description = pg_sys::CreateTupleDescCopy(description());
+            let description = pg_sys::CreateTupleDescCopy(ROW.get());
             pg_sys::MemoryContextSwitchTo(former);
             (*info).returnMode = materialize;
             (*info).setResult = store;
@@ -77,29 +82,4 @@ impl Output {
         // SAFETY: the values have the types of the description; the row is copied.
         unsafe { pg_sys::tuplestore_putvalues(self.store, self.description, values.as_mut_ptr(), nulls.as_mut_ptr()) };
     }
-}
-
-/// The description of a row, made once in a backend.
-fn description() -> pg_sys::TupleDesc {
-    static DESCRIPTION: PerBackend<Cell<pg_sys::TupleDesc>> = PerBackend::new(Cell::new(std::ptr::null_mut()));
-    const COLUMNS: [(&CStr, pg_sys::Oid); 5] = [
-        (c"line", pg_sys::INT4OID),
-        (c"order_id", pg_sys::TEXTOID),
-        (c"item", pg_sys::TEXTOID),
-        (c"verdict", pg_sys::TEXTOID),
-        (c"remaining", pg_sys::INT8OID),
-    ];
-    if DESCRIPTION.get().is_null() {
-        // SAFETY: made in memory that lives as long as the backend; each column is set once.
-        unsafe {
-            let former = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
-            let description = pg_sys::CreateTemplateTupleDesc(COLUMNS.len() as i32);
-            for (at, (name, of_type)) in COLUMNS.iter().enumerate() {
-                pg_sys::TupleDescInitEntry(description, at as i16 + 1, name.as_ptr(), *of_type, -1, 0);
-            }
-            DESCRIPTION.set(pg_sys::BlessTupleDesc(description));
-            pg_sys::MemoryContextSwitchTo(former);
-        }
-    }
-    DESCRIPTION.get()
 }

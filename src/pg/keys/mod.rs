@@ -10,8 +10,9 @@ mod lock;
 mod rows;
 mod survey;
 
+pub use super::partitions::{Leaf, Leaves};
 pub use super::security::catch_up;
-pub use leaves::{Leaf, Leaves, are_current, leaves};
+pub use leaves::{are_current, leaves};
 pub use lock::locked;
 pub use rows::{Found, Json, NewRow, Table};
 pub use survey::each_committed;

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
-use super::leaves::Leaf;
+use super::super::partitions::Leaf;
 use crate::error::{self, Result};
 use crate::idempotency::decide::{Known, Stage};
 
@@ -24,7 +24,7 @@ const RESPONSE: usize = 10;
 const FINISHED_AT: usize = 11;
 
 /// Names and types of the columns, in their order.
-const OURS: [(&CStr, pg_sys::Oid); COLUMNS] = [
+pub(super) const OURS: [(&CStr, pg_sys::Oid); COLUMNS] = [
     (c"digest", pg_sys::UUIDOID),
     (c"claimed_at", pg_sys::TIMESTAMPTZOID),
     (c"lease_until", pg_sys::TIMESTAMPTZOID),
@@ -38,23 +38,6 @@ const OURS: [(&CStr, pg_sys::Oid); COLUMNS] = [
     (c"response", pg_sys::JSONBOID),
     (c"finished_at", pg_sys::TIMESTAMPTZOID),
 ];
-
-/// Whether a table has exactly the columns that are read and written here.
-///
-/// # Safety
-/// `description` is that of an open table.
-pub(super) unsafe fn are_our_columns(description: pg_sys::TupleDesc) -> bool {
-    // SAFETY: the caller's promise; names are NUL-terminated.
-    unsafe {
-        let columns = pgrx::tupdesc::PgTupleDesc::from_pg_unchecked(description);
-        columns.len() == COLUMNS
-            && columns.iter().zip(OURS).all(|(column, (name, of_type))| {
-                !column.attisdropped
-                    && column.atttypid == of_type
-                    && CStr::from_ptr(column.attname.data.as_ptr()) == name
-            })
-    }
-}
 
 /// A jsonb value as it lies in memory: nothing here reads what is in it.
 #[derive(Clone, Copy)]

@@ -2,7 +2,7 @@
 
 use pgrx::prelude::*;
 
-use super::leaves::Leaf;
+use super::super::partitions::Leaf;
 use super::rows::{CLAIMED_AT, KEY, LEASE_UNTIL, STAGE, TENANT, stage};
 use crate::idempotency::decide::Stage;
 

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
-use super::super::items;
+use super::super::{columns, items};
 use super::{Place, SEGMENTS, existing};
 use crate::error::{self, Result};
 
@@ -169,20 +169,14 @@ impl Segment {
     }
 }
 
-fn open(name: &CStr, columns: usize) -> Result<Segment> {
+fn open(name: &CStr, number_of_columns: usize) -> Result<Segment> {
     let table = existing(name)?;
-    // SAFETY: opens an existing table; names of columns are NUL-terminated.
+    // SAFETY: opens an existing table, and looks at what it is.
     let (segment, is_ours) = unsafe {
         let relation = pg_sys::relation_open(table, pg_sys::RowExclusiveLock as i32);
-        let found = pgrx::tupdesc::PgTupleDesc::from_pg_unchecked((*relation).rd_att);
-        let is_ours = found.len() == columns
+        let is_ours = columns::are((*relation).rd_att, &OURS[..number_of_columns])
             && (*relation).trigdesc.is_null()
-            && !(*(*relation).rd_rel).relhasindex
-            && found.iter().zip(OURS).all(|(column, (name, of_type))| {
-                !column.attisdropped
-                    && column.atttypid == of_type
-                    && CStr::from_ptr(column.attname.data.as_ptr()) == name
-            });
+            && !(*(*relation).rd_rel).relhasindex;
         (Segment(relation), is_ours)
     };
     if is_ours {

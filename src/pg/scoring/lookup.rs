@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
-use super::super::scan::OpenTable;
+use super::super::relations::OpenTable;
 use super::datum::Bytes;
 use crate::error::{self, Result};
 use crate::scoring::cache::Digest;

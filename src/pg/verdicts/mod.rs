@@ -8,5 +8,6 @@
 mod leaves;
 mod rows;
 
-pub use leaves::{Leaf, Leaves, are_current, leaves};
+pub use super::partitions::{Leaf, Leaves};
+pub use leaves::{are_current, leaves};
 pub use rows::{NewRow, Probe, Row, Table};

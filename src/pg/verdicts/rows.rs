@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use pgrx::PgMemoryContexts;
 use pgrx::prelude::*;
 
-use super::leaves::Leaf;
+use super::super::partitions::Leaf;
 
 const COLUMNS: usize = 10;
 // Numbers of the columns, from 0.
@@ -24,7 +24,7 @@ const ITEM: usize = 9;
 pub(super) const KEY: [i16; 2] = [DIGEST as i16 + 1, LINE as i16 + 1];
 
 /// Names and types of the columns, in their order.
-const OURS: [(&CStr, pg_sys::Oid); COLUMNS] = [
+pub(super) const OURS: [(&CStr, pg_sys::Oid); COLUMNS] = [
     (c"digest", pg_sys::UUIDOID),
     (c"decided_at", pg_sys::TIMESTAMPTZOID),
     (c"quantity", pg_sys::INT8OID),
@@ -36,23 +36,6 @@ const OURS: [(&CStr, pg_sys::Oid); COLUMNS] = [
     (c"order_id", pg_sys::TEXTOID),
     (c"item", pg_sys::TEXTOID),
 ];
-
-/// Whether a table has exactly the columns that are read and written here.
-///
-/// # Safety
-/// `description` is that of an open table.
-pub(super) unsafe fn are_our_columns(description: pg_sys::TupleDesc) -> bool {
-    // SAFETY: the caller's promise; names are NUL-terminated.
-    unsafe {
-        let columns = pgrx::tupdesc::PgTupleDesc::from_pg_unchecked(description);
-        columns.len() == COLUMNS
-            && columns.iter().zip(OURS).all(|(column, (name, of_type))| {
-                !column.attisdropped
-                    && column.atttypid == of_type
-                    && CStr::from_ptr(column.attname.data.as_ptr()) == name
-            })
-    }
-}
 
 /// A row that is new. Texts are in the server's encoding.
 pub struct NewRow<'a> {
