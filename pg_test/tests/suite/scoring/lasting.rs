@@ -55,7 +55,7 @@ async fn a_server_that_was_killed_scores_each_row_once(_: Nowhere) {
     let (before, saved_in_all) = (db.admin(scored).unwrap(), saved.len());
     assert!(before.parse::<usize>().unwrap() > 100 && saved_in_all > 100, "{before} scored, {saved_in_all} saved");
     db.admin("CALL bulkhead.score_pending('leads')").unwrap();
-    let all = db.past_the_seal("owner").await;
+    let all = db.past_the_seal("postgres").await;
     assert_eq!(
         all.rows("SELECT DISTINCT status, rules_version, score = (document ->> 'n')::numeric FROM leads").await,
         [["scored", "1", "t"]]
