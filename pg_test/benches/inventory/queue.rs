@@ -1,4 +1,5 @@
-//! The queue from end to end: many sessions queue, one drains, and some look when their verdict is there.
+//! The queue from end to end: many sessions queue, one drains, and some look when their verdict is there. First as fast as they can, which is faster than
+//! anything is drained, so that all wait; then at a pace that leaves room.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -31,7 +32,7 @@ pub async fn measure(database: &Database, crowd: usize, options: &Options, repor
     let mut measured = Rounds::<2>::default();
     let waits = Arc::new(Mutex::new(Vec::new()));
     while measured.count() < rounds {
-        measured.add(0, end_to_end(database, crowd, length, &waits).await?);
+        measured.add(0, end_to_end(database, crowd, Duration::ZERO, length, &waits).await?);
         measured.add(1, slice(&rivals, length).await?);
         measured.end_round();
         ticker.tick(measured.count());
@@ -45,21 +46,37 @@ pub async fn measure(database: &Database, crowd: usize, options: &Options, repor
         unit: Line::TIMES,
         target: Some(Target::AtLeast(12.0)),
     });
-    let waits = waits.lock().map(|waits| waits.clone()).unwrap_or_default();
-    let (p50, p99) = (percentile(&waits, 50.0), percentile(&waits, 99.0));
-    report.notes.push(format!("From queueing to the verdict, {title}: p50 {p50:.1} ms, p99 {p99:.1} ms."));
+    report.notes.push(format!("From queueing to the verdict, {title}, all as fast as they can: {}.", in_words(&waits)));
+    let (paced, every) = (Arc::new(Mutex::new(Vec::new())), Duration::from_millis(200));
+    let orders = end_to_end(database, crowd, every, length * 2, &paced).await?;
+    report
+        .notes
+        .push(format!("From queueing to the verdict, {title}, at {orders:.0} orders a second: {}.", in_words(&paced)));
     Ok(())
 }
 
-/// Orders a second that were queued and decided.
-async fn end_to_end(database: &Database, crowd: usize, length: Duration, waits: &Arc<Mutex<Vec<f64>>>) -> Result<f64> {
+fn in_words(waits: &Mutex<Vec<f64>>) -> String {
+    let waits = waits.lock().map(|waits| waits.clone()).unwrap_or_default();
+    format!("p50 {:.1} ms, p99 {:.1} ms", percentile(&waits, 50.0), percentile(&waits, 99.0))
+}
+
+/// Orders a second that were queued and decided; each session begins one no sooner than so long after the last.
+async fn end_to_end(
+    database: &Database,
+    crowd: usize,
+    every: Duration,
+    length: Duration,
+    waits: &Arc<Mutex<Vec<f64>>>,
+) -> Result<f64> {
     let stop = Arc::new(AtomicBool::new(false));
     let mut sessions = tokio::task::JoinSet::new();
     let start = Instant::now();
     for number in 0..crowd {
         let session = database.try_connect("app").await?;
+        let turn = every * number as u32 / crowd as u32;
         let (stop, waits, number, watches) = (Arc::clone(&stop), Arc::clone(waits), fresh_number(), number < WATCHERS);
         sessions.spawn(async move {
+            tokio::time::sleep(turn).await;
             let queue = session.prepare("SELECT bulkhead.enqueue_decrement('hot', $1, 'item 1', 1)").await?;
             let look = session.prepare("SELECT verdict FROM bulkhead.order_verdicts('hot', $1)").await?;
             let mut queued = 0_u64;
@@ -72,6 +89,9 @@ async fn end_to_end(database: &Database, crowd: usize, length: Duration, waits: 
                 }
                 if watches && let Ok(mut waits) = waits.lock() {
                     waits.push(begun.elapsed().as_secs_f64() * 1000.0);
+                }
+                if !every.is_zero() {
+                    tokio::time::sleep_until((begun + every).into()).await;
                 }
             }
             anyhow::Ok(queued)
