@@ -68,13 +68,15 @@ impl Batch {
 
 impl Steps for Batch {
     fn next(&mut self) -> Result<Run> {
+        let item_type = self.inventory.item_type;
         loop {
             match self.stage {
                 Stage::Lock(at) if at < self.sections.len() => {
                     let wanted = self.sections[at].wanted();
                     if !wanted.is_empty() {
-                        let keys = items::array(self.inventory.item_type, &wanted);
-                        return Ok(Run::new(&self.inventory.lock, keys, pg_sys::Datum::null()));
+                        let lock = self.inventory.lock.plan(item_type, wanted.len())?;
+                        let keys = items::array(item_type, &wanted);
+                        return Ok(Run::new(lock, keys, pg_sys::Datum::null()));
                     }
                     self.stage = Stage::Lock(at + 1);
                 }
@@ -85,8 +87,9 @@ impl Steps for Batch {
                 Stage::Update(at) if at < self.sections.len() => {
                     let (taken, quantities): (Vec<_>, Vec<_>) = self.sections[at].taken().into_iter().unzip();
                     if !taken.is_empty() {
-                        let keys = items::array(self.inventory.item_type, &taken);
-                        return Ok(Run::new(&self.inventory.update, keys, items::quantities(&quantities)));
+                        let update = self.inventory.update.plan(item_type, taken.len())?;
+                        let keys = items::array(item_type, &taken);
+                        return Ok(Run::new(update, keys, items::quantities(&quantities)));
                     }
                     self.stage = Stage::Update(at + 1);
                 }

@@ -106,7 +106,11 @@ impl Steps for Release {
         match self.stage {
             Stage::Lock => {
                 let wanted: Vec<&Item> = self.taken.iter().map(|(item, _)| item).collect();
-                Ok(Run::new(&self.inventory.lock, items::array(item_type, &wanted), pg_sys::Datum::null()))
+                Ok(Run::new(
+                    self.inventory.lock.plan(item_type, wanted.len())?,
+                    items::array(item_type, &wanted),
+                    pg_sys::Datum::null(),
+                ))
             }
             Stage::Update => {
                 if !self.mark()? {
@@ -120,7 +124,11 @@ impl Steps for Release {
                 }
                 let wanted: Vec<&Item> = self.taken.iter().map(|(item, _)| item).collect();
                 let back: Vec<i64> = self.taken.iter().map(|(_, quantity)| -quantity).collect();
-                Ok(Run::new(&self.inventory.update, items::array(item_type, &wanted), items::quantities(&back)))
+                Ok(Run::new(
+                    self.inventory.update.plan(item_type, wanted.len())?,
+                    items::array(item_type, &wanted),
+                    items::quantities(&back),
+                ))
             }
             Stage::Over => Ok(Run::NONE),
         }

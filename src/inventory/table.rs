@@ -1,6 +1,6 @@
 //! Registered tables: what a batch has to know of one, kept until anything about it changes.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -25,9 +25,9 @@ pub struct Inventory {
     pub quantity_column: i16,
     pub tenant: Option<Key>,
     /// Locks the rows of some items in key order, and reads them.
-    pub lock: Plan,
+    pub lock: Statement,
     /// Takes quantities from items.
-    pub update: Plan,
+    pub update: Statement,
 }
 
 /// A row of bulkhead.inventory.
@@ -36,6 +36,35 @@ struct Registered {
     columns: [(i16, String); 2],
     tenanted: bool,
     home: String,
+}
+
+/// A statement on some items of the table, and the same on one, whose plan neither sorts nor joins. Each is planned when it is run first.
+pub struct Statement {
+    of_one: Planned,
+    of_many: Planned,
+}
+
+struct Planned {
+    sql: String,
+    plan: OnceCell<Plan>,
+}
+
+impl Statement {
+    fn new(of_one: String, of_many: String) -> Statement {
+        let [of_one, of_many] = [of_one, of_many].map(|sql| Planned { sql, plan: OnceCell::new() });
+        Statement { of_one, of_many }
+    }
+
+    /// The plan for so many items, whose array is the first parameter; the second is the array of their quantities.
+    pub fn plan(&self, item_type: ItemType, items: usize) -> Result<&Plan> {
+        let planned = if items == 1 { &self.of_one } else { &self.of_many };
+        if planned.plan.get().is_none() {
+            let types = [items::array_type(item_type), pg_sys::INT8ARRAYOID];
+            // Nobody else can have set it: a backend is one thread, and planning this runs nothing that would.
+            let _ = planned.plan.set(Plan::prepare(&planned.sql, &types)?);
+        }
+        planned.plan.get().ok_or_else(|| error::internal("a statement was not planned"))
+    }
 }
 
 type Known = HashMap<u32, Rc<Inventory>>;
@@ -145,7 +174,7 @@ fn read(relation: pg_sys::Oid) -> Result<Inventory> {
         ));
     }
     let shape = shape(relation, item, quantity)?;
-    let (lock, update) = statements(&table, &shape, tenant.as_ref().map(|(key, column)| (*key, column.as_str())))?;
+    let [lock, update] = statements(&table, &shape, tenant.as_ref().map(|(key, column)| (*key, column.as_str())));
     Ok(Inventory {
         relation,
         identity: registered.identity,
@@ -254,20 +283,25 @@ fn gone(table: &str) -> pgrx::pg_sys::panic::ErrorReport {
 
 /// The two statements on a user's table. Qualified throughout: they run with the caller's search_path. The tenant is compared here as well, for
 /// roles that no policy binds where the seal is not in force.
-fn statements(table: &str, shape: &Shape, tenant: Option<(Key, &str)>) -> Result<(Plan, Plan)> {
+fn statements(table: &str, shape: &Shape, tenant: Option<(Key, &str)>) -> [Statement; 2] {
     let Shape { item, quantity, quantity_type, item_type } = shape;
     let of_tenant = tenant
         .map_or_else(String::new, |(key, column)| format!(" AND t.{column} OPERATOR(pg_catalog.=) {}", key.accessor()));
-    let keys = items::array_type(*item_type);
-    let lock = format!(
-        "SELECT t.{item}::{}, t.{quantity}::pg_catalog.int8 FROM {table} t
-          WHERE t.{item} OPERATOR(pg_catalog.=) ANY ($1){of_tenant} ORDER BY t.{item} FOR NO KEY UPDATE",
+    let rows = format!(
+        "SELECT t.{item}::{}, t.{quantity}::pg_catalog.int8 FROM {table} t WHERE t.{item} OPERATOR(pg_catalog.=)",
         item_type.sql_name()
     );
-    let update = format!(
-        "UPDATE {table} t SET {quantity} = (t.{quantity}::pg_catalog.int8 OPERATOR(pg_catalog.-) taken.quantity)::{quantity_type}
-           FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS taken (item, quantity)
-          WHERE t.{item} OPERATOR(pg_catalog.=) taken.item{of_tenant}"
+    let (one, many) = (format!("{rows} ($1)[1]{of_tenant}"), format!("{rows} ANY ($1){of_tenant}"));
+    let lock =
+        Statement::new(format!("{one} FOR NO KEY UPDATE"), format!("{many} ORDER BY t.{item} FOR NO KEY UPDATE"));
+    let set = format!("UPDATE {table} t SET {quantity} = (t.{quantity}::pg_catalog.int8 OPERATOR(pg_catalog.-)");
+    let update = Statement::new(
+        format!("{set} ($2)[1])::{quantity_type} WHERE t.{item} OPERATOR(pg_catalog.=) ($1)[1]{of_tenant}"),
+        format!(
+            "{set} taken.quantity)::{quantity_type}
+               FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS taken (item, quantity)
+              WHERE t.{item} OPERATOR(pg_catalog.=) taken.item{of_tenant}"
+        ),
     );
-    Ok((Plan::prepare(&lock, &[keys])?, Plan::prepare(&update, &[keys, pg_sys::INT8ARRAYOID])?))
+    [lock, update]
 }
