@@ -1,5 +1,6 @@
 //! `scoring`: rules as JSON, right whoever changes them, bounded whatever they are, and seen by their tenant alone.
 
+mod attached;
 mod bounds;
 mod columns;
 mod documents;
@@ -13,6 +14,7 @@ use libtest_mimic::Trial;
 
 pub fn tests() -> Vec<Trial> {
     let files = [
+        attached::tests(),
         bounds::tests(),
         columns::tests(),
         documents::tests(),
