@@ -35,7 +35,8 @@ pub fn forget(relations: &[pg_sys::Oid]) -> Result<()> {
         }
     }
     if count > 0 {
-        warning!("{count} queued orders were set aside, because {DROPPED}; bulkhead.all_poisoned_orders() lists them");
+        let orders = if count == 1 { "order was" } else { "orders were" };
+        warning!("{count} queued {orders} set aside, because {DROPPED}; bulkhead.all_poisoned_orders() lists them");
     }
     Ok(())
 }

@@ -232,7 +232,7 @@ fn tidy(drained: pg_sys::Oid) -> Result<()> {
         if waiting.len() > MOST_MOVED {
             // What is being drained is not moved about, and nothing before it must be.
             if queue::is_next(number)? && waiting.iter().all(|(request, _)| request.relation != drained) {
-                for (request, place) in &waiting {
+                for (request, place) in &waiting[..MOST_MOVED] {
                     segment.delete(*place);
                     abandoned::carry(request)?;
                 }

@@ -4,12 +4,14 @@
 //! after the document, so that the usual rule asks the system for no memory at all. Operations and bytes are counted; every few thousand
 //! operations `poll` is called, which may end it all.
 
+mod budget;
+
 use bumpalo::Bump;
 
 use super::compare::holds;
-use super::fault::{Fault, Ran};
+use super::fault::Ran;
 use super::look::fill;
-use super::number::{Number, Outcome};
+use super::number::Number;
 use super::operator::Each;
 use super::program::{Node, NodeId, Program, Span};
 use super::value::Value;
@@ -29,8 +31,6 @@ pub struct Limits<'p> {
 const FUEL: u32 = 4_096;
 /// Texts are worked at in pieces of this length.
 pub const PIECE: usize = 256 * 1024;
-/// And long ones copied in blocks.
-const BLOCK: usize = 4_096;
 /// A path is not looked up yet, and leads to none of the texts.
 const UNKNOWN: u32 = u32::MAX;
 const NO_TEXT: u32 = u32::MAX - 1;
@@ -94,84 +94,6 @@ impl<'a> Run<'a> {
 
     pub fn slot(&self, slot: u32) -> Value<'a> {
         self.slots[slot as usize]
-    }
-
-    #[inline(always)]
-    pub fn step(&mut self) -> Ran<()> {
-        if self.fuel == 0 {
-            self.refuel()?;
-        }
-        self.fuel -= 1;
-        Ok(())
-    }
-
-    #[cold]
-    fn refuel(&mut self) -> Ran<()> {
-        if self.operations == 0 {
-            return Err(Fault::Operations);
-        }
-        (self.limits.poll)();
-        self.fuel = FUEL.min(u32::try_from(self.operations).unwrap_or(FUEL));
-        self.operations -= u64::from(self.fuel);
-        Ok(())
-    }
-
-    /// As many steps at once.
-    pub fn spend(&mut self, steps: usize) -> Ran<()> {
-        let mut left = steps;
-        while left > 0 {
-            if self.fuel == 0 {
-                self.refuel()?;
-            }
-            let now = left.min(self.fuel as usize);
-            self.fuel -= now as u32;
-            left -= now;
-        }
-        Ok(())
-    }
-
-    /// Takes so many bytes from the budget, and the time to fill them.
-    pub fn take(&mut self, bytes: usize) -> Ran<()> {
-        self.bytes = self.bytes.checked_sub(bytes).ok_or(Fault::Bytes)?;
-        self.spend(bytes / 64)
-    }
-
-    pub fn settle(&mut self, outcome: Outcome) -> Ran<Number<'a>> {
-        match outcome {
-            Outcome::Small(number) => Ok(number),
-            Outcome::Long(decimal) => {
-                let bytes = super::build::long(&decimal);
-                Ok(Number::Long(self.keep(&bytes)?))
-            }
-        }
-    }
-
-    pub fn keep(&mut self, bytes: &[u8]) -> Ran<&'a [u8]> {
-        self.take(bytes.len())?;
-        Ok(self.copied(bytes))
-    }
-
-    /// In the arena, for bytes that were taken from the budget.
-    pub fn copied(&self, bytes: &[u8]) -> &'a [u8] {
-        if bytes.len() <= PIECE {
-            return self.arena.alloc_slice_copy(bytes);
-        }
-        let blocks = self.arena.alloc_slice_fill_with(bytes.len().div_ceil(BLOCK), |number| {
-            if (number * BLOCK).is_multiple_of(PIECE) {
-                (self.limits.poll)();
-            }
-            let from = &bytes[number * BLOCK..];
-            let mut block = [0; BLOCK];
-            let length = from.len().min(BLOCK);
-            block[..length].copy_from_slice(&from[..length]);
-            block
-        });
-        &blocks.as_flattened()[..bytes.len()]
-    }
-
-    pub fn keep_list(&mut self, list: &[Value<'a>]) -> Ran<Value<'a>> {
-        self.take(size_of_val(list))?;
-        Ok(Value::List(self.arena.alloc_slice_copy(list)))
     }
 
     #[inline]

@@ -5,6 +5,7 @@ mod crash;
 mod deciding;
 mod draining;
 mod fixture;
+mod lasting;
 mod midnight;
 mod poison;
 mod queue;
@@ -21,6 +22,7 @@ pub fn tests() -> Vec<Trial> {
         crash::tests(),
         deciding::tests(),
         draining::tests(),
+        lasting::tests(),
         midnight::tests(),
         poison::tests(),
         queue::tests(),

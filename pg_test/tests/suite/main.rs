@@ -9,6 +9,7 @@ mod frame;
 mod group;
 mod guarded;
 mod harness;
+mod hostile;
 mod idempotency;
 mod interleavings;
 mod inventory;
@@ -20,6 +21,7 @@ mod pooled;
 mod rls;
 mod scoring;
 mod seal;
+mod standby;
 mod tokens;
 
 use std::process::ExitCode;
@@ -33,6 +35,7 @@ fn all() -> Vec<Trial> {
         frame::tests(),
         group::tests(),
         guarded::tests(),
+        hostile::tests(),
         idempotency::tests(),
         interleavings::tests(),
         inventory::tests(),
@@ -45,6 +48,7 @@ fn all() -> Vec<Trial> {
         scoring::tests(),
         tokens::tests(),
         seal::tests(),
+        standby::tests(),
     ];
     features.into_iter().flatten().collect()
 }

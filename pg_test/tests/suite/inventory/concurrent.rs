@@ -221,21 +221,22 @@ async fn a_release_at_once_is_one(db: Database) {
     }
 }
 
-/// A single order in a call by itself, against the plainest statement that takes as much.
+/// A single order in a call by itself, against the plainest statement that takes as much. The quickest of many short turns: other work on the machine does not
+/// meet each of them.
 async fn at_light_load_it_costs_little(db: Database) {
     stock(&db).await;
     db.admin("UPDATE stock SET stock = 1000000").unwrap();
     let app = db.connect("app").await;
     app.run("SET synchronous_commit = off").await;
     let mut fastest = [Duration::MAX; 2];
-    for round in 0..5 {
+    for round in 0..50 {
         let started = Instant::now();
-        for n in 0..200 {
+        for n in 0..20 {
             app.run(&format!("SELECT verdict FROM bulkhead.decrement_inventory('stock', '{round} {n}', 'a', 1)")).await;
         }
         fastest[0] = fastest[0].min(started.elapsed());
         let started = Instant::now();
-        for n in 0..200 {
+        for n in 0..20 {
             app.run(&format!(
                 "WITH taken AS (UPDATE stock SET stock = stock - 1 WHERE sku = 'a' AND stock >= 1 RETURNING stock)
                  SELECT stock, '{round} {n}' FROM taken"
@@ -244,5 +245,5 @@ async fn at_light_load_it_costs_little(db: Database) {
         }
         fastest[1] = fastest[1].min(started.elapsed());
     }
-    assert!(fastest[0] < fastest[1] * 4 + Duration::from_millis(50), "{fastest:?}");
+    assert!(fastest[0] < fastest[1] * 4 + Duration::from_millis(5), "{fastest:?}");
 }

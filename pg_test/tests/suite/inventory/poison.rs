@@ -207,7 +207,7 @@ async fn a_dropped_tables_orders_are_set_aside(db: Database) {
     assert_eq!(
         owner.notices(),
         [
-            "WARNING: 1 queued orders were set aside, because its table was dropped; bulkhead.all_poisoned_orders() lists them"
+            "WARNING: 1 queued order was set aside, because its table was dropped; bulkhead.all_poisoned_orders() lists them"
         ]
     );
     let boss = db.connect("postgres").await;

@@ -14,6 +14,7 @@ pub fn tests() -> Vec<Trial> {
         a_cancel_is_heard_within_what_takes_long => 240,
         long_texts_are_compared_in_time,
         depth_is_limited,
+        ten_thousand_levels,
         large_documents => 240,
         one_broken_rule_among_many,
         bad_rules_are_refused_with_the_path,
@@ -90,12 +91,12 @@ async fn a_cancel_is_heard_within_what_takes_long(db: Database) {
     app.run(
         "CREATE TEMP TABLE documents (d jsonb);
          ALTER TABLE documents ALTER d SET STORAGE EXTERNAL;
-         INSERT INTO documents SELECT jsonb_build_object('t', repeat('\u{e4}b ', 2000000), 'p', repeat('\u{e4}b ', 1000000) || 'c', 'n', repeat('7', 100000)::numeric, 'm', repeat('7', 7000)::numeric,
+         INSERT INTO documents SELECT jsonb_build_object('t', repeat('\u{e4}b ', 2000000), 'p', repeat('\u{e4}b ', 1000000) || 'c', 'n', repeat('7', 100000)::numeric, 'm', repeat('7', 7000)::numeric, 'k', repeat('7', 15000)::numeric,
            'o', (SELECT jsonb_object_agg(i, i) FROM generate_series(1, 100000) i), 'l', (SELECT jsonb_agg(i) FROM generate_series(1, 2000) i))",
     )
     .await;
     let of = |key: &str| format!(r#"{{"val": [[2], "{key}"]}}"#);
-    let (t, p, n, m, o) = (of("t"), of("p"), of("n"), of("m"), of("o"));
+    let (t, p, n, m, k, o) = (of("t"), of("p"), of("n"), of("m"), of("k"), of("o"));
     for long in [
         format!(r#"{{"length": {{"cat": [{t}, {t}]}}}}"#),
         format!(r#"{{"length": {{"lower": {t}}}}}"#),
@@ -105,8 +106,8 @@ async fn a_cancel_is_heard_within_what_takes_long(db: Database) {
         format!(r#"{{"===": [{o}, {o}]}}"#),
         format!(r#"{{"+": [{n}, {{"var": ""}}]}}"#),
         format!(r#"{{"*": [{m}, {m}]}}"#),
-        format!(r#"{{"%": [{n}, {m}]}}"#),
-        r#"{"%": [1e131071, {"+": [{"var": ""}, 7]}]}"#.to_owned(),
+        format!(r#"{{"%": [{k}, {m}]}}"#),
+        r#"{"%": [1e131071, {"+": [{"var": ""}, 6.7]}]}"#.to_owned(),
         r#"{"!": {"substr": ["", {"+": [{"var": ""}, 1e131071]}]}}"#.to_owned(),
     ] {
         let sql = format!(r#"SELECT bulkhead.jsonlogic('{{"all": [{{"var": "l"}}, {long}]}}', d) FROM documents"#);
@@ -165,6 +166,32 @@ async fn depth_is_limited(db: Database) {
     a.refused(&same).await.state("22023").message_contains("too deep");
 }
 
+/// As deep as a server reads them that may use more of its stack than usual.
+async fn ten_thousand_levels(db: Database) {
+    share(&db, "some", 1);
+    let boss = db.connect("postgres").await;
+    boss.run("SET max_stack_depth = '7MB'").await;
+    let rule = format!("{}true{}", r#"{"!": ["#.repeat(5_000), "]}".repeat(5_000));
+    for call in [
+        format!("jsonlogic('{rule}', '{{}}')"),
+        format!("put_shared_rule_set('deep', '[{{\"id\": \"a\", \"when\": {rule}, \"score\": 1}}]')"),
+    ] {
+        boss.refused(&format!("SELECT bulkhead.{call}"))
+            .await
+            .state("54000")
+            .message_contains("nested deeper than 100");
+    }
+    let document = format!("{}1{}", r#"{"d": ["#.repeat(5_000), "]}".repeat(5_000));
+    assert_eq!(boss.one(&format!("SELECT bulkhead.score('some', '{document}')")).await, "1");
+    assert_eq!(
+        boss.one(&format!(r#"SELECT bulkhead.jsonlogic('{{"length": [{{"var": "d.0.d.0.d"}}]}}', '{document}')"#))
+            .await,
+        "1"
+    );
+    let same = format!(r#"SELECT bulkhead.jsonlogic('{{"===": [{{"var": "d"}}, {{"val": ["d"]}}]}}', '{document}')"#);
+    boss.refused(&same).await.state("22023").message_contains("too deep");
+}
+
 async fn large_documents(db: Database) {
     let a = acting(&db, A).await;
     a.run(
@@ -174,6 +201,12 @@ async fn large_documents(db: Database) {
     .await;
     let sql = "SELECT bulkhead.score('big', jsonb_build_object('z', 'here', 'text', repeat('hay ', 2500000) || 'needle', 'pad', (SELECT jsonb_agg(i) FROM generate_series(1, 100000) i)))";
     assert_eq!(a.one(sql).await, "3");
+    // A hundred megabytes: what is asked of it is told, and searching it through is more than one document may take.
+    a.run("CREATE TEMP TABLE huge AS SELECT jsonb_build_object('z', 'here', 'hay', repeat('hay ', 25000000)) AS d")
+        .await;
+    assert_eq!(a.one("SELECT bulkhead.score('big', d) FROM huge").await, "1");
+    a.refused(r#"SELECT bulkhead.jsonlogic('{"in": ["needle", {"var": "hay"}]}', d) FROM huge"#).await.state("54000");
+    a.refused(r#"SELECT bulkhead.jsonlogic('{"cat": [{"var": "hay"}]}', d) FROM huge"#).await.state("54000");
 }
 
 async fn one_broken_rule_among_many(db: Database) {
