@@ -41,6 +41,8 @@ pub struct Desk {
     pub wanted: AtomicBool,
     /// The worker is to end.
     pub leave: AtomicBool,
+    /// The worker came as far as looking for work.
+    pub has_begun: AtomicBool,
     /// The worker has ended because there is nothing to work on.
     pub end_in_vain: AtomicBool,
     /// So many commands keep workers away from the database.
@@ -280,6 +282,12 @@ pub fn claim(database: u32) -> Option<Slot> {
     (first..slots).chain(0..first).map(Slot).find(|slot| slot.word().claim(database))
 }
 
+/// Whether half of the slots hold requests that nobody waits for any more.
+pub fn is_littered() -> bool {
+    let slots = all_slots().count();
+    all_slots().filter(|slot| slot.word().is_left()).count() * 2 >= slots.max(2)
+}
+
 /// Counts those who wait for a slot.
 struct InCrowd(&'static Header);
 
@@ -462,6 +470,7 @@ impl Desk {
 
     /// This process works here from now on, or does no more.
     pub fn sit_down(&self) {
+        self.has_begun.store(true, Ordering::SeqCst);
         self.latch.store(my_latch(), Ordering::SeqCst);
         fence(Ordering::SeqCst);
     }

@@ -110,6 +110,12 @@ async fn a_worker_that_is_terminated_loses_nothing(db: WithWorkers) {
     check(&db, &all).await;
 }
 
+/// The worker's process, if the server answers.
+async fn running(db: &Database) -> Option<String> {
+    let sql = "SELECT pid::text FROM pg_stat_activity WHERE backend_type = 'bulkhead worker' AND datname = current_database()";
+    Some(db.try_connect("postgres").await.ok()?.query_opt(sql, &[]).await.ok()??.get(0))
+}
+
 async fn a_server_that_is_killed_keeps_what_it_promised(_: Nowhere) {
     let cluster = Cluster::builder().start().unwrap();
     let db = cluster.database("killed").unwrap();
@@ -124,7 +130,12 @@ async fn a_server_that_is_killed_keeps_what_it_promised(_: Nowhere) {
                 cluster.start().unwrap();
             } else {
                 // The worker alone, the hard way: the postmaster restarts everybody.
-                let Ok(pid) = worker(&db).parse::<i32>() else { continue };
+                let pid = loop {
+                    match running(&db).await.map(|pid| pid.parse::<i32>()) {
+                        Some(Ok(pid)) => break pid,
+                        _ => tokio::time::sleep(Duration::from_millis(20)).await,
+                    }
+                };
                 let kill = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
                 assert!(kill.success());
                 while db.try_connect("app").await.is_err() {
