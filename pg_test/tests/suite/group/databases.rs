@@ -30,26 +30,19 @@ async fn commands_on_the_database_meet_no_worker(db: WithWorkers) {
         assert!(!worker(&inner).is_empty());
         inner
     };
-    let within = |start: Instant| assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    // The server refuses, after five seconds, where somebody is still there.
     let (first, second, copy) = (format!("{}_1", db.name), format!("{}_2", db.name), format!("{}_3", db.name));
     let admin = |sql: &str| cluster.admin("postgres", sql).unwrap();
     admin(&format!("CREATE DATABASE {first} TEMPLATE bulkhead_template"));
-    admin(&format!("GRANT CREATE ON SCHEMA public TO owner"));
     cluster.admin(&first, "GRANT CREATE ON SCHEMA public TO owner").unwrap();
     asked(&first).await;
-    let start = Instant::now();
     admin(&format!("CREATE DATABASE {copy} TEMPLATE {first}"));
-    within(start);
     asked(&first).await;
     asked(&copy).await;
-    let start = Instant::now();
     admin(&format!("ALTER DATABASE {first} RENAME TO {second}"));
-    within(start);
     asked(&second).await;
-    let start = Instant::now();
     admin(&format!("DROP DATABASE {second}"));
     admin(&format!("DROP DATABASE {copy} WITH (FORCE)"));
-    within(start);
 }
 
 async fn others_cannot_send_a_worker_away(db: WithWorkers) {

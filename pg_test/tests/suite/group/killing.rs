@@ -7,7 +7,7 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use pg_test::{Cluster, Database};
 
-use super::fixture::{stock, stored, try_to_buy, worker};
+use super::fixture::{stock, stored, try_to_buy, until, worker};
 use crate::harness::{Nowhere, WithWorkers};
 
 pub fn tests() -> Vec<Trial> {
@@ -75,6 +75,8 @@ async fn crowd(db: &Database, work: impl AsyncFnOnce()) -> Vec<Told> {
 }
 
 async fn check(db: &Database, all: &[Told]) {
+    // It may still be on its way back.
+    until("the server is there", async || db.admin("SELECT 1").is_ok()).await;
     let balance = "SELECT s.sku, s.pieces + coalesce((SELECT sum(v.quantity) FROM bulkhead.order_verdict v WHERE v.item = s.sku AND v.verdict = 'a'), 0)
                      FROM stock s ORDER BY 1";
     let balance = db.admin(balance).unwrap();
