@@ -27,7 +27,8 @@ mod inventory {
     pub mod group {
         pub mod body;
         pub mod slot;
-        mod slot_tests;
+        #[path = "../../pg/group/slot_model.rs"]
+        mod slot_model;
 
         mod atomic {
             pub use loom::sync::atomic::{AtomicU64, Ordering};

@@ -85,6 +85,13 @@ fn wait_for(waiter: Waiter, deadline: i64) -> Result<Outcome> {
     while !waiter.is_done() {
         let left = group::until(deadline);
         if left <= 0 {
+            // Where no worker comes, what is left behind must not take every database's slots.
+            if group::memory::is_littered() && waiter.withdraw() {
+                return Err(error::crowded(
+                    "the worker of this database does not keep up, and the order was not placed",
+                    "Look into the server's log for why, and try again with the same order_id.",
+                ));
+            }
             return match waiter.leave() {
                 Some(mut waiter) => read(&mut waiter),
                 None => Ok(Outcome::Pending),

@@ -10,8 +10,8 @@ use crate::pg::group::processes::{self, Hired, Whereabouts};
 use crate::pg::group::{sleep, until};
 use crate::pg::{settings, transaction};
 
-/// A worker that ended right after its start is followed by the next after so many microseconds, then after twice as many, up to the last.
-const FIRST_PAUSE: i64 = 50_000;
+/// A worker that ended right after its start is followed by the next after so many microseconds; where it never began, then after twice as many, up to the last.
+const FIRST_PAUSE: i64 = 20_000;
 const LAST_PAUSE: i64 = 30_000_000;
 
 /// A worker that has lived so long did not end right after its start.
@@ -86,7 +86,13 @@ fn look_after(number: usize, desk: &Desk, posts: &mut [Post]) {
         desk.stand_up();
         desk.stage.store(NOBODY, Ordering::SeqCst);
         let is_short = transaction::now() - post.started < LIFE;
-        post.pause = if is_short { (post.pause * 2).clamp(FIRST_PAUSE, LAST_PAUSE) } else { 0 };
+        // One that was there and is gone was ended by somebody; one that never came will not come the next time either.
+        let has_begun = desk.has_begun.swap(false, Ordering::SeqCst);
+        post.pause = match (is_short, has_begun) {
+            (false, _) => 0,
+            (true, true) => FIRST_PAUSE,
+            (true, false) => (post.pause * 2).clamp(FIRST_PAUSE, LAST_PAUSE),
+        };
         post.at = transaction::now() + post.pause;
         if !is_in_vain {
             note_waiting(desk);

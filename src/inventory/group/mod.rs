@@ -6,7 +6,7 @@
 //!
 //! | file | what it is for |
 //! |---|---|
-//! | slot.rs | whose turn it is with a slot: a word and its steps. Pure Rust, tried in every order of events (slot_tests.rs) |
+//! | slot.rs | whose turn it is with a slot: a word and its steps. Pure Rust, tried in every order of events (src/pg/group/slot_model.rs) |
 //! | body.rs | request, answer and error as bytes. Pure Rust |
 //! | call.rs | the caller |
 //! | round.rs, work.rs | one batch; the worker's life |

@@ -3,51 +3,22 @@
 //! Reserved where the library is in `shared_preload_libraries`, made anew when the postmaster restarts after a crash. Nothing in it outlives the server.
 
 use std::cell::{Cell, UnsafeCell};
-use std::ffi::{CStr, c_char};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use std::ffi::CStr;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use pgrx::prelude::*;
 
 use super::super::cell::PerBackend;
-use super::super::{library, security, settings};
+use super::super::{library, settings};
+use super::desk::DESKS;
+pub use super::desk::{
+    Desk, NOBODY, SENT_FOR, THERE, all_desks, assign, be_launcher, database_name, desk, my_desk, my_desk_if_any,
+    wake_launcher,
+};
 use crate::inventory::group::body;
 use crate::inventory::group::slot::Word;
 
-const NAME: &CStr = c"bulkhead group commit";
-
-/// Databases that have a worker, or are waited for, at once.
-const DESKS: usize = 128;
-
-/// Inventories whose queue has something new, remembered one by one; when there are more, all are looked at.
-const RUNG: usize = 16;
-
-const NAME_BYTES: usize = 64;
-
-/// Nobody works at a desk, somebody was sent for, somebody does.
-pub const NOBODY: u32 = 0;
-pub const SENT_FOR: u32 = 1;
-pub const THERE: u32 = 2;
-
-/// What a database's worker is told. Plain words: each says one thing by itself, but for what the comments in src/inventory/group/mod.rs say of their order.
-pub struct Desk {
-    /// The database; 0 for a desk that is nobody's, or that of a database known by its name only.
-    pub database: AtomicU32,
-    /// Under the lock.
-    name: UnsafeCell<[u8; NAME_BYTES]>,
-    pub stage: AtomicU32,
-    /// Of the worker, once it looks for work; 0 before and after.
-    latch: AtomicUsize,
-    /// Somebody waits for a worker.
-    pub wanted: AtomicBool,
-    /// The worker is to end.
-    pub leave: AtomicBool,
-    /// The worker has ended because there is nothing to work on.
-    pub end_in_vain: AtomicBool,
-    /// So many commands keep workers away from the database.
-    pub held: AtomicU32,
-    rung: [AtomicU32; RUNG],
-    rung_more: AtomicBool,
-}
+pub(super) const NAME: &CStr = c"bulkhead group commit";
 
 /// What may be read of a slot whoever has it.
 struct Tag {
@@ -57,14 +28,14 @@ struct Tag {
     latch: AtomicUsize,
 }
 
-struct Header {
+pub(super) struct Header {
     slots: usize,
     tickets: AtomicU64,
-    launcher: AtomicUsize,
+    pub(super) launcher: AtomicUsize,
     /// Callers that wait for a free slot.
     crowd: AtomicU32,
     freed: UnsafeCell<pg_sys::ConditionVariable>,
-    desks: [Desk; DESKS],
+    pub(super) desks: [Desk; DESKS],
 }
 
 /// Where the parts begin.
@@ -173,7 +144,7 @@ pub fn is_there() -> bool {
     MEMORY.get().is_some()
 }
 
-fn header() -> Option<&'static Header> {
+pub(super) fn header() -> Option<&'static Header> {
     // SAFETY: shared memory is there as long as the process; what others write in it is atomic, or under the lock.
     MEMORY.get().map(|memory| unsafe { &*memory.header })
 }
@@ -185,14 +156,14 @@ unsafe extern "C-unwind" {
 }
 
 /// Wakes the process that the latch belonged to. When that is gone, another is woken in vain.
-fn wake(latch: usize) {
+pub(super) fn wake(latch: usize) {
     if latch != 0 {
         // SAFETY: the latch of a process lies in shared memory, which is at the same address in all, and stays a latch when the process is gone.
         unsafe { set_latch(latch as *mut pg_sys::Latch) };
     }
 }
 
-fn my_latch() -> usize {
+pub(super) fn my_latch() -> usize {
     // SAFETY: reads a variable of the server's.
     unsafe { pg_sys::MyLatch as usize }
 }
@@ -280,6 +251,12 @@ pub fn claim(database: u32) -> Option<Slot> {
     (first..slots).chain(0..first).map(Slot).find(|slot| slot.word().claim(database))
 }
 
+/// Whether half of the slots hold requests that nobody waits for any more.
+pub fn is_littered() -> bool {
+    let slots = all_slots().count();
+    all_slots().filter(|slot| slot.word().is_left()).count() * 2 >= slots.max(2)
+}
+
 /// Counts those who wait for a slot.
 struct InCrowd(&'static Header);
 
@@ -317,214 +294,4 @@ pub fn claim_within(database: u32, milliseconds: i64) -> Option<Slot> {
     unsafe { pg_sys::ConditionVariableCancelSleep() };
     drop(crowd);
     slot
-}
-
-/// The lock of who has which desk.
-struct Locked(*mut pg_sys::LWLock);
-
-impl Locked {
-    fn new() -> Locked {
-        // SAFETY: a tranche of one lock was requested under this name. An error releases it.
-        unsafe {
-            let lock = &raw mut (*pg_sys::GetNamedLWLockTranche(NAME.as_ptr())).lock;
-            pg_sys::LWLockAcquire(lock, pg_sys::LWLockMode::LW_EXCLUSIVE);
-            Locked(lock)
-        }
-    }
-}
-
-impl Drop for Locked {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            // SAFETY: taken by `new`.
-            unsafe { pg_sys::LWLockRelease(self.0) };
-        }
-    }
-}
-
-fn desks() -> &'static [Desk] {
-    header().map_or(&[], |header| &header.desks)
-}
-
-/// Desks, by their numbers.
-pub fn desk(number: usize) -> Option<&'static Desk> {
-    desks().get(number)
-}
-
-pub fn all_desks() -> impl Iterator<Item = (usize, &'static Desk)> {
-    desks().iter().enumerate()
-}
-
-/// The number of the desk of this process's database, which gets one if it has none. None when all are taken.
-pub fn my_desk() -> Option<usize> {
-    static LAST: PerBackend<Cell<usize>> = PerBackend::new(Cell::new(0));
-    let database = security::database();
-    let is_mine = |desk: &Desk| desk.database.load(Ordering::SeqCst) == database;
-    let number = match desk(LAST.get()).filter(|desk| is_mine(desk)) {
-        Some(_) => LAST.get(),
-        None => assign(database, &database_name(database))?,
-    };
-    LAST.set(number);
-    Some(number)
-}
-
-/// The number of the same desk, if there is one.
-pub fn my_desk_if_any() -> Option<usize> {
-    let database = security::database();
-    all_desks().find(|(_, desk)| desk.database.load(Ordering::SeqCst) == database).map(|(number, _)| number)
-}
-
-/// The desk of a database, which gets one if it has none. `database`: 0 when only the name is known. None when all are taken.
-pub fn assign(database: u32, name: &str) -> Option<usize> {
-    let _locked = Locked::new();
-    let is_its = |desk: &Desk| {
-        // Names are compared under the lock, and a desk without one is nobody's.
-        database != 0 && desk.database.load(Ordering::Relaxed) == database || desk.is_named(name)
-    };
-    let known = all_desks().find(|(_, desk)| is_its(desk));
-    let is_idle = |desk: &Desk| {
-        desk.stage.load(Ordering::SeqCst) == NOBODY
-            && desk.held.load(Ordering::SeqCst) == 0
-            && !desk.wanted.load(Ordering::SeqCst)
-    };
-    let (number, desk) = known
-        .or_else(|| all_desks().find(|(_, desk)| desk.is_named("")))
-        .or_else(|| all_desks().find(|(_, desk)| is_idle(desk)))?;
-    if known.is_none() {
-        desk.empty_bells();
-        desk.leave.store(false, Ordering::SeqCst);
-    }
-    // Renamed since, or known by its name only.
-    if database != 0 || known.is_none() {
-        desk.database.store(database, Ordering::SeqCst);
-    }
-    desk.set_name(name);
-    Some(number)
-}
-
-// SAFETY: atomics, and a name under the lock.
-unsafe impl Sync for Desk {}
-
-impl Desk {
-    fn is_named(&self, name: &str) -> bool {
-        self.name() == name
-    }
-
-    /// Of this desk's database, as far as it is known; whoever asks has a reason to believe that it does not change meanwhile.
-    pub fn name(&self) -> String {
-        // SAFETY: written under the lock only; a copy is made, and one that was torn names no database.
-        let bytes = unsafe { *self.name.get() };
-        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(NAME_BYTES);
-        String::from_utf8_lossy(&bytes[..end]).into_owned()
-    }
-
-    /// Under the lock.
-    fn set_name(&self, name: &str) {
-        let mut bytes = [0; NAME_BYTES];
-        let end = name.len().min(NAME_BYTES - 1);
-        bytes[..end].copy_from_slice(&name.as_bytes()[..end]);
-        // SAFETY: under the lock.
-        unsafe { *self.name.get() = bytes };
-    }
-
-    /// Wakes the worker, or asks for one. What the worker is to find was written before.
-    pub fn ring(&self) {
-        // Whoever ends looks once more after it has taken its latch away; so either it finds what was written, or no latch is found here.
-        fence(Ordering::SeqCst);
-        match self.latch.load(Ordering::SeqCst) {
-            0 => {
-                self.wanted.store(true, Ordering::SeqCst);
-                wake_launcher();
-            }
-            latch => wake(latch),
-        }
-    }
-
-    /// The worker knows its database now. False when that has a worker at another desk; one without is nobody's from now on. Who rang there is heard here: a worker begins
-    /// with looking at everything.
-    pub fn take_for_this_database(&self) -> bool {
-        let database = security::database();
-        let _locked = Locked::new();
-        for other in desks().iter().filter(|other| !std::ptr::eq(self, *other)) {
-            if other.database.load(Ordering::SeqCst) != database {
-                continue;
-            }
-            if other.stage.load(Ordering::SeqCst) != NOBODY || other.held.load(Ordering::SeqCst) != 0 {
-                return false;
-            }
-            other.database.store(0, Ordering::SeqCst);
-            other.wanted.store(false, Ordering::SeqCst);
-            other.set_name("");
-        }
-        self.database.store(database, Ordering::SeqCst);
-        true
-    }
-
-    /// This process works here from now on, or does no more.
-    pub fn sit_down(&self) {
-        self.latch.store(my_latch(), Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-    }
-
-    pub fn stand_up(&self) {
-        self.latch.store(0, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-    }
-
-    pub fn wake(&self) {
-        wake(self.latch.load(Ordering::SeqCst));
-    }
-
-    /// The queue of the inventory has something new.
-    pub fn note_queued(&self, relation: u32) {
-        let noted = self.rung.iter().any(|place| {
-            place.load(Ordering::SeqCst) == relation
-                || place.compare_exchange(0, relation, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-        });
-        if !noted {
-            self.rung_more.store(true, Ordering::SeqCst);
-        }
-    }
-
-    /// All inventories' queues are to be looked at.
-    pub fn note_all(&self) {
-        self.rung_more.store(true, Ordering::SeqCst);
-    }
-
-    /// The inventories whose queues have something new; None for all.
-    pub fn take_queued(&self) -> Option<Vec<u32>> {
-        let taken: Vec<u32> =
-            self.rung.iter().map(|place| place.swap(0, Ordering::SeqCst)).filter(|relation| *relation != 0).collect();
-        (!self.rung_more.swap(false, Ordering::SeqCst)).then_some(taken)
-    }
-
-    pub fn is_rung(&self) -> bool {
-        self.rung_more.load(Ordering::SeqCst) || self.rung.iter().any(|place| place.load(Ordering::SeqCst) != 0)
-    }
-
-    fn empty_bells(&self) {
-        self.take_queued();
-    }
-}
-
-/// This process starts workers from now on, or does no more.
-pub fn be_launcher(is: bool) {
-    if let Some(header) = header() {
-        header.launcher.store(if is { my_latch() } else { 0 }, Ordering::SeqCst);
-    }
-}
-
-pub fn wake_launcher() {
-    if let Some(header) = header() {
-        wake(header.launcher.load(Ordering::SeqCst));
-    }
-}
-
-/// The name of a database, NULL-terminated, as a Rust text.
-pub fn database_name(database: u32) -> String {
-    // SAFETY: a look-up in a catalog; the name is palloc'd, or NULL.
-    unsafe {
-        let name: *mut c_char = pg_sys::get_database_name(database.into());
-        if name.is_null() { String::new() } else { CStr::from_ptr(name).to_string_lossy().into_owned() }
-    }
 }

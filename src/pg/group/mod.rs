@@ -2,6 +2,7 @@
 
 pub mod away;
 mod calls;
+mod desk;
 mod held;
 pub mod memory;
 pub mod processes;

@@ -90,7 +90,7 @@ pub fn hire(desk: usize, database: &str, is_kept: bool) -> Option<Hired> {
         let former = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
         let is_registered = pg_sys::RegisterDynamicBackgroundWorker(&mut worker, &mut handle);
         pg_sys::MemoryContextSwitchTo(former);
-        is_registered.then_some(Hired(handle))
+        is_registered.then(|| Hired(handle))
     }
 }
 

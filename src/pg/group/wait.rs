@@ -52,6 +52,15 @@ impl Waiter {
         self.slot.word().is_done()
     }
 
+    /// Takes the request back, unless the worker has taken it.
+    pub fn withdraw(&self) -> bool {
+        let is_withdrawn = self.slot.word().withdraw(self.database);
+        if is_withdrawn {
+            MINE.set(Some((self.slot, self.database, false)));
+        }
+        is_withdrawn
+    }
+
     /// Waits no longer: what was asked is decided all the same. True when the answer came in the same moment.
     pub fn leave(self) -> Option<Waiter> {
         match self.slot.word().leave() {

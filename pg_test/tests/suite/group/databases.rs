@@ -30,26 +30,19 @@ async fn commands_on_the_database_meet_no_worker(db: WithWorkers) {
         assert!(!worker(&inner).is_empty());
         inner
     };
-    let within = |start: Instant| assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    // The server refuses, after five seconds, where somebody is still there.
     let (first, second, copy) = (format!("{}_1", db.name), format!("{}_2", db.name), format!("{}_3", db.name));
     let admin = |sql: &str| cluster.admin("postgres", sql).unwrap();
     admin(&format!("CREATE DATABASE {first} TEMPLATE bulkhead_template"));
-    admin(&format!("GRANT CREATE ON SCHEMA public TO owner"));
     cluster.admin(&first, "GRANT CREATE ON SCHEMA public TO owner").unwrap();
     asked(&first).await;
-    let start = Instant::now();
     admin(&format!("CREATE DATABASE {copy} TEMPLATE {first}"));
-    within(start);
     asked(&first).await;
     asked(&copy).await;
-    let start = Instant::now();
     admin(&format!("ALTER DATABASE {first} RENAME TO {second}"));
-    within(start);
     asked(&second).await;
-    let start = Instant::now();
     admin(&format!("DROP DATABASE {second}"));
     admin(&format!("DROP DATABASE {copy} WITH (FORCE)"));
-    within(start);
 }
 
 async fn others_cannot_send_a_worker_away(db: WithWorkers) {
@@ -71,10 +64,17 @@ async fn others_cannot_send_a_worker_away(db: WithWorkers) {
 async fn a_dropped_extension_ends_its_worker(db: WithWorkers) {
     let owner = stock(&db).await;
     buy(&owner, "stock", "1", "a", 1).await;
-    owner.run("BEGIN; SELECT FROM stock WHERE sku = 'a' FOR UPDATE").await;
-    let mut waiting = tokio::task::JoinSet::new();
+    // Sessions that know what is protected hold no lock on the extension's tables while they wait.
+    owner.run("SELECT FROM stock").await;
+    let mut callers = Vec::new();
     for order in 0..5 {
         let app = db.connect("app").await;
+        buy(&app, "stock", &format!("warm {order}"), "b", 1).await;
+        callers.push(app);
+    }
+    owner.run("BEGIN; LOCK TABLE stock IN EXCLUSIVE MODE").await;
+    let mut waiting = tokio::task::JoinSet::new();
+    for (order, app) in callers.into_iter().enumerate() {
         waiting.spawn(async move { app.batch_execute(&now("stock", &format!("waits {order}"), "a", 1)).await });
     }
     tokio::time::sleep(Duration::from_millis(300)).await;

@@ -109,10 +109,10 @@ async fn a_trigger_that_waits_delays_nobody_else(db: WithWorkers) {
              CREATE FUNCTION count_a() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
                IF new.sku = 'a' THEN UPDATE public.log SET n = n + 1 WHERE id = 1; END IF;
                RETURN new; END $$;
-             CREATE TRIGGER count_a BEFORE UPDATE ON stock FOR EACH ROW EXECUTE FUNCTION count_a();
-             BEGIN; SELECT FROM log FOR UPDATE",
+             CREATE TRIGGER count_a BEFORE UPDATE ON stock FOR EACH ROW EXECUTE FUNCTION count_a()",
         )
         .await;
+    owner.run("BEGIN; SELECT FROM log FOR UPDATE").await;
     let waits = {
         let app = db.connect("app").await;
         tokio::spawn(async move {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use pg_test::{Cluster, Database};
 
-use super::fixture::{stock, stored, try_to_buy, worker};
+use super::fixture::{stock, stored, try_to_buy, until, worker};
 use crate::harness::{Nowhere, WithWorkers};
 
 pub fn tests() -> Vec<Trial> {
@@ -75,6 +75,8 @@ async fn crowd(db: &Database, work: impl AsyncFnOnce()) -> Vec<Told> {
 }
 
 async fn check(db: &Database, all: &[Told]) {
+    // It may still be on its way back.
+    until("the server is there", async || db.admin("SELECT 1").is_ok()).await;
     let balance = "SELECT s.sku, s.pieces + coalesce((SELECT sum(v.quantity) FROM bulkhead.order_verdict v WHERE v.item = s.sku AND v.verdict = 'a'), 0)
                      FROM stock s ORDER BY 1";
     let balance = db.admin(balance).unwrap();
@@ -110,6 +112,12 @@ async fn a_worker_that_is_terminated_loses_nothing(db: WithWorkers) {
     check(&db, &all).await;
 }
 
+/// The worker's process, if the server answers.
+async fn running(db: &Database) -> Option<String> {
+    let sql = "SELECT pid::text FROM pg_stat_activity WHERE backend_type = 'bulkhead worker' AND datname = current_database()";
+    Some(db.try_connect("postgres").await.ok()?.query_opt(sql, &[]).await.ok()??.get(0))
+}
+
 async fn a_server_that_is_killed_keeps_what_it_promised(_: Nowhere) {
     let cluster = Cluster::builder().start().unwrap();
     let db = cluster.database("killed").unwrap();
@@ -124,7 +132,12 @@ async fn a_server_that_is_killed_keeps_what_it_promised(_: Nowhere) {
                 cluster.start().unwrap();
             } else {
                 // The worker alone, the hard way: the postmaster restarts everybody.
-                let Ok(pid) = worker(&db).parse::<i32>() else { continue };
+                let pid = loop {
+                    match running(&db).await.map(|pid| pid.parse::<i32>()) {
+                        Some(Ok(pid)) => break pid,
+                        _ => tokio::time::sleep(Duration::from_millis(20)).await,
+                    }
+                };
                 let kill = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
                 assert!(kill.success());
                 while db.try_connect("app").await.is_err() {

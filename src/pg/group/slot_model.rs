@@ -1,5 +1,7 @@
 //! Every order of the steps of callers and workers, tried one by one (loom): an answer belongs to its request, nothing is lost, and nobody
 //! touches a slot that is another's.
+//!
+//! Of the unit tests (pg_test/tests/unit.rs), and here because what a slot carries is memory that several share.
 
 use loom::cell::UnsafeCell;
 use loom::sync::{Arc, Notify};
@@ -25,18 +27,21 @@ impl Slot {
     }
 
     fn ask(&self, request: u64) {
-        // loom fails where another touches it at the same time.
+        // SAFETY: loom fails where another touches it at the same time.
         self.request.with_mut(|place| unsafe { *place = request });
         self.word.publish(DATABASE);
     }
 
     fn decide(&self) -> u64 {
+        // SAFETY: as above.
         let request = self.request.with(|place| unsafe { *place });
+        // SAFETY: as above.
         self.answer.with_mut(|place| unsafe { *place = request + 100 });
         request
     }
 
     fn answer(&self) -> u64 {
+        // SAFETY: as above.
         let answer = self.answer.with(|place| unsafe { *place });
         self.word.free();
         answer
@@ -180,6 +185,7 @@ fn two_callers_never_have_the_same_slot() {
                         slot.ask(request);
                         // Nobody takes it.
                         assert!(slot.word.withdraw(DATABASE));
+                        // SAFETY: as above.
                         slot.request.with(|place| assert_eq!(unsafe { *place }, request));
                         slot.word.free();
                     }
