@@ -68,17 +68,32 @@ async fn end_to_end(
     length: Duration,
     waits: &Arc<Mutex<Vec<f64>>>,
 ) -> Result<f64> {
+    // All are there before the first order: what waits for a session to begin is no wait for a verdict.
+    let mut ready = Vec::new();
+    for _ in 0..crowd {
+        let session = database.try_connect("app").await?;
+        let queue = session.prepare("SELECT bulkhead.enqueue_decrement('hot', $1, 'item 1', 1)").await?;
+        let look = session.prepare("SELECT verdict FROM bulkhead.order_verdicts('hot', $1)").await?;
+        ready.push((session, queue, look));
+    }
+    let drainer = database.try_connect("postgres").await?;
+    let queueing = Arc::new(AtomicBool::new(true));
+    let goes_on = Arc::clone(&queueing);
+    let drain = tokio::spawn(async move {
+        while goes_on.load(Ordering::Relaxed) {
+            drainer.batch_execute("CALL bulkhead.drain_inventory('hot')").await?;
+        }
+        // What is left of it counts as well.
+        drainer.batch_execute("CALL bulkhead.drain_inventory('hot')").await
+    });
     let stop = Arc::new(AtomicBool::new(false));
     let mut sessions = tokio::task::JoinSet::new();
     let start = Instant::now();
-    for number in 0..crowd {
-        let session = database.try_connect("app").await?;
-        let turn = every * number as u32 / crowd as u32;
-        let (stop, waits, number, watches) = (Arc::clone(&stop), Arc::clone(waits), fresh_number(), number < WATCHERS);
+    for (place, (session, queue, look)) in ready.into_iter().enumerate() {
+        let turn = every * place as u32 / crowd as u32;
+        let (stop, waits, number, watches) = (Arc::clone(&stop), Arc::clone(waits), fresh_number(), place < WATCHERS);
         sessions.spawn(async move {
             tokio::time::sleep(turn).await;
-            let queue = session.prepare("SELECT bulkhead.enqueue_decrement('hot', $1, 'item 1', 1)").await?;
-            let look = session.prepare("SELECT verdict FROM bulkhead.order_verdicts('hot', $1)").await?;
             let mut queued = 0_u64;
             while !stop.load(Ordering::Relaxed) {
                 let (order, begun) = (format!("{number:016x}-queued-{queued:012x}"), Instant::now());
@@ -97,16 +112,6 @@ async fn end_to_end(
             anyhow::Ok(queued)
         });
     }
-    let drainer = database.try_connect("postgres").await?;
-    let queueing = Arc::new(AtomicBool::new(true));
-    let goes_on = Arc::clone(&queueing);
-    let drain = tokio::spawn(async move {
-        while goes_on.load(Ordering::Relaxed) {
-            drainer.batch_execute("CALL bulkhead.drain_inventory('hot')").await?;
-        }
-        // What is left of it counts as well.
-        drainer.batch_execute("CALL bulkhead.drain_inventory('hot')").await
-    });
     tokio::time::sleep(length).await;
     stop.store(true, Ordering::Relaxed);
     let mut queued = 0;
