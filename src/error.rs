@@ -1,7 +1,7 @@
 //! The one place that chooses SQLSTATE, message, detail and hint.
 //!
-//! 22023 a bad argument · 25001 not in such a transaction · 25006 read-only · 28000 a token that does not verify (src/pg/settings/context.rs) · 40001 run it again · 42501 no context, or no
-//! privilege · 53400 full · 54000 larger than a limit · 55000 an object that is not in the needed state. Texts are ASCII: a message must get through in any database encoding.
+//! 22023 a bad argument · 25001 not in such a transaction · 25006 read-only · 28000 a token that does not verify (src/pg/settings/context.rs) · 40001 run it again · 40P01 transactions wait for each other · 42501 no context, or no
+//! privilege · 53400 full · 54000 larger than a limit · 55P03 locked · 55000 an object that is not in the needed state. Texts are ASCII: a message must get through in any database encoding.
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -69,6 +69,11 @@ pub fn again(message: impl Into<String>, detail: impl Into<String>) -> ErrorRepo
 /// A lock that could not be had: 55P03.
 pub fn busy(message: impl Into<String>) -> ErrorReport {
     report(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, message).set_hint("Try again.")
+}
+
+/// Transactions that wait for each other: 40P01.
+pub fn deadlock(message: impl Into<String>, detail: impl Into<String>, hint: impl Into<String>) -> ErrorReport {
+    report(PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED, message).set_detail(detail).set_hint(hint)
 }
 
 /// How to give a transaction its tenant.

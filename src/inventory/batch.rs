@@ -20,6 +20,8 @@ enum Stage {
     Lock(usize),
     /// Some of this section's items are locked by others, or are not there: which is it?
     Look(usize),
+    /// One of these, by its place among those that are there: is it locked indeed?
+    Prove(usize, usize),
     /// What was taken from this section's items is to be written.
     Update(usize),
     Over,
@@ -34,6 +36,15 @@ pub enum Busy {
     LeaveOrders,
     /// Leaves out orders that another decides, and those of which it has locked an item. Waits for no row.
     LeaveAll,
+    /// The same, and tries the lock of each such item once more: one that a policy keeps from being updated looks as if it were locked, for ever.
+    LeaveLocked,
+}
+
+impl Busy {
+    /// No row is waited for.
+    pub fn leaves_items(self) -> bool {
+        matches!(self, Busy::LeaveAll | Busy::LeaveLocked)
+    }
 }
 
 pub struct Batch {
@@ -53,8 +64,20 @@ impl Batch {
     /// The section that the statement which `next` gave is about.
     pub fn section(&self) -> usize {
         match self.stage {
-            Stage::Lock(at) | Stage::Look(at) | Stage::Update(at) => at,
+            Stage::Lock(at) | Stage::Look(at) | Stage::Prove(at, _) | Stage::Update(at) => at,
             Stage::Over => 0,
+        }
+    }
+
+    /// The statement that `next` gave may say that its row is locked.
+    pub fn is_proving(&self) -> bool {
+        matches!(self.stage, Stage::Prove(..))
+    }
+
+    /// It has said so.
+    pub fn is_locked_indeed(&mut self) {
+        if let Stage::Prove(at, place) = self.stage {
+            self.stage = Stage::Prove(at, place + 1);
         }
     }
 
@@ -88,10 +111,8 @@ impl Steps for Batch {
                     let wanted = self.sections[at].wanted();
                     if !wanted.is_empty() {
                         let keys = items::array(item_type, &wanted);
-                        let lock = match self.busy {
-                            Busy::LeaveAll => &self.inventory.lock_free,
-                            _ => &self.inventory.lock,
-                        };
+                        let lock =
+                            if self.busy.leaves_items() { &self.inventory.lock_free } else { &self.inventory.lock };
                         return Ok(Run::new(lock.plan(item_type, wanted.len())?, keys, pg_sys::Datum::null()));
                     }
                     self.stage = Stage::Lock(at + 1);
@@ -105,6 +126,13 @@ impl Steps for Batch {
                             keys,
                             pg_sys::Datum::null(),
                         ));
+                    }
+                    self.stage = Stage::Lock(at + 1);
+                }
+                Stage::Prove(at, place) => {
+                    if let Some(item) = self.sections[at].locked(place) {
+                        let keys = items::array(item_type, &[item]);
+                        return Ok(Run::new(self.inventory.prove.plan(item_type, 1)?, keys, pg_sys::Datum::null()));
                     }
                     self.stage = Stage::Lock(at + 1);
                 }
@@ -145,7 +173,7 @@ impl Steps for Batch {
                 if twice {
                     return Err(doubled(self.inventory.relation));
                 }
-                self.stage = if self.busy == Busy::LeaveAll { Stage::Look(at) } else { Stage::Lock(at + 1) };
+                self.stage = if self.busy.leaves_items() { Stage::Look(at) } else { Stage::Lock(at + 1) };
             }
             Stage::Look(at) => {
                 // A later snapshot than that of the lock sees the row of an item that was only locked.
@@ -157,7 +185,16 @@ impl Steps for Batch {
                     }
                     Ok(())
                 })?;
-                self.stage = Stage::Lock(at + 1);
+                self.stage = if self.busy == Busy::LeaveLocked { Stage::Prove(at, 0) } else { Stage::Lock(at + 1) };
+            }
+            Stage::Prove(at, place) => {
+                // No error: it is free by now, and locked by us, or not to be had for whoever asks.
+                let mut quantity = None;
+                plans::results(|[_, found]| {
+                    quantity = Some(found.map(|quantity| quantity.value() as i64));
+                    Ok(())
+                })?;
+                self.sections[at].is_not_locked(place, quantity);
             }
             Stage::Update(at) => {
                 let expected = self.sections[at].taken().len() as u64;

@@ -3,8 +3,10 @@
 //! One drain at a time works on an inventory; a second one waits for its turn, so that whoever calls after an order was queued finds it decided. How orders are
 //! decided on others' account is in many.rs. A request that the table's constraints or triggers refuse is set aside.
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::rc::Rc;
+use std::time::Instant;
 
 use pgrx::prelude::*;
 
@@ -130,11 +132,13 @@ pub struct Sweep {
     /// The numbers of those.
     passed: HashSet<i64>,
     is_stopped: bool,
+    /// It is another time through what was left behind.
+    is_repeated: bool,
 }
 
 impl Sweep {
     pub fn new(relation: pg_sys::Oid) -> Sweep {
-        Sweep { relation, passed: HashSet::new(), is_stopped: false }
+        Sweep { relation, passed: HashSet::new(), is_stopped: false, is_repeated: false }
     }
 
     /// The next batch, in a transaction of its own. False when there is no more.
@@ -149,7 +153,8 @@ impl Sweep {
         if !locks::try_draining(self.relation) || !locks::try_relation_for_statement(self.relation) {
             return Ok(false);
         }
-        let Some(went) = take(self.relation, SIZE, Busy::LeaveAll, &self.passed)? else { return Ok(false) };
+        let busy = if self.is_repeated { Busy::LeaveLocked } else { Busy::LeaveAll };
+        let Some(went) = take(self.relation, SIZE, busy, &self.passed)? else { return Ok(false) };
         self.is_stopped = false;
         let is_over = went.done == 0 && went.left.is_empty();
         self.passed.extend(went.left);
@@ -159,6 +164,7 @@ impl Sweep {
     /// It is over for now; true when nothing was left behind.
     pub fn end(&mut self) -> bool {
         let is_whole = self.passed.is_empty() && !self.is_stopped;
+        self.is_repeated = !self.passed.is_empty();
         if !self.passed.is_empty() {
             backlog::forget();
             self.passed.clear();
@@ -177,23 +183,43 @@ pub fn is_stray(inventory: &Inventory, tenant: &[u8]) -> bool {
 }
 
 /// Decides the requests, and sets aside those that cannot be: whether each is done with. None is when this fails.
+///
+/// An error that says nothing of a row is an order's own when another order of the batch goes through; when none does, it is the table's, and nobody is set aside for it.
 fn decide(inventory: &Rc<Inventory>, requests: &[Waiting], busy: Busy) -> std::result::Result<Vec<bool>, Failure> {
+    let (one_went, strange) = (Cell::new(false), RefCell::new(None));
+    let begun = Instant::now();
     let halving = Halving {
         inventory,
         busy,
-        told: &|decided, number| decided.answers(number).is_some(),
-        is_an_orders: &many::is_an_orders,
+        told: &|decided, number| {
+            let is_told = decided.answers(number).is_some();
+            one_went.set(one_went.get() || is_told);
+            is_told
+        },
+        is_an_orders: &|failure| many::may_be_an_orders(failure) && (busy.leaves_items() || !failure.is_transient()),
         failed: &|only: &Waiting, failure| {
-            let sqlstate = failure.spelled();
-            let reason = match failure.detail {
+            if failure.is_transient() {
+                // Somebody is in the way of this one, and of none behind it.
+                return Ok(false);
+            }
+            if !many::is_an_orders(&failure) {
+                strange.borrow_mut().get_or_insert_with(|| failure.clone());
+            }
+            let reason = match failure.detail_for_others() {
                 Some(detail) => format!("{} ({detail})", failure.message),
-                None => failure.message,
+                None => failure.message.clone(),
             };
-            set_aside(only, sqlstate, reason)?;
+            set_aside(only, failure.spelled(), reason)?;
             Ok(true)
         },
+        is_over: &|| busy.leaves_items() && begun.elapsed() > many::SIFTING,
+        untried: &|| false,
     };
-    halving.decide(&requests.iter().collect::<Vec<_>>())
+    let decided = halving.decide(&requests.iter().collect::<Vec<_>>())?;
+    match strange.take() {
+        Some(failure) if !one_went.get() => Err(failure),
+        _ => Ok(decided),
+    }
 }
 
 impl Order for Waiting {

@@ -6,6 +6,9 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::Duration;
+
+use pgrx::prelude::*;
 
 use super::batch::{self, Batch, Busy};
 use super::fold::Answer;
@@ -13,7 +16,7 @@ use super::section::Section;
 use super::table::Inventory;
 use crate::context::acting::acting_for;
 use crate::error::Result;
-use crate::pg::plans::{self, Steps};
+use crate::pg::plans::{self, Run, Steps};
 use crate::pg::subtransaction::{self, Failure};
 use crate::pg::{security, settings};
 
@@ -83,7 +86,7 @@ fn run(batch: &mut Batch) -> Result<()> {
                 settings::set_for_a_while(c"search_path", b"pg_catalog, pg_temp");
                 security::as_owner(relation, || {
                     while !next.is_none() && batch.section() == section {
-                        plans::run_guarded(batch, next)?;
+                        step(batch, next)?;
                         next = batch.next()?;
                     }
                     Ok::<_, pgrx::pg_sys::panic::ErrorReport>(next)
@@ -92,6 +95,20 @@ fn run(batch: &mut Batch) -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// Runs a statement; that the row which it asks for is locked may be its answer.
+fn step(batch: &mut Batch, next: Run) -> Result<()> {
+    if !batch.is_proving() {
+        return plans::run_guarded(batch, next);
+    }
+    match subtransaction::kept(|| false, || plans::run_guarded(batch, next)) {
+        Err(failure) if failure.code == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE => {
+            batch.is_locked_indeed();
+            Ok(())
+        }
+        done => done.map_err(Failure::into_report),
+    }
 }
 
 /// What comes of orders that are found out by halving.
@@ -105,11 +122,17 @@ pub struct Halving<'a, O, T> {
     /// What comes of the one order that fails.
     #[allow(clippy::type_complexity)]
     pub failed: &'a dyn Fn(&O, Failure) -> std::result::Result<T, Failure>,
+    /// When that has become so, nothing more is tried, and `untried` comes of the rest.
+    pub is_over: &'a dyn Fn() -> bool,
+    pub untried: &'a dyn Fn() -> T,
 }
 
 impl<O: Order, T> Halving<'_, O, T> {
     /// Decides the orders, each half in a subtransaction when the whole fails. Nothing is done when this fails.
     pub fn decide(&self, orders: &[&O]) -> std::result::Result<Vec<T>, Failure> {
+        if (self.is_over)() {
+            return Ok(orders.iter().map(|_| (self.untried)()).collect());
+        }
         let attempt = || {
             let decided = attempt(self.inventory, orders, self.busy)?;
             Ok((0..orders.len()).map(|number| (self.told)(&decided, number)).collect())
@@ -136,6 +159,14 @@ impl<O: Order, T> Halving<'_, O, T> {
             },
         )
     }
+}
+
+/// Where nobody is to be kept waiting, a batch that fails is taken apart for so long at a time.
+pub const SIFTING: Duration = Duration::from_millis(50);
+
+/// An error that need not be every order's: it has nothing to do with the server's memory, disks, or end.
+pub fn may_be_an_orders(failure: &Failure) -> bool {
+    !failure.is_cancel && !failure.is_of_the_server()
 }
 
 /// An error of the order's: of the rows that it asks for, or that a row was not written, by a trigger that returns NULL.

@@ -130,6 +130,17 @@ impl Section {
         self.locked.extend(self.numbers.get(item));
     }
 
+    /// One of the items that are locked, in no particular order.
+    pub fn locked(&self, place: usize) -> Option<&Item> {
+        self.locked.get(place).map(|number| &self.items[*number as usize])
+    }
+
+    /// It is not locked after all: it is there with its quantity, or as if it were not there.
+    pub fn is_not_locked(&mut self, place: usize, quantity: Option<Option<i64>>) {
+        let number = self.locked.swap_remove(place);
+        self.stock[number as usize] = quantity.map(Option::unwrap_or_default);
+    }
+
     /// Leaves out the new orders that ask for an item which another transaction has locked.
     pub fn leave_locked(&mut self) {
         if self.locked.is_empty() {

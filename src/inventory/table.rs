@@ -31,6 +31,8 @@ pub struct Inventory {
     pub lock_free: Statement,
     /// Reads the rows of some items.
     pub look: Statement,
+    /// Locks the row of an item, or raises 55P03.
+    pub prove: Statement,
     /// Takes quantities from items.
     pub update: Statement,
 }
@@ -172,7 +174,7 @@ fn read(relation: pg_sys::Oid) -> Result<Inventory> {
         ));
     }
     let shape = shape(relation, item, quantity)?;
-    let [lock_free, lock, look, update] =
+    let [lock_free, lock, prove, look, update] =
         statements(&table, &shape, tenant.as_ref().map(|(key, column)| (*key, column.as_str())));
     Ok(Inventory {
         relation,
@@ -184,6 +186,7 @@ fn read(relation: pg_sys::Oid) -> Result<Inventory> {
         lock,
         lock_free,
         look,
+        prove,
         update,
     })
 }
@@ -266,7 +269,7 @@ fn gone(table: &str) -> pgrx::pg_sys::panic::ErrorReport {
 
 /// The statements on a user's table. Qualified throughout: they run with the caller's search_path. The tenant is compared here as well, for
 /// roles that no policy binds where the seal is not in force.
-fn statements(table: &str, shape: &Shape, tenant: Option<(Key, &str)>) -> [Statement; 4] {
+fn statements(table: &str, shape: &Shape, tenant: Option<(Key, &str)>) -> [Statement; 5] {
     let Shape { item, quantity, quantity_type, item_type } = shape;
     let of_tenant = tenant
         .map_or_else(String::new, |(key, column)| format!(" AND t.{column} OPERATOR(pg_catalog.=) {}", key.accessor()));
@@ -288,5 +291,5 @@ fn statements(table: &str, shape: &Shape, tenant: Option<(Key, &str)>) -> [State
               WHERE t.{item} OPERATOR(pg_catalog.=) taken.item{of_tenant}"
         ),
     );
-    [lock(" SKIP LOCKED"), lock(""), Statement::new(one, many), update]
+    [lock(" SKIP LOCKED"), lock(""), lock(" NOWAIT"), Statement::new(one, many), update]
 }

@@ -43,7 +43,13 @@ pub fn try_relation_for_statement(relation: pg_sys::Oid) -> bool {
     unsafe { pg_sys::ConditionalLockRelationOid(relation, pg_sys::RowExclusiveLock as i32) }
 }
 
-/// Gives back what `relation_for_statement` has locked for reading.
+/// Locks the relation as a statement that reads does, until the transaction ends, if that needs no waiting.
+pub fn try_relation_for_reading(relation: pg_sys::Oid) -> bool {
+    // SAFETY: as above.
+    unsafe { pg_sys::ConditionalLockRelationOid(relation, pg_sys::AccessShareLock as i32) }
+}
+
+/// Gives back what `relation_for_statement` or `try_relation_for_reading` has locked for reading.
 pub fn let_go(relation: pg_sys::Oid) {
     // SAFETY: the transaction has the lock.
     unsafe { pg_sys::UnlockRelationOid(relation, pg_sys::AccessShareLock as i32) };

@@ -67,6 +67,17 @@ impl Failure {
             || self.is_raise && !self.is_transient()
     }
 
+    /// An error that says something about the server, whoever asked for whatever: no memory or space, a disk that fails, a shutdown.
+    pub fn is_of_the_server(&self) -> bool {
+        let code = self.spelled();
+        !self.is_raise && (matches!(&code[..2], "53" | "57" | "58" | "F0") || matches!(&code[..], "XX001" | "XX002"))
+    }
+
+    /// The detail, for somebody else than the role that ran the statement: that of a constraint's error may show the whole row, by the rights of that role.
+    pub fn detail_for_others(&self) -> Option<&str> {
+        self.detail.as_deref().filter(|_| !self.spelled().starts_with("23"))
+    }
+
     /// The same may succeed when it is tried again.
     pub fn is_transient(&self) -> bool {
         matches!(self.spelled().as_str(), "40001" | "40P01" | "55P03")

@@ -1,5 +1,6 @@
 //! Group commit, `decrement_now()`: never oversold, each order one verdict, whoever is killed when.
 
+mod apart;
 mod calling;
 mod databases;
 mod failing;
@@ -11,7 +12,14 @@ mod waiting;
 use libtest_mimic::Trial;
 
 pub fn tests() -> Vec<Trial> {
-    let files =
-        [calling::tests(), databases::tests(), failing::tests(), killing::tests(), refusing::tests(), waiting::tests()];
+    let files = [
+        apart::tests(),
+        calling::tests(),
+        databases::tests(),
+        failing::tests(),
+        killing::tests(),
+        refusing::tests(),
+        waiting::tests(),
+    ];
     files.into_iter().flatten().collect()
 }

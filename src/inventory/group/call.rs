@@ -9,8 +9,8 @@ use crate::error::{self, Result};
 use crate::pg::group::{self, Waiter};
 use crate::pg::{keys, locks, security, transaction};
 
-/// A wait of more than a day is a mistake.
-const MOST_WAIT: i64 = 24 * 60 * 60 * 1_000_000;
+/// A wait of more than an hour is a mistake: the caller's snapshot keeps VACUUM from what has died since.
+const MOST_WAIT: i64 = 60 * 60 * 1_000_000;
 
 /// A worker that has gone is asked for again after so many milliseconds.
 const SLICE: i64 = 1_000;
@@ -28,9 +28,9 @@ pub enum Outcome {
 /// `decrement_now(relation regclass, order_id text, items text[], quantities bigint[], wait interval DEFAULT '5 s')`: has the order decided by the database's worker,
 /// and returns when that is durable.
 ///
-/// `wait`: in microseconds. Errors: 22023 a wait that is NULL, negative or longer than a day, arrays of unequal length or empty; 25001 the transaction has written or locked; 25006 a read-only
+/// `wait`: in microseconds. Errors: 22023 a wait that is NULL, negative or longer than an hour, arrays of unequal length or empty; 25001 the transaction has written or locked; 25006 a read-only
 /// transaction or a standby; 42501 no tenant, or no right to the table; 53400 no slot became free; 54000 an order larger than a slot; 55000 not registered, not preloaded, or no
-/// worker runs in this database; whatever the table's constraints and triggers raise. Locks: ACCESS SHARE on the table while it looks; nothing while it waits.
+/// worker runs in this database; 55P03 the table was locked for as long as the wait; 40P01 somebody waits for a lock of this transaction's; whatever the table's constraints and triggers raise. Locks: ACCESS SHARE on the table while it looks; nothing while it waits.
 pub fn ask(
     relation: pg_sys::Oid,
     order: Option<&[u8]>,
@@ -41,7 +41,7 @@ pub fn ask(
     keys::refuse_read_only(c"decrement_now()");
     let wait = wait
         .filter(|wait| (0..=MOST_WAIT).contains(wait))
-        .ok_or_else(|| error::argument("wait must be an interval from 0 to 1 day", "Leave it out for 5 seconds."))?;
+        .ok_or_else(|| error::argument("wait must be an interval from 0 to 1 hour", "Leave it out for 5 seconds."))?;
     if items.len() != quantities.len() || items.is_empty() {
         return Err(error::argument(
             format!("items and quantities have {} and {} elements", items.len(), quantities.len()),
@@ -51,10 +51,12 @@ pub fn ask(
     check_place()?;
     check_transaction()?;
     let deadline = transaction::now() + wait;
+    lock_within(relation, deadline)?;
     let inventory = table::for_caller(relation, false)?;
     let tenant = table::tenant(&inventory)?;
     drop(inventory);
-    // Whoever waits to change the table would wait for this transaction, and the worker for them: nobody would see that circle.
+    // Whoever waits to change the table would wait for this transaction, and the worker for them: nobody would see that circle. Locked twice, above.
+    locks::let_go(relation);
     locks::let_go(relation);
     let request = Request {
         relation: relation.to_u32(),
@@ -81,8 +83,46 @@ pub fn ask(
     wait_for(waiter, deadline)
 }
 
+/// ACCESS SHARE on the table, which may take as long as the order's verdict.
+fn lock_within(relation: pg_sys::Oid, deadline: i64) -> Result<()> {
+    let mut pause = 1;
+    while !locks::try_relation_for_reading(relation) {
+        let left = group::until(deadline);
+        if left <= 0 {
+            let table = security::relation_name(relation);
+            return Err(error::busy(format!("{table} stayed locked, and the order was not placed")));
+        }
+        group::sleep(left.min(pause));
+        pause = (pause * 2).min(64);
+    }
+    Ok(())
+}
+
+/// Somebody waits for a lock that this transaction had before, and would keep the worker from deciding: nobody else sees that circle.
+fn check_circle(waiter: &Waiter) -> Result<()> {
+    let Some(what) = group::wanted_of_mine() else { return Ok(()) };
+    if !waiter.withdraw() {
+        return Ok(());
+    }
+    let what = match what {
+        Some(table) => format!("a lock on {}", security::relation_name(table)),
+        None => "an advisory lock".to_owned(),
+    };
+    Err(error::deadlock(
+        "decrement_now() may be waiting for its own transaction",
+        format!(
+            "The transaction holds {what}, for which another waits; the order was not decided meanwhile, and is not placed."
+        ),
+        "Call it first in its transaction, or in one of its own.",
+    ))
+}
+
 fn wait_for(waiter: Waiter, deadline: i64) -> Result<Outcome> {
+    let circle_at = transaction::now() + locks::deadlock_milliseconds() * 1_000;
     while !waiter.is_done() {
+        if transaction::now() >= circle_at {
+            check_circle(&waiter)?;
+        }
         let left = group::until(deadline);
         if left <= 0 {
             // Where no worker comes, what is left behind must not take every database's slots.

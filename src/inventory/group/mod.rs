@@ -9,7 +9,7 @@
 //! | slot.rs | whose turn it is with a slot: a word and its steps. Pure Rust, tried in every order of events (src/pg/group/slot_model.rs) |
 //! | body.rs | request, answer and error as bytes. Pure Rust |
 //! | call.rs | the caller |
-//! | round.rs, work.rs | one batch; the worker's life |
+//! | round.rs, sift.rs, work.rs | one batch; one that fails; the worker's life |
 //! | launch.rs | who has a worker |
 //! | src/pg/group | shared memory, latches, processes, the SQL functions |
 //!
@@ -50,7 +50,8 @@
 //! Callers wait for the worker, and the deadlock detector knows nothing of that. So the worker waits for nobody: rows are locked with SKIP LOCKED, a table's lock is tried, `lock_timeout` is short for what a trigger
 //! waits for. An order that meets a locked item is left, its slot given back, and tried again after a millisecond, then two, up to 64; the others of its batch go on. That a locked item is not an unknown one is told by
 //! a plain look at it in a later snapshot. When the caller has left meanwhile, the order is moved into the durable queue and its slot is free.
-//! A caller holds no lock that the worker could want: it has no transaction id and no lock but ACCESS SHARE on users' tables (25001), and gives its own back before it waits.
+//! A caller holds no lock that the worker could want: it has no transaction id and no lock but ACCESS SHARE on users' tables (25001), and gives its own back before it waits. What it had read or locked by advice before may still close a circle, through somebody who waits for that:
+//! after `deadlock_timeout` the caller looks whether anybody does (src/pg/group/held.rs), and takes its request back.
 //!
 //! # Who does what as whom
 //!
@@ -60,11 +61,14 @@
 //! # When a batch fails
 //!
 //! Everything is rolled back and done again, each table in a subtransaction and halved until the culprit is found: that one's caller gets the error as it is. What another attempt may mend (40001, 40P01, 55P03) is tried again.
+//! A culprit's tenant is suspect for a second: its orders for that table go into a transaction apart, after the others', that is taken apart for 50 ms at most and rests for twice as long as it took. So neither who waits for a lock in a trigger nor who sends
+//! orders that fail keeps the others waiting for long.
 
 pub mod body;
 mod call;
 mod launch;
 mod round;
+mod sift;
 pub mod slot;
 mod work;
 

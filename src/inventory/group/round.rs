@@ -7,24 +7,40 @@ use pgrx::prelude::*;
 
 use super::super::batch::Busy;
 use super::super::fold::Answer;
-use super::super::many::{self, Halving, Order};
+use super::super::many::{self, Order};
 use super::super::{drain, queue, table};
 use super::body::{self, Fault, Request};
+use super::sift;
 use crate::error::{self, Result};
 use crate::pg::group::memory::{self, Desk, Slot};
 use crate::pg::group::processes;
-use crate::pg::subtransaction::{self, Failure};
+use crate::pg::subtransaction::Failure;
 use crate::pg::{constraints, locks, security, transaction};
 
-/// What could not be decided is tried again after so many microseconds, then after twice as many, up to the last.
+/// What could not be decided is tried again after so many microseconds, then after twice as many, up to the last; and what failed in a way that may pass, at least as often as this.
 const FIRST_DELAY: i64 = 1_000;
 pub const LAST_DELAY: i64 = 64_000;
+const LAST_DELAY_OF_SUSPECTS: i64 = 1_000_000;
+
+/// Orders of a tenant of which one has failed are decided apart from all others for so long.
+const SUSPICION: i64 = 1_000_000;
 
 /// A request that this worker has taken.
-struct Taken {
+pub(super) struct Taken {
     slot: Slot,
     ticket: u64,
-    request: Request<'static>,
+    /// It was put off before: for so long the last time.
+    pub delay: i64,
+    pub request: Request<'static>,
+}
+
+/// A table, and one of its tenants.
+type Party = (u32, Vec<u8>);
+
+impl Taken {
+    fn party(&self) -> Party {
+        (self.request.relation, self.request.tenant.to_vec())
+    }
 }
 
 impl Order for Taken {
@@ -44,7 +60,7 @@ impl Order for Taken {
 }
 
 /// What became of a request.
-enum Became {
+pub(super) enum Became {
     Told(Vec<Answer>),
     Failed(Fault),
     /// Another transaction was in the way.
@@ -52,20 +68,36 @@ enum Became {
 }
 
 impl Became {
-    fn of(decided: &many::Decided, number: usize) -> Became {
+    pub fn of(decided: &many::Decided, number: usize) -> Became {
         decided.answers(number).map_or(Became::Left, |answers| Became::Told(answers.to_vec()))
     }
 
-    fn failure(failure: &Failure) -> Became {
+    /// The request's own error.
+    pub fn failure(failure: &Failure) -> Became {
         if failure.is_transient() || failure.is_cancel {
             return Became::Left;
         }
         Became::Failed(Fault {
             sqlstate: failure.sqlstate,
             message: failure.message.clone(),
-            detail: failure.detail.clone(),
+            detail: failure.detail_for_others().map(str::to_owned),
             hint: failure.hint.clone(),
         })
+    }
+
+    /// An error of a batch, and nobody's in particular: its texts might be another's.
+    pub fn nobodys(failure: &Failure, orders: usize) -> Vec<Became> {
+        if failure.is_transient() || failure.is_cancel {
+            return (0..orders).map(|_| Became::Left).collect();
+        }
+        processes::log(&format!("bulkhead could not decide {orders} orders: {}", failure.message));
+        let fault = Fault {
+            sqlstate: failure.sqlstate,
+            message: "the batch of the order could not be decided".into(),
+            detail: None,
+            hint: Some("The server's log says more. Try again with the same order_id.".into()),
+        };
+        (0..orders).map(|_| Became::Failed(fault.clone())).collect()
     }
 }
 
@@ -80,6 +112,10 @@ pub struct Rounds {
     database: u32,
     /// Requests that were left, by their slots.
     later: HashMap<usize, Later>,
+    /// Whose orders have failed, and until when they are decided apart.
+    suspects: HashMap<Party, i64>,
+    /// Not before.
+    sift_at: i64,
     has_failed: bool,
 }
 
@@ -89,7 +125,7 @@ impl Rounds {
         for slot in memory::all_slots() {
             slot.word().give_back(database);
         }
-        Rounds { database, later: HashMap::new(), has_failed: false }
+        Rounds { database, later: HashMap::new(), suspects: HashMap::new(), sift_at: 0, has_failed: false }
     }
 
     /// Whether a round since the last question did not go through as a whole.
@@ -99,20 +135,79 @@ impl Rounds {
 
     /// Decides whatever waits and is due. False when there was nothing.
     pub fn decide(&mut self, desk: &Desk) -> bool {
-        let mut taken = self.take();
-        if taken.is_empty() {
+        let (mut taken, mut suspects) = self.take();
+        if taken.is_empty() && suspects.is_empty() {
             return false;
         }
         taken.sort_unstable_by_key(|taken| taken.ticket);
-        let became = match processes::transaction(|| together(&taken)) {
-            Ok(became) => became,
-            // One of them may be the reason; or it is nobody's fault, and they all hear of it.
-            Err(_) => {
-                self.has_failed = true;
-                processes::transaction(|| one_by_one(&taken))
-                    .unwrap_or_else(|failure| taken.iter().map(|_| Became::failure(&failure)).collect())
+        if !taken.is_empty() {
+            match processes::transaction(|| together(&taken)) {
+                Ok(became) => self.tell(taken, became, desk),
+                // One of them may be the reason.
+                Err(_) => suspects.extend(taken),
             }
-        };
+        }
+        if !suspects.is_empty() {
+            self.sift(suspects, desk);
+        }
+        true
+    }
+
+    /// What waits and is due: what nothing is known against, and what is to be decided apart.
+    fn take(&mut self) -> (Vec<Taken>, Vec<Taken>) {
+        let now = transaction::now();
+        self.suspects.retain(|_, until| *until > now);
+        let (mut taken, mut suspects) = (Vec::new(), Vec::new());
+        for slot in memory::all_slots() {
+            let word = slot.word();
+            if !word.waits(self.database) {
+                continue;
+            }
+            let later = self.later.get(&slot.0).filter(|later| later.ticket == slot.ticket());
+            let delay = later.map_or(0, |later| later.delay);
+            if later.is_some_and(|later| later.at > now) || !word.take(self.database) {
+                continue;
+            }
+            let Some(request) = body::read_request(slot.request()) else {
+                self.answer(slot, &Became::Failed(unreadable()));
+                continue;
+            };
+            let one = Taken { slot, ticket: slot.ticket(), delay, request };
+            if self.suspects.is_empty() || !self.suspects.contains_key(&one.party()) {
+                taken.push(one);
+            } else if self.sift_at <= now {
+                suspects.push(one);
+            } else {
+                self.put_off_until(&one, self.sift_at, delay);
+            }
+        }
+        (taken, suspects)
+    }
+
+    /// Decides orders of which one has failed: in a transaction apart, which is not for long, and not too often.
+    fn sift(&mut self, mut suspects: Vec<Taken>, desk: &Desk) {
+        self.has_failed = true;
+        // What was not tried yet comes first, and a tenant's orders together.
+        suspects.sort_unstable_by(|one, other| {
+            let key = |taken: &Taken| (taken.delay, taken.request.relation);
+            let by_tenant = || one.request.tenant.cmp(other.request.tenant);
+            key(one).cmp(&key(other)).then_with(by_tenant).then_with(|| one.ticket.cmp(&other.ticket))
+        });
+        let begun = transaction::now();
+        let became = processes::transaction(|| sift::one_by_one(&suspects))
+            .unwrap_or_else(|failure| Became::nobodys(&failure, suspects.len()));
+        let now = transaction::now();
+        self.sift_at = now + 2 * (now - begun);
+        for (taken, became) in suspects.iter().zip(&became) {
+            if !matches!(became, Became::Told(_)) {
+                self.suspects.insert(taken.party(), now + SUSPICION);
+            }
+        }
+        self.tell(suspects, became, desk);
+    }
+
+    /// Tells what became of them, and puts off or away what nothing became of.
+    fn tell(&mut self, taken: Vec<Taken>, became: Vec<Became>, desk: &Desk) {
         let (mut told, mut orphans) = (Vec::with_capacity(taken.len()), Vec::new());
         for (taken, became) in taken.into_iter().zip(became) {
             match became {
@@ -129,27 +224,6 @@ impl Rounds {
             self.answer(slot, &became);
         }
         self.queue(orphans, desk);
-        true
-    }
-
-    fn take(&self) -> Vec<Taken> {
-        let now = transaction::now();
-        let mut taken = Vec::new();
-        for slot in memory::all_slots() {
-            let word = slot.word();
-            if !word.waits(self.database) {
-                continue;
-            }
-            let is_early = |later: &Later| later.at > now && later.ticket == slot.ticket();
-            if self.later.get(&slot.0).is_some_and(is_early) || !word.take(self.database) {
-                continue;
-            }
-            match body::read_request(slot.request()) {
-                Some(request) => taken.push(Taken { slot, ticket: slot.ticket(), request }),
-                None => self.answer(slot, &Became::Failed(unreadable())),
-            }
-        }
-        taken
     }
 
     /// Hands the answer over, and wakes who waits for it.
@@ -169,9 +243,13 @@ impl Rounds {
     }
 
     fn put_off(&mut self, taken: &Taken) {
-        let former = self.later.get(&taken.slot.0).filter(|later| later.ticket == taken.ticket);
-        let delay = former.map_or(FIRST_DELAY, |later| (later.delay * 2).min(LAST_DELAY));
-        let at = transaction::now() + delay;
+        let is_suspect = !self.suspects.is_empty() && self.suspects.contains_key(&taken.party());
+        let last = if is_suspect { LAST_DELAY_OF_SUSPECTS } else { LAST_DELAY };
+        let delay = (taken.delay * 2).clamp(FIRST_DELAY, last);
+        self.put_off_until(taken, transaction::now() + delay, delay);
+    }
+
+    fn put_off_until(&mut self, taken: &Taken, at: i64, delay: i64) {
         self.later.insert(taken.slot.0, Later { ticket: taken.ticket, at, delay });
         taken.slot.word().give_back(self.database);
     }
@@ -211,6 +289,21 @@ impl Rounds {
         self.later.values().map(|later| later.at).min()
     }
 
+    /// Moves what nobody waits for any more into the queue, where whoever drains next finds it.
+    pub fn put_away(&mut self, desk: &Desk) {
+        let mut orphans = Vec::new();
+        for slot in memory::all_slots() {
+            if !slot.word().is_left() || !slot.word().take(self.database) {
+                continue;
+            }
+            match body::read_request(slot.request()).filter(|request| request.order.is_some()) {
+                Some(request) => orphans.push(Taken { slot, ticket: slot.ticket(), delay: 0, request }),
+                None => self.answer(slot, &Became::Told(Vec::new())),
+            }
+        }
+        self.queue(orphans, desk);
+    }
+
     /// Tells everybody who waits that nothing will come of it.
     pub fn refuse(&self, fault: &Fault) {
         for slot in memory::all_slots() {
@@ -235,7 +328,7 @@ fn unreadable() -> Fault {
 }
 
 /// The requests by their tables, those of one in the order of arrival: their places in `taken`.
-fn by_table(taken: &[Taken]) -> Vec<(pg_sys::Oid, Vec<usize>)> {
+pub(super) fn by_table(taken: &[Taken]) -> Vec<(pg_sys::Oid, Vec<usize>)> {
     let mut tables: Vec<(pg_sys::Oid, Vec<usize>)> = Vec::new();
     for (at, Taken { request, .. }) in taken.iter().enumerate() {
         match tables.iter_mut().find(|(relation, _)| relation.to_u32() == request.relation) {
@@ -247,14 +340,14 @@ fn by_table(taken: &[Taken]) -> Vec<(pg_sys::Oid, Vec<usize>)> {
 }
 
 /// A table, and the requests for it: their places in the round, and themselves.
-struct Opened<'a> {
-    inventory: Rc<table::Inventory>,
-    places: Vec<usize>,
-    orders: Vec<&'a Taken>,
+pub(super) struct Opened<'a> {
+    pub inventory: Rc<table::Inventory>,
+    pub places: Vec<usize>,
+    pub orders: Vec<&'a Taken>,
 }
 
 /// The table, if it needs no waiting; and of the requests those that still fit it.
-fn open<'a>(
+pub(super) fn open<'a>(
     relation: pg_sys::Oid,
     places: &[usize],
     taken: &'a [Taken],
@@ -285,8 +378,13 @@ fn open<'a>(
     Ok(Some(Opened { inventory, places, orders }))
 }
 
-fn all_left(taken: &[Taken]) -> Vec<Became> {
+pub(super) fn all_left(taken: &[Taken]) -> Vec<Became> {
     taken.iter().map(|_| Became::Left).collect()
+}
+
+/// Where an order has waited for long, what it waits for is looked into.
+pub(super) fn busy(orders: &[&Taken]) -> Busy {
+    if orders.iter().any(|taken| taken.delay >= LAST_DELAY) { Busy::LeaveLocked } else { Busy::LeaveAll }
 }
 
 /// Everything at once, as nearly always.
@@ -295,48 +393,9 @@ fn together(taken: &[Taken]) -> Result<Vec<Became>> {
     let mut became = all_left(taken);
     for (relation, places) in by_table(taken) {
         let Some(Opened { inventory, places, orders }) = open(relation, &places, taken, &mut became)? else { continue };
-        let decided = many::attempt(&inventory, &orders, Busy::LeaveAll)?;
+        let decided = many::attempt(&inventory, &orders, busy(&orders))?;
         for (number, at) in places.into_iter().enumerate() {
             became[at] = Became::of(&decided, number);
-        }
-    }
-    Ok(became)
-}
-
-/// After a failure: each table by itself, and of its orders the one that fails.
-fn one_by_one(taken: &[Taken]) -> Result<Vec<Became>> {
-    constraints::immediate();
-    let mut became = all_left(taken);
-    for (relation, places) in by_table(taken) {
-        let decide = || {
-            let mut inner = all_left(taken);
-            let Some(Opened { inventory, places, orders }) = open(relation, &places, taken, &mut inner)? else {
-                return Ok(Vec::new());
-            };
-            let halving = Halving {
-                inventory: &inventory,
-                busy: Busy::LeaveAll,
-                told: &Became::of,
-                is_an_orders: &|failure| !failure.is_cancel && (many::is_an_orders(failure) || failure.is_transient()),
-                failed: &|_: &Taken, failure| Ok(Became::failure(&failure)),
-            };
-            let decided = match halving.decide(&orders) {
-                Ok(decided) => decided,
-                Err(failure) => orders.iter().map(|_| Became::failure(&failure)).collect(),
-            };
-            for (at, one) in places.iter().zip(decided) {
-                inner[*at] = one;
-            }
-            Ok(inner)
-        };
-        let came = match subtransaction::kept(|| false, decide) {
-            Ok(came) => came,
-            Err(failure) => taken.iter().map(|_| Became::failure(&failure)).collect(),
-        };
-        for (at, one) in came.into_iter().enumerate() {
-            if places.contains(&at) {
-                became[at] = one;
-            }
         }
     }
     Ok(became)

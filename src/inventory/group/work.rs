@@ -46,6 +46,7 @@ pub fn work(desk: &Desk) {
     desk.sit_down();
     let mut idle_since = transaction::now();
     let mut was_busy = false;
+    let mut look_at = 0;
     let end = loop {
         let is_reloaded = processes::catch_up();
         if desk.leave.swap(false, std::sync::atomic::Ordering::SeqCst) {
@@ -55,7 +56,9 @@ pub fn work(desk: &Desk) {
             break End::Unwanted;
         }
         let decided = rounds.decide(desk);
-        note(desk, &mut queues);
+        if look_at <= transaction::now() {
+            look_at = if note(desk, &mut queues) { 0 } else { transaction::now() + LAST_LOOK };
+        }
         let drained = drain(&mut queues);
         if (decided || drained) && !rounds.has_failed() {
             idle_since = transaction::now();
@@ -66,7 +69,8 @@ pub fn work(desk: &Desk) {
         if !std::mem::take(&mut was_busy) && !processes::transaction(|| Ok(is_installed())).unwrap_or(true) {
             break End::Gone;
         }
-        let due = rounds.due().into_iter().chain(queues.values().map(|due| due.at)).min();
+        let dues = rounds.due().into_iter().chain(queues.values().map(|due| due.at));
+        let due = dues.chain((look_at > 0).then_some(look_at)).min();
         let until = due.unwrap_or(idle_since + IDLE);
         if due.is_none() && until <= transaction::now() && !processes::is_kept() {
             desk.stand_up();
@@ -83,6 +87,9 @@ pub fn work(desk: &Desk) {
     desk.stand_up();
     if !matches!(end, End::Quietly) {
         desk.take_queued();
+    }
+    if matches!(end, End::Unwanted) {
+        rounds.put_away(desk);
     }
     match end {
         End::Quietly => {}
@@ -107,10 +114,10 @@ pub(super) fn is_installed() -> bool {
     scan::table(c"inventory") != pg_sys::InvalidOid
 }
 
-/// What the bells say is due at once.
-fn note(desk: &Desk, queues: &mut HashMap<u32, Due>) {
+/// What the bells say is due at once. False when the list of inventories could not be read.
+fn note(desk: &Desk, queues: &mut HashMap<u32, Due>) -> bool {
     if !desk.is_rung() {
-        return;
+        return true;
     }
     let relations = match desk.take_queued() {
         Some(relations) => relations,
@@ -118,7 +125,7 @@ fn note(desk: &Desk, queues: &mut HashMap<u32, Due>) {
             Ok(relations) => relations.into_iter().map(pg_sys::Oid::to_u32).collect(),
             Err(_) => {
                 desk.note_all();
-                return;
+                return false;
             }
         },
     };
@@ -126,6 +133,7 @@ fn note(desk: &Desk, queues: &mut HashMap<u32, Due>) {
         let due = queues.entry(relation).or_insert_with(|| Due { at: 0, delay: 0, sweep: Sweep::new(relation.into()) });
         (due.at, due.delay) = (0, 0);
     }
+    true
 }
 
 /// A batch of the queue that is due for the longest. False when none is.

@@ -118,7 +118,11 @@ unsafe fn answer(
 
 /// What `ThrowErrorData` takes, in memory of the server's.
 fn error_of(fault: &Fault) -> *mut pg_sys::ErrorData {
+    // SAFETY: reads a variable of the server's.
+    let is_utf8 = unsafe { pg_sys::GetDatabaseEncoding() } == pg_sys::pg_enc::PG_UTF8 as i32;
     let copy = |text: &str| {
+        // What the worker caught has lost what is not of UTF-8.
+        let text = if is_utf8 { text.to_owned() } else { text.replace(|letter: char| !letter.is_ascii(), "?") };
         let text = CString::new(text.replace('\0', "")).unwrap_or_default();
         // SAFETY: a NUL-terminated text, which is copied.
         unsafe { pg_sys::pstrdup(text.as_ptr()) }

@@ -9,5 +9,5 @@ pub mod processes;
 pub mod ringing;
 mod wait;
 
-pub use held::locked_table;
+pub use held::{locked_table, wanted_of_mine};
 pub use wait::{Waiter, sleep, until};

@@ -199,7 +199,7 @@ fn set_up() {
         (c"default_transaction_read_only", c"off"),
         (c"default_transaction_deferrable", c"off"),
         // For what may still wait: a trigger's statements. Longer than a lock that is held for a moment.
-        (c"lock_timeout", c"50ms"),
+        (c"lock_timeout", c"20ms"),
         (c"statement_timeout", c"0"),
         #[cfg(any(feature = "pg17", feature = "pg18"))]
         (c"transaction_timeout", c"0"),
@@ -238,6 +238,8 @@ pub fn transaction<R>(work: impl FnOnce() -> Result<R>) -> std::result::Result<R
                 settings::set_local(c"synchronous_commit", "local");
             }
             let result = work()?;
+            // Who notifies commits one after the other with all who do, however long that takes.
+            settings::set_local(c"lock_timeout", "0");
             pg_sys::PopActiveSnapshot();
             pg_sys::CommitTransactionCommand();
             #[cfg(feature = "pg14")]

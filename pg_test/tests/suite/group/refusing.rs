@@ -24,7 +24,7 @@ async fn arguments_that_cannot_be(db: WithWorkers) {
     let owner = stock(&db).await;
     let with_wait = |wait: &str| format!("SELECT bulkhead.decrement_now('stock', '1', 'a', 1, {wait})");
     for wait in ["NULL", "'-1 s'", "'2 days'", "'1 month'"] {
-        owner.refused(&with_wait(wait)).await.state("22023").message("wait must be an interval from 0 to 1 day");
+        owner.refused(&with_wait(wait)).await.state("22023").message("wait must be an interval from 0 to 1 hour");
     }
     let lines = |items: &str, quantities: &str| {
         format!("SELECT bulkhead.decrement_now('stock', '1', {items}::text[], {quantities}::bigint[])")

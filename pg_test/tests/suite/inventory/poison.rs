@@ -9,6 +9,7 @@ pub fn tests() -> Vec<Trial> {
     crate::tests![
         a_row_that_a_trigger_keeps_is_set_aside,
         codes_are_shown_as_they_were_raised,
+        a_strange_error_is_an_orders_where_another_goes_through,
         it_is_queued_again_or_forgotten,
         queued_again_by_two_at_once_it_is_queued_once => 240,
         nobodys_orders_are_shown_to_who_drains,
@@ -53,6 +54,35 @@ async fn a_row_that_a_trigger_keeps_is_set_aside(db: Database) {
     // A client that brings the order itself is told.
     let refused = app.refused("SELECT * FROM bulkhead.decrement_inventory('stock', 'direct', 'b', 13)").await;
     refused.state("55000").message(reason).detail_contains("a trigger that returns NULL");
+}
+
+/// An error that says nothing of a row: a table that is not there.
+async fn a_strange_error_is_an_orders_where_another_goes_through(db: Database) {
+    let owner = stock(&db).await;
+    owner
+        .run(
+            "CREATE FUNCTION log() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+               IF new.sku <> 'b' THEN EXECUTE format('INSERT INTO public.%I VALUES (1)', 'log_' || new.sku); END IF; RETURN new; END $$;
+             CREATE TRIGGER log BEFORE UPDATE ON stock FOR EACH ROW EXECUTE FUNCTION log()",
+        )
+        .await;
+    let drainer = db.connect("postgres").await;
+    queue(&db, &[("1", "a", 1), ("2", "a", 1)]).await;
+    // All of them meet it: it is the table's, and they wait on.
+    drainer.refused(DRAIN).await.state("42P01");
+    let waiting =
+        "SELECT count(*) FROM (TABLE bulkhead.inventory_queue_0 UNION ALL TABLE bulkhead.inventory_queue_1) q";
+    assert_eq!(drainer.one(waiting).await, "2");
+    // It is theirs, when another goes through.
+    queue(&db, &[("3", "b", 1)]).await;
+    drainer.run(DRAIN).await;
+    let poisoned = "SELECT order_id, sqlstate FROM bulkhead.poisoned_orders('stock')";
+    assert_eq!(owner.rows(poisoned).await, [["1", "42P01"], ["2", "42P01"]]);
+    assert_eq!(stored(&owner, "stock", "3").await.len(), 1);
+    owner.run("CREATE TABLE log_a (n int)").await;
+    drainer.run("SELECT bulkhead.requeue_poisoned('stock')").await;
+    drainer.run(DRAIN).await;
+    assert_eq!(stored(&owner, "stock", "2").await.len(), 1);
 }
 
 async fn codes_are_shown_as_they_were_raised(db: Database) {
