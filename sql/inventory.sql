@@ -178,11 +178,12 @@ COMMENT ON FUNCTION bulkhead.decrement_now(regclass, text, text, bigint, interva
   'The same for an order of one line.';
 
 -- The work of drain_inventory(), a batch a call. It asks for EXECUTE on drain_inventory(), so it needs no grant of its own.
-CREATE FUNCTION bulkhead.drain_batch(relation regclass, batch_size integer) RETURNS integer
+CREATE FUNCTION bulkhead.drain_batch(relation regclass, batch_size integer, passed bigint[])
+  RETURNS TABLE (done bigint, passed_by bigint[], code text, message text)
   VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'drain_batch_wrapper'
   SET search_path = pg_catalog, pg_temp SET jit = off;
-COMMENT ON FUNCTION bulkhead.drain_batch(regclass, integer) IS
-  'One batch of drain_inventory(), which calls it in a transaction of its own: how many requests are done with, NULL when another transaction was in the way.';
+COMMENT ON FUNCTION bulkhead.drain_batch(regclass, integer, bigint[]) IS
+  'One batch of drain_inventory(), which calls it in a transaction of its own: how many requests are done with, which wait on, and the error they met. No row when another transaction was in the way.';
 
 -- No SET clause and not SECURITY DEFINER: such a procedure cannot commit. The first COMMIT refuses a transaction block before anything is done.
 CREATE PROCEDURE bulkhead.drain_inventory(relation regclass, batch_size integer DEFAULT 500, max_batches integer DEFAULT NULL)
@@ -190,15 +191,18 @@ LANGUAGE plpgsql AS $drain$
 DECLARE
   batches integer := 0;
   tries integer := 0;
-  done integer;
+  -- Requests that wait on: another transaction is deciding them, or they fail for a reason that is none of theirs.
+  passed bigint[] := '{}';
+  batch record;
+  code text;
+  message text;
 BEGIN
   LOOP
     COMMIT;
     EXIT WHEN batches OPERATOR(pg_catalog.>=) max_batches;
     SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
-    done := bulkhead.drain_batch(relation, batch_size);
-    EXIT WHEN done OPERATOR(pg_catalog.=) 0;
-    IF done IS NULL THEN
+    SELECT b.done, b.passed_by, b.code, b.message INTO batch FROM bulkhead.drain_batch(relation, batch_size, passed) AS b;
+    IF batch.done IS NULL THEN
       tries := tries OPERATOR(pg_catalog.+) 1;
       IF tries OPERATOR(pg_catalog.>) 100 THEN
         RAISE EXCEPTION 'other transactions keep standing in the way of the drain'
@@ -206,11 +210,28 @@ BEGIN
       END IF;
       COMMIT;
       PERFORM pg_catalog.pg_sleep(0.02);
-    ELSE
+    ELSIF batch.done OPERATOR(pg_catalog.>) 0 OR pg_catalog.cardinality(batch.passed_by) OPERATOR(pg_catalog.>) 0 THEN
       batches := batches OPERATOR(pg_catalog.+) 1;
-      tries := 0;
+      tries := CASE WHEN batch.done OPERATOR(pg_catalog.>) 0 THEN 0 ELSE tries END;
+      passed := passed OPERATOR(pg_catalog.||) batch.passed_by;
+      IF code IS NULL THEN
+        code := batch.code;
+        message := batch.message;
+      END IF;
+    ELSE
+      -- Nothing is left but what was passed by. Another transaction may have ended meanwhile.
+      EXIT WHEN code IS NOT NULL OR pg_catalog.cardinality(passed) OPERATOR(pg_catalog.=) 0 OR tries OPERATOR(pg_catalog.>=) 10;
+      tries := tries OPERATOR(pg_catalog.+) 1;
+      passed := '{}';
+      COMMIT;
+      PERFORM pg_catalog.pg_sleep(0.02);
     END IF;
   END LOOP;
+  IF code IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = code, MESSAGE = message,
+      DETAIL = 'Queued orders meet this error, and wait. What else was queued is decided.',
+      HINT = 'Mend the cause and drain again.';
+  END IF;
 END
 $drain$;
 COMMENT ON PROCEDURE bulkhead.drain_inventory(regclass, integer, integer) IS

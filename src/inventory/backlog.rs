@@ -53,7 +53,7 @@ pub fn take(relation: pg_sys::Oid, most: usize, except: &HashSet<i64>) -> Result
     let mut taken = next(backlog, &segments, most, except);
     if taken.len() < most {
         // What is known is used up: look for more.
-        let passed: Vec<(usize, Place)> = taken.iter().map(|waiting| (waiting.segment, waiting.place)).collect();
+        let passed: HashSet<(usize, Place)> = taken.iter().map(|waiting| (waiting.segment, waiting.place)).collect();
         backlog.found.clear();
         let mut found = Vec::new();
         for (number, segment) in segments.iter().enumerate() {

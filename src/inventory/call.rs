@@ -18,10 +18,13 @@ type Text = Option<Box<[u8]>>;
 /// Lines that one call takes.
 const MOST_LINES: usize = 100_000;
 
+/// Bytes that all their texts may have: they are held in memory a few times over.
+const MOST_BYTES: usize = 64 << 20;
+
 /// A call, from its arguments to its rows.
 ///
 /// Arguments: a line of an order each, in the order of arrival; lines of one order need not stand side by side. Errors: 22023 arrays that are NULL, of
-/// unequal length, of several dimensions or longer than 100,000; 42501 no tenant, or no right to the table; 55000 not registered; 40001 the same order is being
+/// unequal length, of several dimensions or longer than 100,000, or with more than 64 MB of text; 42501 no tenant, or no right to the table; 55000 not registered; 40001 the same order is being
 /// decided elsewhere, or the transaction's snapshot is older than the items; 25006 read-only; whatever the table's constraints and triggers raise.
 /// Locks: the items' rows, in the order of their keys (FOR NO KEY UPDATE); ROW EXCLUSIVE on the table and on the partitions of the ledger.
 pub struct Call {
@@ -55,6 +58,13 @@ impl Call {
             return Err(error::argument(
                 format!("{lines} lines are more than a call takes"),
                 format!("Pass at most {MOST_LINES} lines; some hundreds are best."),
+            ));
+        }
+        let texts: usize = orders.iter().chain(items).flatten().map(|text| text.len()).sum();
+        if texts > MOST_BYTES {
+            return Err(error::argument(
+                format!("the texts of {lines} lines have {texts} bytes, more than a call takes"),
+                format!("Pass at most {MOST_BYTES} bytes of order ids and items."),
             ));
         }
         let inventory = table::for_caller(relation, true)?;

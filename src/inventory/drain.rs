@@ -1,24 +1,24 @@
 //! Draining the queue: a batch in the order of arrival, as the table's owner, for each tenant in turn.
 //!
 //! One drain at a time works on an inventory; a second one waits for its turn, so that whoever calls after an order was queued finds it decided. How orders are
-//! decided on others' account is in many.rs. A request that the table's constraints or triggers refuse is set aside.
+//! decided on others' account is in many.rs, what becomes of those that fail in judge.rs.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::HashSet;
-use std::rc::Rc;
-use std::time::Instant;
 
 use pgrx::prelude::*;
 
 use super::abandoned;
 use super::backlog::{self, Waiting};
 use super::batch::Busy;
-use super::many::{self, Halving, Order};
+use super::judge::{self, Judged};
+use super::ledger::Ledger;
 use super::table::{self, Inventory};
 use crate::context::tenant::Tenant;
 use crate::error::{self, Result};
-use crate::pg::queue::{self, Poison, SEGMENTS, Segment};
-use crate::pg::subtransaction::{self, Failure};
+use crate::pg::cell::PerBackend;
+use crate::pg::queue::{self, SEGMENTS, Segment};
+use crate::pg::subtransaction::Failure;
 use crate::pg::{constraints, keys, locks, security, spi};
 use crate::seal::housekeeping;
 
@@ -32,16 +32,21 @@ const MOST_MOVED: usize = 1_000;
 /// Why a request was set aside that does not fit the table any more.
 pub const STRAY: &str = "it was queued when the table kept its rows apart by tenant in another way, and belongs to no tenant of the table now";
 
-/// What a batch did.
-pub enum Step {
+/// What became of a batch.
+pub struct Went {
     /// So many requests are decided or set aside.
-    Done(i32),
-    /// Another transaction was in the way; nothing was done.
-    Again,
+    pub done: usize,
+    /// The numbers of those that wait on.
+    pub left: Vec<i64>,
+    /// An error that some of those have met, and no other transaction's doing.
+    pub failure: Option<Failure>,
 }
 
-/// `drain_batch(relation, batch_size)`: see mod.rs.
-pub fn batch(relation: pg_sys::Oid, size: i32) -> Result<Step> {
+/// The last batch of a call has left something, which the next call begins with.
+static HAS_LEFT: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
+
+/// `drain_batch(relation, batch_size, passed)`: see mod.rs. None: another transaction was in the way, and nothing was done.
+pub fn batch(relation: pg_sys::Oid, size: i32, passed: &HashSet<i64>) -> Result<Option<Went>> {
     if !(1..=MOST).contains(&size) {
         return Err(error::argument(
             format!("batch_size must be from 1 to {MOST}"),
@@ -62,51 +67,44 @@ pub fn batch(relation: pg_sys::Oid, size: i32) -> Result<Step> {
     }
     keys::refuse_read_only(c"drain_inventory()");
     locks::begin_draining(relation);
-    let Some(went) = take(relation, size as usize, Busy::LeaveOrders, &HashSet::new())? else {
-        return Ok(Step::Again);
-    };
-    if !went.left.is_empty() {
-        // Orders that another transaction is deciding wait on.
+    if passed.is_empty() && HAS_LEFT.replace(false) {
+        // Whatever was passed by waits on, and comes first.
         backlog::forget();
     }
-    if went.done == 0 && !went.left.is_empty() {
-        return Ok(Step::Again);
+    let went = take(relation, size as usize, Busy::LeaveOrders, passed)?;
+    if went.as_ref().is_some_and(|went| !went.left.is_empty()) {
+        HAS_LEFT.set(true);
     }
-    Ok(Step::Done(went.done as i32))
-}
-
-/// What became of a batch.
-struct Went {
-    done: usize,
-    /// The numbers of those that another transaction was at.
-    left: Vec<i64>,
+    Ok(went)
 }
 
 /// Takes a batch and decides it, under the inventory's drain lock. None: another transaction was in the way, and nothing was done.
-fn take(relation: pg_sys::Oid, size: usize, busy: Busy, except: &HashSet<i64>) -> Result<Option<Went>> {
+pub fn take(relation: pg_sys::Oid, size: usize, busy: Busy, except: &HashSet<i64>) -> Result<Option<Went>> {
     let inventory = table::inventory(relation)?;
     let taken = backlog::take(relation, size, except)?;
     if taken.is_empty() {
         backlog::taken();
         tidy(relation)?;
-        return Ok(Some(Went { done: 0, left: Vec::new() }));
+        return Ok(Some(Went { done: 0, left: Vec::new(), failure: None }));
     }
     // The owner's triggers are not to run at the end of the transaction, as whoever drains.
     constraints::immediate();
     let (stray, taken): (Vec<_>, Vec<_>) =
         taken.into_iter().partition(|waiting| is_stray(&inventory, &waiting.request.tenant));
-    let mut decided = match decide(&inventory, &taken, busy) {
-        Ok(decided) => decided,
+    // Today's partition is there before anybody is judged: what goes wrong with it is no order's fault.
+    Ledger::open()?;
+    let Judged { mut decided, failure } = match judge::decide(&inventory, &taken, busy) {
+        Ok(judged) => judged,
         Err(failure) if failure.is_transient() => return Ok(None),
         Err(failure) => return Err(failure.into_report()),
     };
     for waiting in &stray {
-        set_aside(waiting, "55000".to_owned(), STRAY.to_owned()).map_err(Failure::into_report)?;
+        judge::set_aside(waiting, "55000".to_owned(), STRAY.to_owned()).map_err(Failure::into_report)?;
         decided.push(true);
     }
     let taken: Vec<Waiting> = taken.into_iter().chain(stray).collect();
     let segments = (0..SEGMENTS.len()).map(Segment::open).collect::<Result<Vec<_>>>()?;
-    let mut went = Went { done: 0, left: Vec::new() };
+    let mut went = Went { done: 0, left: Vec::new(), failure };
     for (waiting, is_decided) in taken.iter().zip(&decided) {
         if *is_decided {
             segments[waiting.segment].delete(waiting.place);
@@ -126,53 +124,6 @@ fn take(relation: pg_sys::Oid, size: usize, busy: Busy, except: &HashSet<i64>) -
     Ok(Some(went))
 }
 
-/// A worker's way through the queue of an inventory: it waits for nobody, and passes by the orders whose items somebody has locked.
-pub struct Sweep {
-    relation: pg_sys::Oid,
-    /// The numbers of those.
-    passed: HashSet<i64>,
-    is_stopped: bool,
-    /// It is another time through what was left behind.
-    is_repeated: bool,
-}
-
-impl Sweep {
-    pub fn new(relation: pg_sys::Oid) -> Sweep {
-        Sweep { relation, passed: HashSet::new(), is_stopped: false, is_repeated: false }
-    }
-
-    /// The next batch, in a transaction of its own. False when there is no more.
-    pub fn batch(&mut self) -> Result<bool> {
-        const SIZE: usize = 500;
-        self.is_stopped = true;
-        if !security::exists(self.relation) {
-            self.is_stopped = false;
-            return Ok(false);
-        }
-        // Whoever drains now drains what was queued.
-        if !locks::try_draining(self.relation) || !locks::try_relation_for_statement(self.relation) {
-            return Ok(false);
-        }
-        let busy = if self.is_repeated { Busy::LeaveLocked } else { Busy::LeaveAll };
-        let Some(went) = take(self.relation, SIZE, busy, &self.passed)? else { return Ok(false) };
-        self.is_stopped = false;
-        let is_over = went.done == 0 && went.left.is_empty();
-        self.passed.extend(went.left);
-        Ok(!is_over)
-    }
-
-    /// It is over for now; true when nothing was left behind.
-    pub fn end(&mut self) -> bool {
-        let is_whole = self.passed.is_empty() && !self.is_stopped;
-        self.is_repeated = !self.passed.is_empty();
-        if !self.passed.is_empty() {
-            backlog::forget();
-            self.passed.clear();
-        }
-        is_whole
-    }
-}
-
 /// Queued while the table had tenants and it has none now, or the other way round, or tenants of another type. It is nobody's now: two tenants' orders for
 /// what has become one row would not even know of each other in a batch.
 pub fn is_stray(inventory: &Inventory, tenant: &[u8]) -> bool {
@@ -180,67 +131,6 @@ pub fn is_stray(inventory: &Inventory, tenant: &[u8]) -> bool {
         None => !tenant.is_empty(),
         Some(key) => !Tenant::parse(&mut tenant.to_vec()).is_ok_and(|tenant| key.fits(&tenant)),
     }
-}
-
-/// Decides the requests, and sets aside those that cannot be: whether each is done with. None is when this fails.
-///
-/// An error that says nothing of a row is an order's own when another order of the batch goes through; when none does, it is the table's, and nobody is set aside for it.
-fn decide(inventory: &Rc<Inventory>, requests: &[Waiting], busy: Busy) -> std::result::Result<Vec<bool>, Failure> {
-    let (one_went, strange) = (Cell::new(false), RefCell::new(None));
-    let begun = Instant::now();
-    let halving = Halving {
-        inventory,
-        busy,
-        told: &|decided, number| {
-            let is_told = decided.answers(number).is_some();
-            one_went.set(one_went.get() || is_told);
-            is_told
-        },
-        is_an_orders: &|failure| many::may_be_an_orders(failure) && (busy.leaves_items() || !failure.is_transient()),
-        failed: &|only: &Waiting, failure| {
-            if failure.is_transient() {
-                // Somebody is in the way of this one, and of none behind it.
-                return Ok(false);
-            }
-            if !many::is_an_orders(&failure) {
-                strange.borrow_mut().get_or_insert_with(|| failure.clone());
-            }
-            let reason = match failure.detail_for_others() {
-                Some(detail) => format!("{} ({detail})", failure.message),
-                None => failure.message.clone(),
-            };
-            set_aside(only, failure.spelled(), reason)?;
-            Ok(true)
-        },
-        is_over: &|| busy.leaves_items() && begun.elapsed() > many::SIFTING,
-        untried: &|| false,
-    };
-    let decided = halving.decide(&requests.iter().collect::<Vec<_>>())?;
-    match strange.take() {
-        Some(failure) if !one_went.get() => Err(failure),
-        _ => Ok(decided),
-    }
-}
-
-impl Order for Waiting {
-    fn tenant(&self) -> &[u8] {
-        &self.request.tenant
-    }
-
-    fn id(&self) -> Option<&[u8]> {
-        Some(&self.request.order)
-    }
-
-    fn each_line(&self, mut line: impl FnMut(Option<&[u8]>, Option<i64>)) {
-        for (item, quantity) in self.request.items.iter().zip(&self.request.quantities) {
-            line(item.as_deref(), *quantity);
-        }
-    }
-}
-
-fn set_aside(waiting: &Waiting, sqlstate: String, reason: String) -> std::result::Result<(), Failure> {
-    let poison = Poison { set_aside_at: keys::now(), sqlstate, reason };
-    subtransaction::kept(|| false, || queue::set_aside(&waiting.request, &poison))
 }
 
 /// Empties tables of the queue of which all is drained, and which have had their turn.

@@ -5,6 +5,7 @@
 //! things: the partition is chosen before the look-up, and the clock is asked again after the rows are in. If midnight has passed meanwhile, the batch is
 //! raised as 40001; so whoever chooses the next partition looks up after everything that the former one will ever hold.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::closed;
@@ -106,7 +107,10 @@ impl Ledger {
             } else {
                 perhaps.clone_from(&asked);
             }
-            for (digest, section, order) in &perhaps {
+            for (at, (digest, section, order)) in perhaps.iter().enumerate() {
+                if at % 1_000 == 999 {
+                    pgrx::check_for_interrupts!();
+                }
                 let mut rows = Vec::new();
                 probe.each(digest, |row| rows.push(row));
                 if !rows.is_empty() {
@@ -116,7 +120,8 @@ impl Ledger {
             }
             drop(probe);
             if found.len() > before {
-                let known: Vec<(usize, usize)> = found.iter().map(|found| (found.section, found.order)).collect();
+                let known: HashSet<(usize, usize)> =
+                    found[before..].iter().map(|found| (found.section, found.order)).collect();
                 asked.retain(|(_, section, order)| !known.contains(&(*section, *order)));
             }
         }

@@ -42,19 +42,30 @@ impl Decided {
         let section = &self.batch.sections[section];
         (!section.is_left(order)).then(|| section.answers_of(order))
     }
+
+    /// Whether something was taken for an order now: its row was written, and whatever triggers the table has have run.
+    pub fn took(&self, number: usize) -> bool {
+        let (section, order) = self.places[number];
+        self.batch.sections[section].took(order)
+    }
 }
 
 /// Decides the orders, in the order given, in the current transaction.
 ///
 /// Errors: whatever the table raises; 40001 where an order meets another transaction in the ledger's index. Locks: as decrement_inventory().
 pub fn attempt<O: Order>(inventory: &Rc<Inventory>, orders: &[&O], busy: Busy) -> Result<Decided> {
-    let mut sections: Vec<Section> = Vec::new();
-    let mut numbers: HashMap<&[u8], usize> = HashMap::new();
+    let mut counts: HashMap<&[u8], usize> = HashMap::new();
+    for order in orders {
+        *counts.entry(order.tenant()).or_default() += 1;
+    }
+    let mut sections: Vec<Section> = Vec::with_capacity(counts.len());
+    let mut numbers: HashMap<&[u8], usize> = HashMap::with_capacity(counts.len());
     let mut places: Vec<(usize, usize)> = Vec::with_capacity(orders.len());
     for order in orders {
         let at = *numbers.entry(order.tenant()).or_insert_with(|| {
             let (identity, item_type) = (inventory.identity, inventory.item_type);
-            sections.push(Section::new(order.tenant().to_vec(), identity, item_type, orders.len()));
+            let capacity = counts.get(order.tenant()).copied().unwrap_or_default();
+            sections.push(Section::new(order.tenant().to_vec(), identity, item_type, capacity));
             sections.len() - 1
         });
         places.push((at, sections[at].order(order.id())));
@@ -130,7 +141,7 @@ pub struct Halving<'a, O, T> {
 impl<O: Order, T> Halving<'_, O, T> {
     /// Decides the orders, each half in a subtransaction when the whole fails. Nothing is done when this fails.
     pub fn decide(&self, orders: &[&O]) -> std::result::Result<Vec<T>, Failure> {
-        if (self.is_over)() {
+        if orders.is_empty() || (self.is_over)() {
             return Ok(orders.iter().map(|_| (self.untried)()).collect());
         }
         let attempt = || {

@@ -17,6 +17,7 @@ mod drain;
 pub mod fold;
 pub mod group;
 pub mod item;
+mod judge;
 mod lag;
 mod ledger;
 mod many;
@@ -26,6 +27,7 @@ mod register;
 mod release;
 mod section;
 mod sieve;
+mod sweep;
 mod table;
 
 pub use abandoned::forget;
@@ -63,19 +65,32 @@ fn register_inventory(
     register::register(relation, &item, &quantity)
 }
 
-/// `drain_batch(relation regclass, batch_size integer)`: a batch of drain_inventory(), in a transaction of its own; how many requests are decided or set
-/// aside, NULL when another transaction was in the way.
+/// `drain_batch(relation regclass, batch_size integer, passed bigint[])`: a batch of drain_inventory(), in a transaction of its own: how many requests are decided or set
+/// aside, the numbers of those that wait on, and the error that these have met, if it is not that another transaction is at them. No row when another
+/// transaction was in the way.
 ///
-/// `batch_size`: 1 to 10,000. Errors: 22023; 42501 without EXECUTE on drain_inventory(); 55000 not registered; 25006 read-only; whatever the table raises that is no
+/// `batch_size`: 1 to 10,000; `passed`: numbers of requests that are none of the batch. Errors: 22023; 42501 without EXECUTE on drain_inventory(); 55000 not registered; 25006 read-only; whatever the table raises that is no
 /// request's fault. Locks: the inventory's drain lock, for which it waits, and what decrement_inventory() locks.
 #[pg_extern(sql = false)]
-fn drain_batch(relation: Option<pg_sys::Oid>, batch_size: Option<i32>) -> Result<Option<i32>> {
+#[allow(clippy::type_complexity)]
+fn drain_batch(
+    relation: Option<pg_sys::Oid>,
+    batch_size: Option<i32>,
+    passed: Option<Vec<Option<i64>>>,
+) -> Result<
+    TableIterator<
+        'static,
+        (name!(done, i64), name!(passed, Vec<i64>), name!(code, Option<String>), name!(message, Option<String>)),
+    >,
+> {
     let given = |name: &str| error::argument(format!("{name} must not be NULL"), "Give it a value.");
     let relation = relation.ok_or_else(|| given("relation"))?;
-    Ok(match drain::batch(relation, batch_size.ok_or_else(|| given("batch_size"))?)? {
-        drain::Step::Done(requests) => Some(requests),
-        drain::Step::Again => None,
-    })
+    let passed = passed.unwrap_or_default().into_iter().flatten().collect();
+    let went = drain::batch(relation, batch_size.ok_or_else(|| given("batch_size"))?, &passed)?;
+    Ok(TableIterator::new(went.into_iter().map(|went| {
+        let (code, message) = went.failure.map(|failure| (failure.spelled(), failure.message)).unzip();
+        (went.done as i64, went.left, code, message)
+    })))
 }
 
 /// Trigger on the registry: every session reads it anew.

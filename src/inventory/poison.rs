@@ -4,6 +4,7 @@ use pgrx::prelude::*;
 
 use super::{drain, table};
 use crate::error::{self, Result};
+use crate::pg::group::ringing;
 use crate::pg::queue::{self, Poison, Request};
 use crate::pg::{keys, locks};
 
@@ -127,14 +128,18 @@ fn requeue_poisoned(relation: Option<pg_sys::Oid>, numbers: Option<Vec<Option<i6
     keys::refuse_read_only(c"requeue_poisoned()");
     locks::begin_draining(relation);
     let inventory = table::inventory(relation)?;
-    take(relation, numbers.as_deref(), |request| {
+    let count = take(relation, numbers.as_deref(), |request| {
         if drain::is_stray(&inventory, &request.tenant) {
             return Ok(false);
         }
         let number = queue::next_number(c"inventory_request_number")?;
         queue::add(&Request { number, queued_at: keys::now(), ..request })?;
         Ok(true)
-    })
+    })?;
+    if count > 0 {
+        ringing::queued(relation);
+    }
+    Ok(count)
 }
 
 /// `forget_poisoned(relation regclass, numbers bigint[] DEFAULT NULL)`: deletes what was set aside of the table, for all tenants; or those of the numbers. How many.

@@ -188,6 +188,12 @@ impl Section {
         self.outcomes[order] == Outcome::Left
     }
 
+    /// The order is decided now, and was given what it asks for.
+    pub fn took(&self, order: usize) -> bool {
+        let is_accepted = |answer: &Answer| answer.verdict == Verdict::Accepted;
+        self.outcomes[order] == Outcome::Decided && self.answers_of(order).iter().any(is_accepted)
+    }
+
     /// Decides, once all is known.
     pub fn decide(&mut self) {
         self.before = self.stock.clone();

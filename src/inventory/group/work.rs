@@ -4,13 +4,14 @@ use std::collections::HashMap;
 
 use pgrx::prelude::*;
 
-use super::super::drain::Sweep;
+use super::super::sweep::{Rest, Sweep};
 use super::body::Fault;
 use super::is_wanted_here;
 use super::round::{self, LAST_DELAY, Rounds};
 use crate::pg::group::memory::Desk;
 use crate::pg::group::{self, processes};
 use crate::pg::inventory::all_registered;
+use crate::pg::subtransaction::Failure;
 use crate::pg::{scan, security, transaction};
 
 /// A worker that was sent for ends when nobody has asked anything of it for so many microseconds.
@@ -145,23 +146,33 @@ fn drain(queues: &mut HashMap<u32, Due>) -> bool {
     let relation = *relation;
     match processes::transaction(|| due.sweep.batch()) {
         Ok(true) => due.at = now,
-        Ok(false) if due.sweep.end() => {
-            queues.remove(&relation);
-        }
-        // Something of it is locked.
-        Ok(false) => {
-            due.delay = (due.delay * 2).clamp(LAST_DELAY / 16, LAST_LOOK);
-            due.at = transaction::now() + due.delay;
-        }
+        Ok(false) => match due.sweep.end() {
+            Rest::Nothing => {
+                queues.remove(&relation);
+            }
+            // Something of it is locked.
+            Rest::Busy => due.put_off(LAST_DELAY / 16, LAST_LOOK),
+            Rest::Failed(failure) => due.failed(relation, &failure),
+        },
         Err(failure) => {
             due.sweep.end();
-            let last = if failure.is_transient() { LAST_LOOK } else { LAST_TRY };
-            if last == LAST_TRY {
-                processes::log(&format!("bulkhead cannot drain the queue of relation {relation}: {}", failure.message));
-            }
-            due.delay = (due.delay * 2).clamp(LAST_DELAY, last);
-            due.at = transaction::now() + due.delay;
+            due.failed(relation, &failure);
         }
     }
     true
+}
+
+impl Due {
+    fn put_off(&mut self, first: i64, last: i64) {
+        self.delay = (self.delay * 2).clamp(first, last);
+        self.at = transaction::now() + self.delay;
+    }
+
+    fn failed(&mut self, relation: u32, failure: &Failure) {
+        if failure.is_transient() {
+            return self.put_off(LAST_DELAY, LAST_LOOK);
+        }
+        processes::log(&format!("bulkhead cannot drain the queue of relation {relation}: {}", failure.message));
+        self.put_off(LAST_DELAY, LAST_TRY);
+    }
 }

@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 use super::rows::{RELATION, Segment};
 
 /// Where a row lies.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Place {
     pub block: u32,
     pub offset: u16,

@@ -99,6 +99,10 @@ async fn a_refused_order_that_nobody_waits_for_is_set_aside(db: WithWorkers) {
     let is_aside = async |owner: &Client| owner.rows(poisoned).await == [["1", "no a (It is not for sale.)"]];
     until("set aside", async || is_aside(&owner).await).await;
     assert_eq!(left(&owner).await[0], "a 10");
+    // Queued again it is decided at once.
+    owner.run("DROP TRIGGER picky ON stock").await;
+    db.admin("SELECT bulkhead.requeue_poisoned('stock')").unwrap();
+    until("decided", async || stored(&owner, "stock", "1").await == ["a accepted 9"]).await;
 }
 
 async fn a_trigger_that_waits_delays_nobody_else(db: WithWorkers) {

@@ -221,7 +221,7 @@ async fn only_who_may_drains(db: Database) {
     for role in ["app", "owner", "svc"] {
         let client = db.connect(role).await;
         client.refused("CALL bulkhead.drain_inventory('stock')").await.state("42501");
-        client.refused("SELECT bulkhead.drain_batch('stock', 5)").await.state("42501");
+        client.refused("SELECT bulkhead.drain_batch('stock', 5, NULL)").await.state("42501");
     }
     db.admin("GRANT EXECUTE ON PROCEDURE bulkhead.drain_inventory TO svc").unwrap();
     db.connect("svc").await.run("CALL bulkhead.drain_inventory('stock')").await;

@@ -9,7 +9,9 @@ pub fn tests() -> Vec<Trial> {
     crate::tests![
         a_row_that_a_trigger_keeps_is_set_aside,
         codes_are_shown_as_they_were_raised,
-        a_strange_error_is_an_orders_where_another_goes_through,
+        a_strange_error_is_an_orders_where_another_is_written,
+        what_goes_wrong_with_the_ledger_is_no_orders_fault,
+        an_order_that_another_holds_open_is_passed_by,
         it_is_queued_again_or_forgotten,
         queued_again_by_two_at_once_it_is_queued_once => 240,
         nobodys_orders_are_shown_to_who_drains,
@@ -17,6 +19,9 @@ pub fn tests() -> Vec<Trial> {
         a_dropped_tables_orders_are_set_aside,
     ]
 }
+
+const WAITING: &str =
+    "SELECT count(*) FROM (TABLE bulkhead.inventory_queue_0 UNION ALL TABLE bulkhead.inventory_queue_1) q";
 
 const DRAIN: &str = "CALL bulkhead.drain_inventory('stock')";
 
@@ -57,7 +62,7 @@ async fn a_row_that_a_trigger_keeps_is_set_aside(db: Database) {
 }
 
 /// An error that says nothing of a row: a table that is not there.
-async fn a_strange_error_is_an_orders_where_another_goes_through(db: Database) {
+async fn a_strange_error_is_an_orders_where_another_is_written(db: Database) {
     let owner = stock(&db).await;
     owner
         .run(
@@ -68,12 +73,16 @@ async fn a_strange_error_is_an_orders_where_another_goes_through(db: Database) {
         .await;
     let drainer = db.connect("postgres").await;
     queue(&db, &[("1", "a", 1), ("2", "a", 1)]).await;
-    // All of them meet it: it is the table's, and they wait on.
-    drainer.refused(DRAIN).await.state("42P01");
-    let waiting =
-        "SELECT count(*) FROM (TABLE bulkhead.inventory_queue_0 UNION ALL TABLE bulkhead.inventory_queue_1) q";
-    assert_eq!(drainer.one(waiting).await, "2");
-    // It is theirs, when another goes through.
+    // All of them meet it, but for those that take nothing: it is the table's, and they wait on.
+    queue(&db, &[("sold out", "c", 1), ("unknown", "nothing", 1)]).await;
+    let refused = drainer.refused(DRAIN).await;
+    refused
+        .state("42P01")
+        .message("relation \"public.log_a\" does not exist")
+        .detail_contains("What else was queued is decided.");
+    assert_eq!(drainer.one(WAITING).await, "2");
+    assert_eq!(stored(&owner, "stock", "sold out").await.len(), 1);
+    // It is theirs, when another is written.
     queue(&db, &[("3", "b", 1)]).await;
     drainer.run(DRAIN).await;
     let poisoned = "SELECT order_id, sqlstate FROM bulkhead.poisoned_orders('stock')";
@@ -83,6 +92,45 @@ async fn a_strange_error_is_an_orders_where_another_goes_through(db: Database) {
     drainer.run("SELECT bulkhead.requeue_poisoned('stock')").await;
     drainer.run(DRAIN).await;
     assert_eq!(stored(&owner, "stock", "2").await.len(), 1);
+}
+
+/// Today's partition is to be made, and somebody forbids it.
+async fn what_goes_wrong_with_the_ledger_is_no_orders_fault(db: Database) {
+    let owner = stock(&db).await;
+    queue(&db, &[("1", "a", 1), ("2", "b", 1)]).await;
+    db.admin(
+        "DO $$ DECLARE part regclass; BEGIN
+           FOR part IN SELECT inhrelid FROM pg_inherits WHERE inhparent = 'bulkhead.order_verdict'::regclass LOOP
+             EXECUTE format('DROP TABLE %s', part);
+           END LOOP; END $$;
+         CREATE FUNCTION no_ddl() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no DDL today'; END $$;
+         CREATE EVENT TRIGGER no_ddl ON ddl_command_start EXECUTE FUNCTION no_ddl()",
+    )
+    .unwrap();
+    let drainer = db.connect("postgres").await;
+    drainer.refused(DRAIN).await.state("P0001").message("no DDL today");
+    assert!(owner.rows("SELECT * FROM bulkhead.poisoned_orders('stock')").await.is_empty());
+    assert_eq!(drainer.one(WAITING).await, "2");
+    db.admin("DROP EVENT TRIGGER no_ddl").unwrap();
+    drainer.run(DRAIN).await;
+    assert_eq!(left(&owner).await, ["a 9", "b 4", "c 0"]);
+}
+
+/// The drain does not stop at it, and returns.
+async fn an_order_that_another_holds_open_is_passed_by(db: Database) {
+    let owner = stock(&db).await;
+    owner.run("BEGIN; SELECT * FROM bulkhead.decrement_inventory('stock', '1', 'nothing', 1)").await;
+    queue(&db, &[("1", "nothing", 1), ("2", "a", 1), ("3", "b", 1)]).await;
+    let drainer = db.connect("postgres").await;
+    drainer.run("CALL bulkhead.drain_inventory('stock', 1)").await;
+    let app = db.connect("app").await;
+    assert_eq!(stored(&app, "stock", "2").await, ["a accepted 9"]);
+    assert_eq!(stored(&app, "stock", "3").await, ["b accepted 4"]);
+    assert_eq!(drainer.one(WAITING).await, "1");
+    owner.run("ROLLBACK").await;
+    drainer.run("CALL bulkhead.drain_inventory('stock', 1)").await;
+    assert_eq!(stored(&app, "stock", "1").await, ["nothing unknown_item NULL"]);
+    assert_eq!(drainer.one(WAITING).await, "0");
 }
 
 async fn codes_are_shown_as_they_were_raised(db: Database) {

@@ -38,7 +38,7 @@ async fn room_that_vacuum_made_is_looked_into(db: Database) {
 async fn batches_that_were_rolled_back_are_drained_again(db: Database) {
     let owner = stock(&db).await;
     let drainer = db.connect("postgres").await;
-    let batch = "SELECT bulkhead.drain_batch('stock', 100)";
+    let batch = "SELECT done FROM bulkhead.drain_batch('stock', 100, NULL)";
     owner.run(&many(1, 3)).await;
     drainer.run(&format!("BEGIN; {batch}; {batch}; ROLLBACK")).await;
     assert_eq!(left(&owner).await[0], "a 10");
