@@ -100,7 +100,8 @@ impl Word {
         if self.step(taken, Word::of(database, DONE)) {
             return true;
         }
-        self.0.store(FREE, Ordering::Release);
+        // As `give_back`: a word that is not this worker's any more is left alone.
+        self.step(taken | LEFT, FREE);
         false
     }
 

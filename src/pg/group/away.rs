@@ -11,7 +11,7 @@ use pgrx::prelude::*;
 
 use super::super::cell::PerBackend;
 use super::super::{list, transaction};
-use super::memory::{self, NOBODY};
+use super::memory;
 use super::wait;
 
 /// A worker is waited for so long, in microseconds; then it is the server's to complain.
@@ -100,7 +100,7 @@ fn send_away(name: Option<String>, may: impl Fn(pg_sys::Oid) -> bool) {
     HELD.borrow_mut().push(number);
     desk.held.fetch_add(1, Ordering::SeqCst);
     let deadline = transaction::now() + PATIENCE;
-    while desk.stage.load(Ordering::SeqCst) != NOBODY && transaction::now() < deadline {
+    while !desk.has_nobody() && transaction::now() < deadline {
         desk.leave.store(true, Ordering::SeqCst);
         desk.wake();
         wait::sleep(5);

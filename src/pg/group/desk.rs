@@ -19,9 +19,9 @@ const RUNG: usize = 16;
 const NAME_BYTES: usize = 64;
 
 /// Nobody works at a desk, somebody was sent for, somebody does.
-pub const NOBODY: u32 = 0;
-pub const SENT_FOR: u32 = 1;
-pub const THERE: u32 = 2;
+const NOBODY: u32 = 0;
+const SENT_FOR: u32 = 1;
+const THERE: u32 = 2;
 
 /// What a database's worker is told. Plain words: each says one thing by itself, but for what the comments in src/inventory/group/mod.rs say of their order.
 pub struct Desk {
@@ -29,7 +29,9 @@ pub struct Desk {
     pub database: AtomicU32,
     /// Under the lock.
     name: UnsafeCell<[u8; NAME_BYTES]>,
-    pub stage: AtomicU32,
+    stage: AtomicU32,
+    /// The database that the desk's worker works in; 0 when none does. Set under the lock: no two desks have the same.
+    serves: AtomicU32,
     /// Of the worker, once it looks for work; 0 before and after.
     latch: AtomicUsize,
     /// Somebody waits for a worker.
@@ -109,11 +111,8 @@ pub fn assign(database: u32, name: &str) -> Option<usize> {
         database != 0 && desk.database.load(Ordering::Relaxed) == database || desk.is_named(name)
     };
     let known = all_desks().find(|(_, desk)| is_its(desk));
-    let is_idle = |desk: &Desk| {
-        desk.stage.load(Ordering::SeqCst) == NOBODY
-            && desk.held.load(Ordering::SeqCst) == 0
-            && !desk.wanted.load(Ordering::SeqCst)
-    };
+    let is_idle =
+        |desk: &Desk| desk.has_nobody() && desk.held.load(Ordering::SeqCst) == 0 && !desk.wanted.load(Ordering::SeqCst);
     let (number, desk) = known
         .or_else(|| all_desks().find(|(_, desk)| desk.is_named("")))
         .or_else(|| all_desks().find(|(_, desk)| is_idle(desk)))?;
@@ -167,16 +166,51 @@ impl Desk {
         }
     }
 
+    /// Nobody is there, or on the way.
+    pub fn has_nobody(&self) -> bool {
+        self.stage.load(Ordering::SeqCst) == NOBODY
+    }
+
+    pub fn has_worker(&self) -> bool {
+        self.stage.load(Ordering::SeqCst) == THERE
+    }
+
+    /// Somebody is on the way from now on. False when somebody is there, or on the way.
+    pub fn send_for(&self) -> bool {
+        self.stage.compare_exchange(NOBODY, SENT_FOR, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Whoever is on the way is not waited for any more. Nothing is done where somebody is there.
+    pub fn call_off(&self) {
+        let _ = self.stage.compare_exchange(SENT_FOR, NOBODY, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    /// This process is the desk's worker from now on. False when another is: a launcher that was restarted sends for somebody while one comes whom the former has sent for.
+    pub fn come(&self) -> bool {
+        self.stage.swap(THERE, Ordering::SeqCst) != THERE
+    }
+
+    /// The desk's worker ends.
+    pub fn go(&self) {
+        self.stand_up();
+        self.serves.store(0, Ordering::SeqCst);
+        self.stage.store(NOBODY, Ordering::SeqCst);
+    }
+
     /// The worker knows its database now. False when that has a worker at another desk; one without is nobody's from now on. Who rang there is heard here: a worker begins
     /// with looking at everything.
     pub fn take_for_this_database(&self) -> bool {
         let database = security::database();
         let _locked = Locked::new();
-        for other in desks().iter().filter(|other| !std::ptr::eq(self, *other)) {
+        let others = || desks().iter().filter(|other| !std::ptr::eq(self, *other));
+        if others().any(|other| other.serves.load(Ordering::SeqCst) == database) {
+            return false;
+        }
+        for other in others() {
             if other.database.load(Ordering::SeqCst) != database {
                 continue;
             }
-            if other.stage.load(Ordering::SeqCst) != NOBODY || other.held.load(Ordering::SeqCst) != 0 {
+            if !other.has_nobody() || other.held.load(Ordering::SeqCst) != 0 {
                 return false;
             }
             other.database.store(0, Ordering::SeqCst);
@@ -184,6 +218,7 @@ impl Desk {
             other.set_name("");
         }
         self.database.store(database, Ordering::SeqCst);
+        self.serves.store(database, Ordering::SeqCst);
         true
     }
 

@@ -12,8 +12,7 @@ use super::super::cell::PerBackend;
 use super::super::{library, settings};
 use super::desk::DESKS;
 pub use super::desk::{
-    Desk, NOBODY, SENT_FOR, THERE, all_desks, assign, be_launcher, database_name, desk, my_desk, my_desk_if_any,
-    wake_launcher,
+    Desk, all_desks, assign, be_launcher, database_name, desk, my_desk, my_desk_if_any, wake_launcher,
 };
 use crate::inventory::group::body;
 use crate::inventory::group::slot::Word;

@@ -9,7 +9,7 @@ use pgrx::prelude::*;
 use super::super::cell::PerBackend;
 use super::super::subtransaction::{self, Failure};
 use super::super::{library, settings};
-use super::memory::{self, Desk, NOBODY, THERE};
+use super::memory::{self, Desk};
 use crate::error::Result;
 use crate::inventory::group;
 
@@ -151,7 +151,10 @@ pub unsafe extern "C-unwind" fn bulkhead_worker(argument: pg_sys::Datum) {
     let number = argument.value() & (KEPT - 1);
     KEPT_HERE.set(argument.value() & KEPT != 0);
     let Some(desk) = memory::desk(number) else { return };
-    desk.stage.store(THERE, Ordering::SeqCst);
+    // Before anything else: the callback is for who has come.
+    if !desk.come() {
+        return;
+    }
     // SAFETY: once at the start of the process. The callback runs after the server's own, so that a desk without a worker has none in its database either.
     unsafe {
         pg_sys::on_shmem_exit(Some(worker_ends), pg_sys::Datum::from(number));
@@ -185,8 +188,7 @@ pub unsafe extern "C-unwind" fn bulkhead_worker(argument: pg_sys::Datum) {
 #[pg_guard]
 unsafe extern "C-unwind" fn worker_ends(_code: c_int, number: pg_sys::Datum) {
     if let Some(desk) = memory::desk(number.value()) {
-        desk.stand_up();
-        desk.stage.store(NOBODY, Ordering::SeqCst);
+        desk.go();
     }
     memory::wake_launcher();
 }

@@ -201,6 +201,20 @@ fn two_callers_never_have_the_same_slot() {
 }
 
 #[test]
+fn what_was_taken_from_a_worker_is_not_its_to_finish() {
+    loom::model(|| {
+        let word = Word::new();
+        assert!(word.claim(DATABASE));
+        word.publish(DATABASE);
+        assert!(word.take(DATABASE));
+        // Whoever follows it gives back what it had.
+        word.give_back(DATABASE);
+        assert!(!word.finish(DATABASE));
+        assert!(word.waits(DATABASE) && !word.claim(DATABASE));
+    });
+}
+
+#[test]
 fn a_worker_takes_only_what_its_database_asks() {
     loom::model(|| {
         let slot = Slot::new();
