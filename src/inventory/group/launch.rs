@@ -64,7 +64,8 @@ pub fn launch() {
     }
     let mut is_new = true;
     loop {
-        if processes::catch_up() || is_new {
+        let is_changed = memory::is_to_look_again();
+        if processes::catch_up() || is_new || is_changed {
             read_settings(&mut posts);
         }
         if std::mem::take(&mut is_new) {
@@ -77,12 +78,17 @@ pub fn launch() {
         for (number, desk) in memory::all_desks() {
             look_after(number, desk, &mut posts);
             let post = &posts[number];
-            if !post.has_worker() && desk.wanted.load(Ordering::SeqCst) && desk.held.load(Ordering::SeqCst) == 0 {
+            if is_open(desk, post) && desk.wanted.load(Ordering::SeqCst) {
                 next = Some(next.map_or(post.at, |next| next.min(post.at)));
             }
         }
         sleep(next.map_or(-1, |at| until(at).max(1)));
     }
+}
+
+/// Whether somebody may be sent for.
+fn is_open(desk: &Desk, post: &Post) -> bool {
+    !post.has_worker() && desk.held.load(Ordering::SeqCst) == 0 && !desk.is_nobodys()
 }
 
 fn note_waiting(desk: &Desk) {
@@ -133,8 +139,7 @@ fn look_after(number: usize, desk: &Desk, posts: &mut [Post]) {
             }
         }
     }
-    let may = desk.held.load(Ordering::SeqCst) == 0 && post.at <= transaction::now();
-    if post.has_worker() || !may || !desk.wanted.swap(false, Ordering::SeqCst) {
+    if !is_open(desk, post) || post.at > transaction::now() || !desk.wanted.swap(false, Ordering::SeqCst) {
         return;
     }
     if !desk.send_for() {

@@ -8,7 +8,7 @@ use super::super::drain::Sweep;
 use super::body::Fault;
 use super::is_wanted_here;
 use super::round::{self, LAST_DELAY, Rounds};
-use crate::pg::group::memory::Desk;
+use crate::pg::group::memory::{self, Desk};
 use crate::pg::group::{self, processes};
 use crate::pg::inventory::all_registered;
 use crate::pg::{scan, security, transaction};
@@ -45,13 +45,18 @@ pub fn work(desk: &Desk) {
     desk.note_all();
     desk.sit_down();
     let mut idle_since = transaction::now();
-    let mut was_busy = false;
+    let (mut was_busy, mut is_new) = (false, true);
+    // By its present name: it may have been renamed since somebody was sent for.
+    let is_wanted = || {
+        desk.rename(&memory::database_name(database));
+        Ok(is_wanted_here())
+    };
     let end = loop {
         let is_reloaded = processes::catch_up();
         if desk.leave.swap(false, std::sync::atomic::Ordering::SeqCst) {
             break End::Quietly;
         }
-        if is_reloaded && !processes::transaction(|| Ok(is_wanted_here())).unwrap_or(true) {
+        if (std::mem::take(&mut is_new) || is_reloaded) && !processes::transaction(is_wanted).unwrap_or(true) {
             break End::Unwanted;
         }
         let decided = rounds.decide(desk);

@@ -17,8 +17,15 @@ use super::wait;
 /// A worker is waited for so long, in microseconds; then it is the server's to complain.
 const PATIENCE: i64 = 5_000_000;
 
-/// The desks that this transaction holds.
-static HELD: PerBackend<RefCell<Vec<usize>>> = PerBackend::new(RefCell::new(Vec::new()));
+/// What a command does to its database.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Deed {
+    Renames,
+    Other,
+}
+
+/// The desks that this transaction holds, and for what.
+static HELD: PerBackend<RefCell<Vec<(usize, Deed)>>> = PerBackend::new(RefCell::new(Vec::new()));
 static REGISTERED: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
 
 /// Before a utility command.
@@ -29,23 +36,25 @@ pub unsafe fn before(node: *mut pg_sys::Node) {
     // SAFETY: the caller's promise; nodes have the type that their tag says.
     unsafe {
         match (*node).type_ {
-            pg_sys::NodeTag::T_DropdbStmt => send_away(text((*node.cast::<pg_sys::DropdbStmt>()).dbname), owns),
+            pg_sys::NodeTag::T_DropdbStmt => {
+                send_away(text((*node.cast::<pg_sys::DropdbStmt>()).dbname), Deed::Other, owns)
+            }
             pg_sys::NodeTag::T_RenameStmt => {
                 let rename = node.cast::<pg_sys::RenameStmt>();
                 if (*rename).renameType == pg_sys::ObjectType::OBJECT_DATABASE {
-                    send_away(text((*rename).subname), owns);
+                    send_away(text((*rename).subname), Deed::Renames, owns);
                 }
             }
             pg_sys::NodeTag::T_AlterDatabaseStmt => {
                 let alter = node.cast::<pg_sys::AlterDatabaseStmt>();
                 if option((*alter).options, "tablespace").is_some() {
-                    send_away(text((*alter).dbname), owns);
+                    send_away(text((*alter).dbname), Deed::Other, owns);
                 }
             }
             pg_sys::NodeTag::T_CreatedbStmt => {
                 let options = (*node.cast::<pg_sys::CreatedbStmt>()).options;
                 // Not for template1, in which nobody has inventories.
-                send_away(option(options, "template"), |_| pg_sys::have_createdb_privilege());
+                send_away(option(options, "template"), Deed::Other, |_| pg_sys::have_createdb_privilege());
             }
             _ => {}
         }
@@ -83,7 +92,7 @@ fn owns(database: pg_sys::Oid) -> bool {
     }
 }
 
-fn send_away(name: Option<String>, may: impl Fn(pg_sys::Oid) -> bool) {
+fn send_away(name: Option<String>, deed: Deed, may: impl Fn(pg_sys::Oid) -> bool) {
     let Some(name) = name.filter(|_| memory::is_there()) else { return };
     let Ok(c_name) = std::ffi::CString::new(name.as_str()) else { return };
     // SAFETY: a look-up in a catalog.
@@ -97,7 +106,7 @@ fn send_away(name: Option<String>, may: impl Fn(pg_sys::Oid) -> bool) {
         // SAFETY: the callback is guarded and lives as long as the process.
         unsafe { pg_sys::RegisterXactCallback(Some(at_end), std::ptr::null_mut()) };
     }
-    HELD.borrow_mut().push(number);
+    HELD.borrow_mut().push((number, deed));
     desk.held.fetch_add(1, Ordering::SeqCst);
     let deadline = transaction::now() + PATIENCE;
     while !desk.has_nobody() && transaction::now() < deadline {
@@ -115,8 +124,11 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _arg: *mut c_
     if !matches!(event, XACT_EVENT_COMMIT | XACT_EVENT_ABORT | XACT_EVENT_PREPARE) {
         return;
     }
-    for number in HELD.borrow_mut().drain(..) {
+    for (number, deed) in HELD.borrow_mut().drain(..) {
         if let Some(desk) = memory::desk(number) {
+            if deed == Deed::Renames && event == XACT_EVENT_COMMIT {
+                desk.forget_name();
+            }
             desk.held.fetch_sub(1, Ordering::SeqCst);
         }
         memory::wake_launcher();

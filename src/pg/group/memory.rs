@@ -4,7 +4,7 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::CStr;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use pgrx::prelude::*;
 
@@ -12,7 +12,7 @@ use super::super::cell::PerBackend;
 use super::super::{library, settings};
 use super::desk::DESKS;
 pub use super::desk::{
-    Desk, all_desks, assign, be_launcher, database_name, desk, my_desk, my_desk_if_any, wake_launcher,
+    Desk, all_desks, assign, be_launcher, database_name, desk, is_to_look_again, my_desk, my_desk_if_any, wake_launcher,
 };
 use crate::inventory::group::body;
 use crate::inventory::group::slot::Word;
@@ -31,6 +31,8 @@ pub(super) struct Header {
     slots: usize,
     tickets: AtomicU64,
     pub(super) launcher: AtomicUsize,
+    /// A database has another name, or another desk.
+    pub(super) has_changed: AtomicBool,
     /// Callers that wait for a free slot.
     crowd: AtomicU32,
     freed: UnsafeCell<pg_sys::ConditionVariable>,

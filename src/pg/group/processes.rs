@@ -163,7 +163,7 @@ pub unsafe extern "C-unwind" fn bulkhead_worker(argument: pg_sys::Datum) {
         pg_sys::BackgroundWorkerUnblockSignals();
     }
     let is_held = || desk.held.load(Ordering::SeqCst) != 0;
-    if is_held() {
+    if is_held() || desk.is_nobodys() {
         return;
     }
     desk.leave.store(false, Ordering::SeqCst);

@@ -11,6 +11,7 @@ use crate::harness::{Nowhere, WithWorkers};
 pub fn tests() -> Vec<Trial> {
     crate::tests![
         commands_on_the_database_meet_no_worker,
+        a_name_that_moves_takes_no_worker_along,
         others_cannot_send_a_worker_away,
         a_dropped_extension_ends_its_worker,
         an_upgraded_or_new_extension_goes_on,
@@ -43,6 +44,42 @@ async fn commands_on_the_database_meet_no_worker(db: WithWorkers) {
     asked(&second).await;
     admin(&format!("DROP DATABASE {second}"));
     admin(&format!("DROP DATABASE {copy} WITH (FORCE)"));
+}
+
+/// Blue and green: the shop of yesterday keeps its worker, and the new one of that name gets its own.
+async fn a_name_that_moves_takes_no_worker_along(_: Nowhere) {
+    let cluster = Cluster::builder().start().unwrap();
+    let (shop, new) = (cluster.database("shop").unwrap(), cluster.database("shop_new").unwrap());
+    let old = Database { cluster: cluster.clone(), name: format!("{}_old", shop.name) };
+    let admin = |sql: &str| cluster.admin("postgres", sql).unwrap();
+    let rename = |from: &Database, to: &Database| admin(&format!("ALTER DATABASE {} RENAME TO {}", from.name, to.name));
+    let has_one = |db: &Database| worker(db).lines().count() == 1;
+    // The first desk is the one that every backend looks at first.
+    stock(&shop).await;
+    assert_eq!(buy(&shop.connect("app").await, "stock", "1", "a", 1).await, "accepted 9");
+    stock(&new).await;
+    rename(&shop, &old);
+    let of_old = old.connect("app").await;
+    assert_eq!(buy(&of_old, "stock", "2", "a", 1).await, "accepted 8");
+    rename(&new, &shop);
+    let of_new = shop.connect("app").await;
+    assert_eq!(buy(&of_new, "stock", "1", "a", 2).await, "accepted 8");
+    assert_eq!(buy(&of_old, "stock", "3", "a", 1).await, "accepted 7");
+    assert_eq!(buy(&old.connect("app").await, "stock", "4", "a", 1).await, "accepted 6");
+    assert!(has_one(&old) && has_one(&shop), "{} and {}", worker(&old), worker(&shop));
+    // With a setting that names it, the worker is where the name is.
+    admin(&format!("ALTER SYSTEM SET bulkhead.drain_databases = '{}'", shop.name));
+    admin("SELECT pg_reload_conf()");
+    until("no worker where the name was", async || worker(&old).is_empty() && has_one(&shop)).await;
+    drop((of_old, of_new));
+    rename(&shop, &new);
+    rename(&old, &shop);
+    shop.connect("app").await.run("SELECT bulkhead.enqueue_decrement('stock', 'queued', 'a', 1)").await;
+    until("a worker where the name is", async || worker(&new).is_empty() && has_one(&shop)).await;
+    let app = shop.connect("app").await;
+    until("drained", async || stored(&app, "stock", "queued").await == ["a accepted 5"]).await;
+    let refused = new.connect("app").await;
+    refused.refused(&now("stock", "2", "a", 1)).await.state("55000").message("no worker runs in this database");
 }
 
 async fn others_cannot_send_a_worker_away(db: WithWorkers) {
