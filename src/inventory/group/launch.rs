@@ -114,6 +114,10 @@ fn read_settings(posts: &mut [Post]) {
 
 fn look_after(number: usize, desk: &Desk, posts: &mut [Post]) {
     let post = &mut posts[number];
+    if desk.is_new.swap(false, Ordering::SeqCst) {
+        // Its database may have been made just now, and be the one of a name that was asked for before.
+        (post.at, post.pause) = (0, 0);
+    }
     if post.is_left(desk) {
         (post.hired, post.is_anothers) = (None, false);
         // One that never came.

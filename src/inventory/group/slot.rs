@@ -120,6 +120,12 @@ impl Word {
         self.0.load(Ordering::Relaxed) & LEFT != 0
     }
 
+    /// Frees what is left of a database that is no more. Whether there was something.
+    pub fn abandon(&self, database: u32) -> bool {
+        let word = self.0.load(Ordering::Relaxed);
+        word != FREE && word >> 32 == u64::from(database) && self.step(word, FREE)
+    }
+
     /// A taken request waits again. Only the database's one worker does this.
     pub fn give_back(&self, database: u32) {
         let (waiting, taken) = (Word::of(database, WAITING), Word::of(database, TAKEN));

@@ -20,12 +20,19 @@ const PATIENCE: i64 = 5_000_000;
 /// What a command does to its database.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Deed {
+    Drops,
     Renames,
     Other,
 }
 
-/// The desks that this transaction holds, and for what.
-static HELD: PerBackend<RefCell<Vec<(usize, Deed)>>> = PerBackend::new(RefCell::new(Vec::new()));
+/// A desk that this transaction holds, its database, and for what.
+struct Hold {
+    number: usize,
+    database: u32,
+    deed: Deed,
+}
+
+static HELD: PerBackend<RefCell<Vec<Hold>>> = PerBackend::new(RefCell::new(Vec::new()));
 static REGISTERED: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
 
 /// Before a utility command.
@@ -37,7 +44,7 @@ pub unsafe fn before(node: *mut pg_sys::Node) {
     unsafe {
         match (*node).type_ {
             pg_sys::NodeTag::T_DropdbStmt => {
-                send_away(text((*node.cast::<pg_sys::DropdbStmt>()).dbname), Deed::Other, owns)
+                send_away(text((*node.cast::<pg_sys::DropdbStmt>()).dbname), Deed::Drops, owns)
             }
             pg_sys::NodeTag::T_RenameStmt => {
                 let rename = node.cast::<pg_sys::RenameStmt>();
@@ -106,7 +113,7 @@ fn send_away(name: Option<String>, deed: Deed, may: impl Fn(pg_sys::Oid) -> bool
         // SAFETY: the callback is guarded and lives as long as the process.
         unsafe { pg_sys::RegisterXactCallback(Some(at_end), std::ptr::null_mut()) };
     }
-    HELD.borrow_mut().push((number, deed));
+    HELD.borrow_mut().push(Hold { number, database: database.to_u32(), deed });
     desk.held.fetch_add(1, Ordering::SeqCst);
     let deadline = transaction::now() + PATIENCE;
     while !desk.has_nobody() && transaction::now() < deadline {
@@ -124,10 +131,16 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _arg: *mut c_
     if !matches!(event, XACT_EVENT_COMMIT | XACT_EVENT_ABORT | XACT_EVENT_PREPARE) {
         return;
     }
-    for (number, deed) in HELD.borrow_mut().drain(..) {
+    for Hold { number, database, deed } in HELD.borrow_mut().drain(..) {
         if let Some(desk) = memory::desk(number) {
-            if deed == Deed::Renames && event == XACT_EVENT_COMMIT {
-                desk.forget_name();
+            match deed {
+                // Nobody is connected to it, and nobody can be any more.
+                Deed::Drops if event == XACT_EVENT_COMMIT => {
+                    desk.close();
+                    memory::abandon(database);
+                }
+                Deed::Renames if event == XACT_EVENT_COMMIT => desk.forget_name(),
+                _ => {}
             }
             desk.held.fetch_sub(1, Ordering::SeqCst);
         }

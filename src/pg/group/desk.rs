@@ -40,6 +40,8 @@ pub struct Desk {
     pub leave: AtomicBool,
     /// The worker came as far as looking for work.
     pub has_begun: AtomicBool,
+    /// The desk is another database's since the launcher looked last: what it knows of the former is void.
+    pub is_new: AtomicBool,
     /// The worker has ended because there is nothing to work on.
     pub end_in_vain: AtomicBool,
     /// So many commands keep workers away from the database.
@@ -125,7 +127,8 @@ pub fn assign(database: u32, name: &str) -> Option<usize> {
     // Renamed since, or known by its name only.
     let has_changed = desk.be_named(name) && known.is_some() && database != 0;
     if database != 0 || known.is_none() {
-        desk.database.store(database, Ordering::SeqCst);
+        let former = desk.database.swap(database, Ordering::SeqCst);
+        desk.is_new.fetch_or(former != database, Ordering::SeqCst);
     }
     drop(locked);
     if has_changed {
@@ -179,6 +182,15 @@ impl Desk {
         if has_changed {
             look_again();
         }
+    }
+
+    /// The desk's database is no more.
+    pub fn close(&self) {
+        let locked = Locked::new();
+        self.empty_bells();
+        self.be_nobodys();
+        drop(locked);
+        look_again();
     }
 
     /// The desk's database is known by its number only, until somebody comes who knows the name.

@@ -239,6 +239,15 @@ pub fn freed() {
     }
 }
 
+/// Frees the slots of a database that is no more: nobody is left who could.
+pub fn abandon(database: u32) {
+    for slot in all_slots() {
+        if slot.word().abandon(database) {
+            freed();
+        }
+    }
+}
+
 /// Tells the caller that its answer is there.
 pub fn wake_caller(latch: usize) {
     wake(latch);

@@ -215,6 +215,21 @@ fn what_was_taken_from_a_worker_is_not_its_to_finish() {
 }
 
 #[test]
+fn a_database_that_is_dropped_leaves_nothing() {
+    loom::model(|| {
+        let words = [Word::new(), Word::new(), Word::new()];
+        for (word, database) in words.iter().zip([DATABASE, DATABASE, DATABASE + 1]) {
+            assert!(word.claim(database));
+            word.publish(database);
+            assert_eq!(word.leave(), Leaving::Left);
+        }
+        assert!(words[1].take(DATABASE));
+        assert_eq!(words.each_ref().map(|word| word.abandon(DATABASE)), [true, true, false]);
+        assert_eq!(words.each_ref().map(|word| word.claim(DATABASE)), [true, true, false]);
+    });
+}
+
+#[test]
 fn a_worker_takes_only_what_its_database_asks() {
     loom::model(|| {
         let slot = Slot::new();

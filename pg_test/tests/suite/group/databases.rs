@@ -12,6 +12,7 @@ pub fn tests() -> Vec<Trial> {
     crate::tests![
         commands_on_the_database_meet_no_worker,
         a_name_that_moves_takes_no_worker_along,
+        a_dropped_database_leaves_nothing_behind,
         others_cannot_send_a_worker_away,
         a_dropped_extension_ends_its_worker,
         an_upgraded_or_new_extension_goes_on,
@@ -80,6 +81,60 @@ async fn a_name_that_moves_takes_no_worker_along(_: Nowhere) {
     until("drained", async || stored(&app, "stock", "queued").await == ["a accepted 5"]).await;
     let refused = new.connect("app").await;
     refused.refused(&now("stock", "2", "a", 1)).await.state("55000").message("no worker runs in this database");
+}
+
+/// Orders that nobody waits for, in a database that is dropped before a worker could see to them.
+async fn a_dropped_database_leaves_nothing_behind(_: Nowhere) {
+    let cluster = Cluster::builder().setting("bulkhead.decrement_slots", "4").start().unwrap();
+    let (other, gone) = (cluster.database("other").unwrap(), cluster.database("gone").unwrap());
+    let admin = |sql: &str| cluster.admin("postgres", sql).unwrap();
+    let wanted = |names: &str| {
+        admin(&format!("ALTER SYSTEM SET bulkhead.drain_databases = '{names}'"));
+        admin("SELECT pg_reload_conf()");
+    };
+    let owner = stock(&other).await;
+    stock(&gone).await;
+    drop(owner);
+    // Room for one worker beside the launchers and pg_cron; and that one is another database's for good.
+    admin(&format!("ALTER SYSTEM SET max_worker_processes = {}", 3 + i32::from(cluster.provision().pg_cron)));
+    wanted(&format!("{}, *", other.name));
+    cluster.restart().unwrap();
+    until("a worker", async || !worker(&other).is_empty()).await;
+    let app = gone.connect("app").await;
+    let for_nobody =
+        |order: &str| format!("SELECT verdict FROM bulkhead.decrement_now('stock', '{order}', 'a', 1, '0')");
+    for order in ["1", "2"] {
+        assert_eq!(app.one(&for_nobody(order)).await, "pending");
+    }
+    app.refused(&for_nobody("3")).await.state("53400");
+    drop(app);
+    let oid = admin(&format!("SELECT oid FROM pg_database WHERE datname = '{}'", gone.name));
+    admin(&format!("DROP DATABASE {}", gone.name));
+    // All slots are there for others.
+    let owner = other.connect("owner").await;
+    owner.run("BEGIN; SELECT FROM stock WHERE sku = 'a' FOR UPDATE").await;
+    let mut waiting = tokio::task::JoinSet::new();
+    for order in ["1", "2", "3"] {
+        let app = other.connect("app").await;
+        waiting.spawn(async move { buy(&app, "stock", order, "a", 1).await });
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let app = other.connect("app").await;
+    assert_eq!(buy(&app, "stock", "4", "b", 1).await, "accepted 4");
+    owner.run("COMMIT").await;
+    let told = waiting.join_all().await;
+    assert!(told.iter().all(|told| told.starts_with("accepted")), "{told:?}");
+    // A name that is asked for in vain for a while, and then is a database's.
+    wanted(&format!("{}, *", gone.name));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    admin(&format!("CREATE DATABASE {} TEMPLATE bulkhead_template", gone.name));
+    cluster.admin(&gone.name, "GRANT CREATE ON SCHEMA public TO owner").unwrap();
+    let owner = stock(&gone).await;
+    let soon = "SELECT verdict FROM bulkhead.decrement_now('stock', '1', 'a', 1, '1 s')";
+    assert_eq!(owner.one(soon).await, "accepted");
+    // Nobody is sent to what is no more.
+    let in_vain = format!("database {} does not exist", oid.trim());
+    assert!(!cluster.log().contains(&in_vain), "{in_vain}");
 }
 
 async fn others_cannot_send_a_worker_away(db: WithWorkers) {
