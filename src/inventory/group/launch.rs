@@ -130,7 +130,8 @@ fn look_after(number: usize, desk: &Desk, posts: &mut [Post]) {
         let is_short = transaction::now() - post.started < LIFE;
         // One that was there and is gone was ended by somebody; one that never came will not come the next time either.
         let has_begun = desk.has_begun.swap(false, Ordering::SeqCst);
-        post.pause = match (is_short, has_begun) {
+        let was_sent_away = desk.was_sent_away.swap(false, Ordering::SeqCst);
+        post.pause = match (is_short && !was_sent_away, has_begun) {
             (false, _) => 0,
             (true, true) => FIRST_PAUSE,
             (true, false) => (post.pause * 2).clamp(FIRST_PAUSE, LAST_PAUSE),

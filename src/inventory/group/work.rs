@@ -1,6 +1,7 @@
 //! The worker of a database: rounds for those who wait, batches of the queue in between, and sleep.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 
 use pgrx::prelude::*;
 
@@ -53,7 +54,8 @@ pub fn work(desk: &Desk) {
     };
     let end = loop {
         let is_reloaded = processes::catch_up();
-        if desk.leave.swap(false, std::sync::atomic::Ordering::SeqCst) {
+        if desk.leave.swap(false, Ordering::SeqCst) {
+            desk.was_sent_away.store(true, Ordering::SeqCst);
             break End::Quietly;
         }
         if (std::mem::take(&mut is_new) || is_reloaded) && !processes::transaction(is_wanted).unwrap_or(true) {

@@ -61,7 +61,7 @@ pub unsafe fn before(node: *mut pg_sys::Node) {
             pg_sys::NodeTag::T_CreatedbStmt => {
                 let options = (*node.cast::<pg_sys::CreatedbStmt>()).options;
                 // Not for template1, in which nobody has inventories.
-                send_away(option(options, "template"), Deed::Other, |_| pg_sys::have_createdb_privilege());
+                send_away(option(options, "template"), Deed::Other, may_copy);
             }
             _ => {}
         }
@@ -96,6 +96,21 @@ fn owns(database: pg_sys::Oid) -> bool {
         return pg_sys::pg_database_ownercheck(database, pg_sys::GetUserId());
         #[cfg(not(any(feature = "pg14", feature = "pg15")))]
         return pg_sys::object_ownercheck(pg_sys::DatabaseRelationId, database, pg_sys::GetUserId());
+    }
+}
+
+/// Whether the current role may make a database after this one.
+fn may_copy(database: pg_sys::Oid) -> bool {
+    // SAFETY: as above; the tuple is one of pg_database, and is given back.
+    unsafe {
+        let id = pg_sys::SysCacheIdentifier::DATABASEOID as i32;
+        let tuple = pg_sys::SearchSysCache1(id, pg_sys::Datum::from(database));
+        if tuple.is_null() {
+            return false;
+        }
+        let is_template = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>()).datistemplate;
+        pg_sys::ReleaseSysCache(tuple);
+        pg_sys::have_createdb_privilege() && (is_template || owns(database))
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Desk {
     pub wanted: AtomicBool,
     /// The worker is to end.
     pub leave: AtomicBool,
+    /// The worker has ended because it was told to.
+    pub was_sent_away: AtomicBool,
     /// The worker came as far as looking for work.
     pub has_begun: AtomicBool,
     /// The desk is another database's since the launcher looked last: what it knows of the former is void.

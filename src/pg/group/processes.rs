@@ -164,6 +164,7 @@ pub unsafe extern "C-unwind" fn bulkhead_worker(argument: pg_sys::Datum) {
     }
     let is_held = || desk.held.load(Ordering::SeqCst) != 0;
     if is_held() || desk.is_nobodys() {
+        desk.was_sent_away.store(true, Ordering::SeqCst);
         return;
     }
     desk.leave.store(false, Ordering::SeqCst);
@@ -178,7 +179,9 @@ pub unsafe extern "C-unwind" fn bulkhead_worker(argument: pg_sys::Datum) {
         }
     }
     set_up();
-    if !is_held() && desk.take_for_this_database() {
+    if is_held() {
+        desk.was_sent_away.store(true, Ordering::SeqCst);
+    } else if desk.take_for_this_database() {
         group::work(desk);
     }
 }

@@ -150,6 +150,14 @@ async fn others_cannot_send_a_worker_away(db: WithWorkers) {
     ] {
         app.refused(&command).await.state("42501");
     }
+    // A role that may make databases may not copy this one.
+    let maker = "maker_of_databases";
+    other.admin(&format!("CREATE ROLE {maker} CREATEDB; GRANT {maker} TO app")).unwrap();
+    app.run(&format!("SET ROLE {maker}")).await;
+    let copy = format!("CREATE DATABASE theirs TEMPLATE {}", db.name);
+    app.refused(&copy).await.state("42501").message_contains("permission denied to copy database");
+    app.run("RESET ROLE").await;
+    other.admin(&format!("DROP ROLE {maker}")).unwrap();
     assert_eq!(worker(&db), before);
 }
 
