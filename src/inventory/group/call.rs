@@ -50,7 +50,7 @@ pub fn ask(
     }
     check_place()?;
     check_transaction()?;
-    let deadline = transaction::now() + wait;
+    let deadline = group::now() + wait;
     let inventory = table::for_caller(relation, false)?;
     let tenant = table::tenant(&inventory)?;
     drop(inventory);
@@ -97,9 +97,9 @@ fn wait_for(waiter: Waiter, deadline: i64) -> Result<Outcome> {
                 None => Ok(Outcome::Pending),
             };
         }
-        let slept_from = transaction::now();
+        let slept_from = group::now();
         group::sleep(left.min(SLICE));
-        if transaction::now() - slept_from >= SLICE * 1_000 {
+        if group::now() - slept_from >= SLICE * 1_000 {
             super::ring();
         }
     }

@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use super::round::is_anybody_waiting;
 use crate::pg::group::memory::{self, Desk};
 use crate::pg::group::processes::{self, Hired, Whereabouts};
-use crate::pg::group::{sleep, until};
-use crate::pg::{settings, transaction};
+use crate::pg::group::{self, sleep, until};
+use crate::pg::settings;
 
 /// A worker that ended right after its start is followed by the next after so many microseconds; where it never began, then after twice as many, up to the last.
 const FIRST_PAUSE: i64 = 20_000;
@@ -46,7 +46,7 @@ impl Post {
 
     /// Somebody is there whom this launcher did not send for: its end is told by a wake-up.
     fn find_another(&mut self) {
-        (self.is_anothers, self.started) = (true, transaction::now());
+        (self.is_anothers, self.started) = (true, group::now());
     }
 }
 
@@ -127,7 +127,7 @@ fn look_after(number: usize, desk: &Desk, posts: &mut [Post]) {
             return;
         }
         let is_in_vain = desk.end_in_vain.swap(false, Ordering::SeqCst);
-        let is_short = transaction::now() - post.started < LIFE;
+        let is_short = group::now() - post.started < LIFE;
         // One that was there and is gone was ended by somebody; one that never came will not come the next time either.
         let has_begun = desk.has_begun.swap(false, Ordering::SeqCst);
         let was_sent_away = desk.was_sent_away.swap(false, Ordering::SeqCst);
@@ -136,7 +136,7 @@ fn look_after(number: usize, desk: &Desk, posts: &mut [Post]) {
             (true, true) => FIRST_PAUSE,
             (true, false) => (post.pause * 2).clamp(FIRST_PAUSE, LAST_PAUSE),
         };
-        post.at = transaction::now() + post.pause;
+        post.at = group::now() + post.pause;
         if !is_in_vain {
             note_waiting(desk);
             if post.is_listed {
@@ -144,7 +144,7 @@ fn look_after(number: usize, desk: &Desk, posts: &mut [Post]) {
             }
         }
     }
-    if !is_open(desk, post) || post.at > transaction::now() || !desk.wanted.swap(false, Ordering::SeqCst) {
+    if !is_open(desk, post) || post.at > group::now() || !desk.wanted.swap(false, Ordering::SeqCst) {
         return;
     }
     if !desk.send_for() {
@@ -158,20 +158,20 @@ fn look_after(number: usize, desk: &Desk, posts: &mut [Post]) {
         desk.wanted.store(true, Ordering::SeqCst);
         return;
     }
-    post.started = transaction::now();
+    post.started = group::now();
     post.hired = processes::hire(number, &desk.name(), post.is_listed);
     if post.hired.is_none() {
         desk.call_off();
         desk.wanted.store(true, Ordering::SeqCst);
         post.pause = (post.pause * 2).clamp(FIRST_PAUSE, LAST_PAUSE);
-        post.at = transaction::now() + post.pause;
+        post.at = group::now() + post.pause;
         make_room(posts);
     }
 }
 
 /// No process was to be had: the worker that has been there for the longest and is not named by the setting gives way. If it is needed, it is asked for again.
 fn make_room(posts: &[Post]) {
-    let now = transaction::now();
+    let now = group::now();
     let others = posts.iter().enumerate().filter(|(_, post)| post.has_worker() && !post.is_listed);
     if let Some((number, _)) = others.filter(|(_, post)| now - post.started > LIFE).min_by_key(|(_, post)| post.started)
         && let Some(desk) = memory::desk(number)

@@ -12,9 +12,9 @@ use super::super::{drain, queue, table};
 use super::body::{self, Fault, Request};
 use crate::error::{self, Result};
 use crate::pg::group::memory::{self, Desk, Slot};
-use crate::pg::group::processes;
+use crate::pg::group::{self, processes};
 use crate::pg::subtransaction::{self, Failure};
-use crate::pg::{constraints, locks, security, transaction};
+use crate::pg::{constraints, locks, security};
 
 /// What could not be decided is tried again after so many microseconds, then after twice as many, up to the last.
 const FIRST_DELAY: i64 = 1_000;
@@ -133,7 +133,7 @@ impl Rounds {
     }
 
     fn take(&self) -> Vec<Taken> {
-        let now = transaction::now();
+        let now = group::now();
         let mut taken = Vec::new();
         for slot in memory::all_slots() {
             let word = slot.word();
@@ -171,7 +171,7 @@ impl Rounds {
     fn put_off(&mut self, taken: &Taken) {
         let former = self.later.get(&taken.slot.0).filter(|later| later.ticket == taken.ticket);
         let delay = former.map_or(FIRST_DELAY, |later| (later.delay * 2).min(LAST_DELAY));
-        let at = transaction::now() + delay;
+        let at = group::now() + delay;
         self.later.insert(taken.slot.0, Later { ticket: taken.ticket, at, delay });
         taken.slot.word().give_back(self.database);
     }

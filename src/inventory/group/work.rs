@@ -12,7 +12,7 @@ use super::round::{self, LAST_DELAY, Rounds};
 use crate::pg::group::memory::{self, Desk};
 use crate::pg::group::{self, processes};
 use crate::pg::inventory::all_registered;
-use crate::pg::{scan, security, transaction};
+use crate::pg::{scan, security};
 
 /// A worker that was sent for ends when nobody has asked anything of it for so many microseconds.
 const IDLE: i64 = 60_000_000;
@@ -45,7 +45,7 @@ pub fn work(desk: &Desk) {
     let mut queues: HashMap<u32, Due> = HashMap::new();
     desk.note_all();
     desk.sit_down();
-    let mut idle_since = transaction::now();
+    let mut idle_since = group::now();
     let (mut was_busy, mut is_new) = (false, true);
     // By its present name: it may have been renamed since somebody was sent for.
     let is_wanted = || {
@@ -65,7 +65,7 @@ pub fn work(desk: &Desk) {
         note(desk, &mut queues);
         let drained = drain(&mut queues);
         if (decided || drained) && !rounds.has_failed() {
-            idle_since = transaction::now();
+            idle_since = group::now();
             was_busy = true;
             continue;
         }
@@ -75,7 +75,7 @@ pub fn work(desk: &Desk) {
         }
         let due = rounds.due().into_iter().chain(queues.values().map(|due| due.at)).min();
         let until = due.unwrap_or(idle_since + IDLE);
-        if due.is_none() && until <= transaction::now() && !processes::is_kept() {
+        if due.is_none() && until <= group::now() && !processes::is_kept() {
             desk.stand_up();
             if !desk.is_rung() && !round::is_anybody_waiting(database) {
                 break End::Quietly;
@@ -137,7 +137,7 @@ fn note(desk: &Desk, queues: &mut HashMap<u32, Due>) {
 
 /// A batch of the queue that is due for the longest. False when none is.
 fn drain(queues: &mut HashMap<u32, Due>) -> bool {
-    let now = transaction::now();
+    let now = group::now();
     let Some((relation, due)) = queues.iter_mut().filter(|(_, due)| due.at <= now).min_by_key(|(_, due)| due.at) else {
         return false;
     };
@@ -150,7 +150,7 @@ fn drain(queues: &mut HashMap<u32, Due>) -> bool {
         // Something of it is locked.
         Ok(false) => {
             due.delay = (due.delay * 2).clamp(LAST_DELAY / 16, LAST_LOOK);
-            due.at = transaction::now() + due.delay;
+            due.at = group::now() + due.delay;
         }
         Err(failure) => {
             due.sweep.end();
@@ -159,7 +159,7 @@ fn drain(queues: &mut HashMap<u32, Due>) -> bool {
                 processes::log(&format!("bulkhead cannot drain the queue of relation {relation}: {}", failure.message));
             }
             due.delay = (due.delay * 2).clamp(LAST_DELAY, last);
-            due.at = transaction::now() + due.delay;
+            due.at = group::now() + due.delay;
         }
     }
     true

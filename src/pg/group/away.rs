@@ -10,9 +10,8 @@ use std::sync::atomic::Ordering;
 use pgrx::prelude::*;
 
 use super::super::cell::PerBackend;
-use super::super::{list, transaction};
-use super::memory;
-use super::wait;
+use super::super::list;
+use super::{clock, memory, wait};
 
 /// A worker is waited for so long, in microseconds; then it is the server's to complain.
 const PATIENCE: i64 = 5_000_000;
@@ -130,8 +129,8 @@ fn send_away(name: Option<String>, deed: Deed, may: impl Fn(pg_sys::Oid) -> bool
     }
     HELD.borrow_mut().push(Hold { number, database: database.to_u32(), deed });
     desk.held.fetch_add(1, Ordering::SeqCst);
-    let deadline = transaction::now() + PATIENCE;
-    while !desk.has_nobody() && transaction::now() < deadline {
+    let deadline = clock::now() + PATIENCE;
+    while !desk.has_nobody() && clock::now() < deadline {
         desk.leave.store(true, Ordering::SeqCst);
         desk.wake();
         wait::sleep(5);

@@ -10,6 +10,7 @@ use pgrx::prelude::*;
 
 use super::super::cell::PerBackend;
 use super::super::{library, settings};
+use super::clock;
 use super::desk::DESKS;
 pub use super::desk::{
     Desk, all_desks, assign, be_launcher, database_name, desk, is_to_look_again, my_desk, my_desk_if_any, wake_launcher,
@@ -284,14 +285,14 @@ pub fn claim_within(database: u32, milliseconds: i64) -> Option<Slot> {
         return Some(slot);
     }
     let header = header()?;
-    let deadline = super::super::transaction::now() + milliseconds * 1000;
+    let deadline = clock::now() + milliseconds * 1000;
     header.crowd.fetch_add(1, Ordering::SeqCst);
     let crowd = InCrowd(header);
     // SAFETY: made by `start`; an error ends the wait.
     unsafe { pg_sys::ConditionVariablePrepareToSleep(header.freed.get()) };
     let slot = loop {
         let slot = claim(database);
-        let left = (deadline - super::super::transaction::now()) / 1000;
+        let left = (deadline - clock::now()) / 1000;
         if slot.is_some() || left <= 0 {
             break slot;
         }

@@ -5,7 +5,6 @@ use std::cell::Cell;
 use pgrx::prelude::*;
 
 use super::super::cell::PerBackend;
-use super::super::transaction;
 use super::memory::{self, Slot};
 use crate::inventory::group::slot::Leaving;
 
@@ -99,9 +98,4 @@ pub fn sleep(milliseconds: i64) {
         pg_sys::ResetLatch(pg_sys::MyLatch);
     }
     pgrx::check_for_interrupts!();
-}
-
-/// Milliseconds until a time, in microseconds since 1970; rounded up.
-pub fn until(time: i64) -> i64 {
-    (time - transaction::now() + 999) / 1000
 }
