@@ -5,13 +5,21 @@ mod databases;
 mod failing;
 mod fixture;
 mod killing;
+mod process;
 mod refusing;
 mod waiting;
 
 use libtest_mimic::Trial;
 
 pub fn tests() -> Vec<Trial> {
-    let files =
-        [calling::tests(), databases::tests(), failing::tests(), killing::tests(), refusing::tests(), waiting::tests()];
+    let files = [
+        calling::tests(),
+        databases::tests(),
+        failing::tests(),
+        killing::tests(),
+        process::tests(),
+        refusing::tests(),
+        waiting::tests(),
+    ];
     files.into_iter().flatten().collect()
 }

@@ -83,9 +83,8 @@ pub fn work(desk: &Desk) {
             desk.sit_down();
             continue;
         }
-        processes::rest();
         let milliseconds = if due.is_none() && processes::is_kept() { -1 } else { group::until(until).max(1) };
-        group::sleep(milliseconds);
+        processes::rest(milliseconds);
     };
     desk.stand_up();
     if !matches!(end, End::Quietly) {

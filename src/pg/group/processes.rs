@@ -10,6 +10,7 @@ use super::super::cell::PerBackend;
 use super::super::subtransaction::{self, Failure};
 use super::super::{library, settings};
 use super::memory::{self, Desk};
+use super::wait;
 use crate::error::Result;
 use crate::inventory::group;
 
@@ -218,9 +219,13 @@ fn set_up() {
 }
 
 /// Sees to what came by signals: raises when the process is to end, and reads the settings again. Whether it did.
+///
+/// Outside of any transaction. A cancel, or a time-out that came too late, ends no process: there is no statement that it could end.
 pub fn catch_up() -> bool {
+    // SAFETY: a flag made for signal handlers, as the server's autovacuum clears it between two tables.
+    unsafe { (&raw mut pg_sys::QueryCancelPending).write_volatile(0) };
     pgrx::check_for_interrupts!();
-    // SAFETY: a flag made for signal handlers, and what the server's own workers do about it.
+    // SAFETY: as above, and what the server's own workers do about it.
     unsafe {
         let is_pending = (&raw mut pg_sys::ConfigReloadPending).read_volatile() != 0;
         if is_pending {
@@ -257,12 +262,13 @@ pub fn transaction<R>(work: impl FnOnce() -> Result<R>) -> std::result::Result<R
     })
 }
 
-/// Before a sleep: what was counted is reported, and the process shows as idle.
-pub fn rest() {
+/// Sleeps until the latch is set, or so many milliseconds are over; -1: until it is set. What came by signals is for `catch_up`.
+pub fn rest(milliseconds: i64) {
     // SAFETY: outside of any transaction.
     unsafe {
         pg_sys::pgstat_report_stat(false);
     }
+    wait::doze(milliseconds);
 }
 
 /// A line in the server's log.
