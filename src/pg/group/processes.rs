@@ -207,6 +207,9 @@ fn set_up() {
         // For what may still wait: a trigger's statements. Longer than a lock that is held for a moment.
         (c"lock_timeout", c"50ms"),
         (c"statement_timeout", c"0"),
+        // A tenant's border, and the table's triggers, are there for every order.
+        (c"row_security", c"on"),
+        (c"session_replication_role", c"origin"),
         #[cfg(any(feature = "pg17", feature = "pg18"))]
         (c"transaction_timeout", c"0"),
         (c"jit", c"off"),

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 
-use super::fixture::{buy, stock, worker};
+use super::fixture::{A, buy, shops, stock, worker};
 use crate::harness::WithWorkers;
 
 pub fn tests() -> Vec<Trial> {
-    crate::tests![a_cancel_ends_no_worker]
+    crate::tests![a_cancel_ends_no_worker, settings_of_the_database_lift_nothing]
 }
 
 async fn a_cancel_ends_no_worker(db: WithWorkers) {
@@ -21,4 +21,23 @@ async fn a_cancel_ends_no_worker(db: WithWorkers) {
         assert_eq!(buy(&owner, "stock", &order.to_string(), "a", 1).await, format!("accepted {}", 10 - order));
     }
     assert_eq!(worker(&db), first);
+}
+
+async fn settings_of_the_database_lift_nothing(db: WithWorkers) {
+    for setting in ["row_security = off", "session_replication_role = replica"] {
+        db.admin(&format!("ALTER DATABASE {} SET {setting}", db.name)).unwrap();
+    }
+    let owner = shops(&db).await;
+    owner
+        .run(
+            "CREATE TABLE seen (id text);
+             CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+               INSERT INTO public.seen VALUES (new.id);
+               RETURN new; END $$;
+             CREATE TRIGGER see AFTER UPDATE ON shops FOR EACH ROW EXECUTE FUNCTION see()",
+        )
+        .await;
+    owner.run(&format!("SET row_security = on; SET bulkhead.tenant_context = '{A}'")).await;
+    assert_eq!(buy(&owner, "shops", "1", "x", 1).await, "accepted 9");
+    assert_eq!(owner.column("SELECT id FROM seen").await, ["x"]);
 }
