@@ -258,11 +258,15 @@ pub fn transaction<R>(work: impl FnOnce() -> Result<R>) -> std::result::Result<R
             Ok(result)
         }
     });
-    result.map_err(|(failure, _)| {
+    let result = result.map_err(|(failure, _)| {
         // SAFETY: the error is caught, and its transaction still open or about to be rolled back.
         unsafe { pg_sys::AbortCurrentTransaction() };
         failure
-    })
+    });
+    // Advisory locks of the session, which a trigger has taken: for a caller's they would end with its connection, and this process has no end.
+    // SAFETY: outside of any transaction; these are the only locks of that kind that are left.
+    unsafe { pg_sys::LockReleaseSession(pg_sys::USER_LOCKMETHOD as pg_sys::LOCKMETHODID) };
+    result
 }
 
 /// Sleeps until the latch is set, or so many milliseconds are over; -1: until it is set. What came by signals is for `catch_up`.

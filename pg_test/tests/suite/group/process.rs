@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 
-use super::fixture::{A, buy, shops, stock, worker};
+use super::fixture::{A, buy, now, shops, stock, until, worker};
 use crate::harness::WithWorkers;
 
 pub fn tests() -> Vec<Trial> {
-    crate::tests![a_cancel_ends_no_worker, settings_of_the_database_lift_nothing]
+    crate::tests![
+        a_cancel_ends_no_worker,
+        settings_of_the_database_lift_nothing,
+        advisory_locks_of_triggers_end_with_the_batch
+    ]
 }
 
 async fn a_cancel_ends_no_worker(db: WithWorkers) {
@@ -40,4 +44,23 @@ async fn settings_of_the_database_lift_nothing(db: WithWorkers) {
     owner.run(&format!("SET row_security = on; SET bulkhead.tenant_context = '{A}'")).await;
     assert_eq!(buy(&owner, "shops", "1", "x", 1).await, "accepted 9");
     assert_eq!(owner.column("SELECT id FROM seen").await, ["x"]);
+}
+
+async fn advisory_locks_of_triggers_end_with_the_batch(db: WithWorkers) {
+    let owner = stock(&db).await;
+    owner
+        .run(
+            "CREATE FUNCTION lock() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+               PERFORM pg_advisory_lock(1);
+               IF new.sku = 'b' THEN RAISE 'before it is unlocked'; END IF;
+               RETURN new; END $$;
+             CREATE TRIGGER lock BEFORE UPDATE ON stock FOR EACH ROW EXECUTE FUNCTION lock()",
+        )
+        .await;
+    let app = db.connect("app").await;
+    assert_eq!(buy(&app, "stock", "1", "a", 1).await, "accepted 9");
+    until("unlocked", async || app.one("SELECT pg_try_advisory_lock(1)").await == "t").await;
+    app.run("SELECT pg_advisory_unlock_all()").await;
+    app.refused(&now("stock", "2", "b", 1)).await.state("P0001").message("before it is unlocked");
+    until("unlocked", async || app.one("SELECT pg_try_advisory_lock(1)").await == "t").await;
 }
