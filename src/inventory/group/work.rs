@@ -44,6 +44,7 @@ pub fn work(desk: &Desk) {
     let mut rounds = Rounds::begin(database);
     let mut queues: HashMap<u32, Due> = HashMap::new();
     desk.note_all();
+    desk.was_looked_at.store(true, Ordering::SeqCst);
     desk.sit_down();
     let mut idle_since = group::now();
     let (mut was_busy, mut is_new) = (false, true);
@@ -108,7 +109,7 @@ fn fault(message: &str, hint: &str) -> Fault {
     Fault { sqlstate, message: message.into(), detail: None, hint: Some(hint.into()) }
 }
 
-pub(super) fn is_installed() -> bool {
+pub fn is_installed() -> bool {
     security::catch_up();
     scan::table(c"inventory") != pg_sys::InvalidOid
 }

@@ -38,6 +38,8 @@ pub struct Desk {
     pub wanted: AtomicBool,
     /// The worker is to end.
     pub leave: AtomicBool,
+    /// A worker has begun here by looking at all queues.
+    pub was_looked_at: AtomicBool,
     /// The worker has ended because it was told to.
     pub was_sent_away: AtomicBool,
     /// The worker came as far as looking for work.
@@ -130,7 +132,11 @@ pub fn assign(database: u32, name: &str) -> Option<usize> {
     let has_changed = desk.be_named(name) && known.is_some() && database != 0;
     if database != 0 || known.is_none() {
         let former = desk.database.swap(database, Ordering::SeqCst);
-        desk.is_new.fetch_or(former != database, Ordering::SeqCst);
+        if former != database {
+            desk.is_new.store(true, Ordering::SeqCst);
+            // A desk that was known by its name has the same worker as before.
+            desk.was_looked_at.fetch_and(former == 0 && known.is_some(), Ordering::SeqCst);
+        }
     }
     drop(locked);
     if has_changed {

@@ -13,6 +13,7 @@ pub fn tests() -> Vec<Trial> {
         commands_on_the_database_meet_no_worker,
         a_name_that_moves_takes_no_worker_along,
         a_dropped_database_leaves_nothing_behind,
+        a_queue_that_a_restart_has_left,
         others_cannot_send_a_worker_away,
         a_dropped_extension_ends_its_worker,
         an_upgraded_or_new_extension_goes_on,
@@ -135,6 +136,26 @@ async fn a_dropped_database_leaves_nothing_behind(_: Nowhere) {
     // Nobody is sent to what is no more.
     let in_vain = format!("database {} does not exist", oid.trim());
     assert!(!cluster.log().contains(&in_vain), "{in_vain}");
+}
+
+async fn a_queue_that_a_restart_has_left(_: Nowhere) {
+    let cluster = Cluster::builder().setting("bulkhead.drain_databases", "").start().unwrap();
+    let (one, other) = (cluster.database("one").unwrap(), cluster.database("other").unwrap());
+    stock(&one).await.run("SELECT bulkhead.enqueue_decrement('stock', 'queued', 'a', 1)").await;
+    let owner = stock(&other).await;
+    let prepare = "BEGIN; SELECT bulkhead.enqueue_decrement('stock', 'prepared', 'a', 1); PREPARE TRANSACTION 'queued'";
+    owner.run(prepare).await;
+    drop(owner);
+    cluster.admin("postgres", "ALTER SYSTEM SET bulkhead.drain_databases = '*'").unwrap();
+    cluster.restart().unwrap();
+    let verdicts = |db: &Database| db.admin("SELECT count(*) FROM bulkhead.order_verdict").unwrap().trim().to_owned();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!([verdicts(&one), verdicts(&other)], ["0", "0"]);
+    // Who asks for the verdict has it made.
+    let app = one.connect("app").await;
+    until("drained", async || stored(&app, "stock", "queued").await == ["a accepted 9"]).await;
+    other.connect("owner").await.run("COMMIT PREPARED 'queued'").await;
+    until("drained", async || verdicts(&other) == "1").await;
 }
 
 async fn others_cannot_send_a_worker_away(db: WithWorkers) {
