@@ -65,11 +65,12 @@ pub fn launch() {
     let mut is_new = true;
     loop {
         let is_changed = memory::is_to_look_again();
-        if processes::catch_up() || is_new || is_changed {
+        let is_reloaded = processes::catch_up() || std::mem::take(&mut is_new);
+        if is_reloaded || is_changed {
             read_settings(&mut posts);
         }
-        if std::mem::take(&mut is_new) {
-            // Requests that outlived a launcher. Where there is a worker, it sees to them.
+        if is_reloaded {
+            // Requests that outlived a launcher; or where no worker was to be had, and the setting wants none now: one is sent to tell them. A worker that is there sees to them.
             memory::all_desks()
                 .filter(|(number, _)| !posts[*number].has_worker())
                 .for_each(|(_, desk)| note_waiting(desk));

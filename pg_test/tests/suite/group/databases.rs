@@ -14,6 +14,7 @@ pub fn tests() -> Vec<Trial> {
         a_name_that_moves_takes_no_worker_along,
         a_dropped_database_leaves_nothing_behind,
         a_queue_that_a_restart_has_left,
+        who_waits_in_vain_hears_of_a_reload,
         others_cannot_send_a_worker_away,
         a_dropped_extension_ends_its_worker,
         an_upgraded_or_new_extension_goes_on,
@@ -84,23 +85,27 @@ async fn a_name_that_moves_takes_no_worker_along(_: Nowhere) {
     refused.refused(&now("stock", "2", "a", 1)).await.state("55000").message("no worker runs in this database");
 }
 
+/// Room for one worker beside the launchers and pg_cron; and that one is the database's for good.
+async fn only_worker(cluster: &Cluster, of: &Database) {
+    for setting in [
+        format!("max_worker_processes = {}", 3 + i32::from(cluster.provision().pg_cron)),
+        format!("bulkhead.drain_databases = '{}, *'", of.name),
+    ] {
+        cluster.admin("postgres", &format!("ALTER SYSTEM SET {setting}")).unwrap();
+    }
+    cluster.restart().unwrap();
+    until("a worker", async || !worker(of).is_empty()).await;
+}
+
 /// Orders that nobody waits for, in a database that is dropped before a worker could see to them.
 async fn a_dropped_database_leaves_nothing_behind(_: Nowhere) {
     let cluster = Cluster::builder().setting("bulkhead.decrement_slots", "4").start().unwrap();
     let (other, gone) = (cluster.database("other").unwrap(), cluster.database("gone").unwrap());
     let admin = |sql: &str| cluster.admin("postgres", sql).unwrap();
-    let wanted = |names: &str| {
-        admin(&format!("ALTER SYSTEM SET bulkhead.drain_databases = '{names}'"));
-        admin("SELECT pg_reload_conf()");
-    };
     let owner = stock(&other).await;
     stock(&gone).await;
     drop(owner);
-    // Room for one worker beside the launchers and pg_cron; and that one is another database's for good.
-    admin(&format!("ALTER SYSTEM SET max_worker_processes = {}", 3 + i32::from(cluster.provision().pg_cron)));
-    wanted(&format!("{}, *", other.name));
-    cluster.restart().unwrap();
-    until("a worker", async || !worker(&other).is_empty()).await;
+    only_worker(&cluster, &other).await;
     let app = gone.connect("app").await;
     let for_nobody =
         |order: &str| format!("SELECT verdict FROM bulkhead.decrement_now('stock', '{order}', 'a', 1, '0')");
@@ -126,7 +131,8 @@ async fn a_dropped_database_leaves_nothing_behind(_: Nowhere) {
     let told = waiting.join_all().await;
     assert!(told.iter().all(|told| told.starts_with("accepted")), "{told:?}");
     // A name that is asked for in vain for a while, and then is a database's.
-    wanted(&format!("{}, *", gone.name));
+    admin(&format!("ALTER SYSTEM SET bulkhead.drain_databases = '{}, *'", gone.name));
+    admin("SELECT pg_reload_conf()");
     tokio::time::sleep(Duration::from_secs(3)).await;
     admin(&format!("CREATE DATABASE {} TEMPLATE bulkhead_template", gone.name));
     cluster.admin(&gone.name, "GRANT CREATE ON SCHEMA public TO owner").unwrap();
@@ -156,6 +162,26 @@ async fn a_queue_that_a_restart_has_left(_: Nowhere) {
     until("drained", async || stored(&app, "stock", "queued").await == ["a accepted 9"]).await;
     other.connect("owner").await.run("COMMIT PREPARED 'queued'").await;
     until("drained", async || verdicts(&other) == "1").await;
+}
+
+/// There was no process for a worker until the setting wanted none.
+async fn who_waits_in_vain_hears_of_a_reload(_: Nowhere) {
+    let cluster = Cluster::builder().start().unwrap();
+    let (other, waits) = (cluster.database("other").unwrap(), cluster.database("waits").unwrap());
+    stock(&waits).await;
+    only_worker(&cluster, &other).await;
+    let app = waits.connect("app").await;
+    let long = "SELECT bulkhead.decrement_now('stock', '1', 'a', 1, '60 s')";
+    let waiting = tokio::spawn(async move { app.batch_execute(long).await });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(worker(&waits).is_empty() && !waiting.is_finished());
+    let start = Instant::now();
+    cluster.admin("postgres", "ALTER SYSTEM SET bulkhead.drain_databases = ''").unwrap();
+    cluster.admin("postgres", "SELECT pg_reload_conf()").unwrap();
+    let error = waiting.await.unwrap().unwrap_err();
+    assert_eq!(error.as_db_error().unwrap().code().code(), "55000", "{error:?}");
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    until("no worker", async || worker(&waits).is_empty() && worker(&other).is_empty()).await;
 }
 
 async fn others_cannot_send_a_worker_away(db: WithWorkers) {
