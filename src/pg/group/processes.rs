@@ -10,7 +10,7 @@ use super::super::cell::PerBackend;
 use super::super::subtransaction::{self, Failure};
 use super::super::{library, settings};
 use super::memory::{self, Desk};
-use super::wait;
+use super::{clock, wait};
 use crate::error::Result;
 use crate::inventory::group;
 
@@ -241,6 +241,8 @@ pub fn catch_up() -> bool {
 
 /// Runs `work` in a transaction of its own and commits it, durably on this server at least. An error rolls it back, and is an answer.
 pub fn transaction<R>(work: impl FnOnce() -> Result<R>) -> std::result::Result<R, Failure> {
+    show(pg_sys::BackendState::STATE_RUNNING);
+    HAS_COUNTED.set(true);
     let result = subtransaction::caught(|| {
         // SAFETY: outside of any transaction; as the server's own workers do.
         unsafe {
@@ -265,17 +267,46 @@ pub fn transaction<R>(work: impl FnOnce() -> Result<R>) -> std::result::Result<R
     });
     // Advisory locks of the session, which a trigger has taken: for a caller's they would end with its connection, and this process has no end.
     // SAFETY: outside of any transaction; these are the only locks of that kind that are left.
-    unsafe { pg_sys::LockReleaseSession(pg_sys::USER_LOCKMETHOD as pg_sys::LOCKMETHODID) };
+    unsafe {
+        pg_sys::LockReleaseSession(pg_sys::USER_LOCKMETHOD as pg_sys::LOCKMETHODID);
+        // Now and then, by the server's own measure: a busy worker never rests.
+        pg_sys::pgstat_report_stat(false);
+    }
     result
 }
 
 /// Sleeps until the latch is set, or so many milliseconds are over; -1: until it is set. What came by signals is for `catch_up`.
 pub fn rest(milliseconds: i64) {
-    // SAFETY: outside of any transaction.
-    unsafe {
-        pg_sys::pgstat_report_stat(false);
+    /// The server takes a report no more often than so.
+    const BETWEEN_REPORTS: i64 = 1_000;
+    show(pg_sys::BackendState::STATE_IDLE);
+    if !HAS_COUNTED.get() || (0..=BETWEEN_REPORTS).contains(&milliseconds) {
+        wait::doze(milliseconds);
+        return;
     }
-    wait::doze(milliseconds);
+    let until = clock::now() + BETWEEN_REPORTS * 1_000;
+    wait::doze(BETWEEN_REPORTS);
+    if clock::until(until) > 0 {
+        return;
+    }
+    // The last burst's share: autovacuum goes by it.
+    // SAFETY: outside of any transaction.
+    unsafe { pg_sys::pgstat_report_stat(true) };
+    HAS_COUNTED.set(false);
+    wait::doze(if milliseconds < 0 { milliseconds } else { milliseconds - BETWEEN_REPORTS });
+}
+
+/// Something was counted that may not have been reported.
+static HAS_COUNTED: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
+/// What pg_stat_activity shows.
+static STATE: PerBackend<Cell<pg_sys::BackendState::Type>> =
+    PerBackend::new(Cell::new(pg_sys::BackendState::STATE_UNDEFINED));
+
+fn show(state: pg_sys::BackendState::Type) {
+    if STATE.replace(state) != state {
+        // SAFETY: the process has an entry there; no text.
+        unsafe { pg_sys::pgstat_report_activity(state, std::ptr::null()) };
+    }
 }
 
 /// A line in the server's log.

@@ -11,7 +11,8 @@ pub fn tests() -> Vec<Trial> {
     crate::tests![
         a_cancel_ends_no_worker,
         settings_of_the_database_lift_nothing,
-        advisory_locks_of_triggers_end_with_the_batch
+        advisory_locks_of_triggers_end_with_the_batch,
+        what_it_did_is_told_when_it_sleeps,
     ]
 }
 
@@ -63,4 +64,17 @@ async fn advisory_locks_of_triggers_end_with_the_batch(db: WithWorkers) {
     app.run("SELECT pg_advisory_unlock_all()").await;
     app.refused(&now("stock", "2", "b", 1)).await.state("P0001").message("before it is unlocked");
     until("unlocked", async || app.one("SELECT pg_try_advisory_lock(1)").await == "t").await;
+}
+
+async fn what_it_did_is_told_when_it_sleeps(db: WithWorkers) {
+    let owner = stock(&db).await;
+    for order in 0..10 {
+        buy(&owner, "stock", &order.to_string(), "a", 1).await;
+    }
+    // Without another call.
+    let updated = "SELECT n_tup_upd FROM pg_stat_all_tables WHERE relname = 'stock'";
+    until("reported", async || db.admin(updated).unwrap().trim() == "10").await;
+    let state =
+        "SELECT state FROM pg_stat_activity WHERE backend_type = 'bulkhead worker' AND datname = current_database()";
+    assert_eq!(db.admin(state).unwrap().trim(), "idle");
 }
