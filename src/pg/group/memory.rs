@@ -268,12 +268,32 @@ pub fn is_littered() -> bool {
     all_slots().filter(|slot| slot.word().is_left()).count() * 2 >= slots.max(2)
 }
 
-/// Counts those who wait for a slot.
-struct InCrowd(&'static Header);
+/// Whether this process is counted as one that waits for a slot.
+static IN_CROWD: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
+
+/// Counts those who wait for a slot. An error drops this; the end of a process drops nothing.
+struct InCrowd;
+
+impl InCrowd {
+    fn join(header: &Header) -> InCrowd {
+        header.crowd.fetch_add(1, Ordering::SeqCst);
+        IN_CROWD.set(true);
+        InCrowd
+    }
+}
 
 impl Drop for InCrowd {
     fn drop(&mut self) {
-        self.0.crowd.fetch_sub(1, Ordering::SeqCst);
+        leave_crowd();
+    }
+}
+
+/// This process waits for no slot any more.
+pub fn leave_crowd() {
+    if let Some(header) = header()
+        && IN_CROWD.replace(false)
+    {
+        header.crowd.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -286,8 +306,7 @@ pub fn claim_within(database: u32, milliseconds: i64) -> Option<Slot> {
     }
     let header = header()?;
     let deadline = clock::now() + milliseconds * 1000;
-    header.crowd.fetch_add(1, Ordering::SeqCst);
-    let crowd = InCrowd(header);
+    let crowd = InCrowd::join(header);
     // SAFETY: made by `start`; an error ends the wait.
     unsafe { pg_sys::ConditionVariablePrepareToSleep(header.freed.get()) };
     let slot = loop {

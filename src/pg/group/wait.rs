@@ -85,6 +85,7 @@ fn give_up() {
 /// Called by the server when the process ends.
 #[pg_guard]
 unsafe extern "C-unwind" fn at_exit(_code: i32, _argument: pg_sys::Datum) {
+    memory::leave_crowd();
     give_up();
 }
 
