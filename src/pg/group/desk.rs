@@ -118,8 +118,12 @@ pub fn assign(database: u32, name: &str) -> Option<usize> {
         |desk: &Desk| desk.is_named(name) && (database == 0 || desk.database.load(Ordering::SeqCst) == 0);
     let known =
         all_desks().find(|(_, desk)| is_its(desk)).or_else(|| all_desks().find(|(_, desk)| is_of_its_name(desk)));
-    let is_idle =
-        |desk: &Desk| desk.has_nobody() && desk.held.load(Ordering::SeqCst) == 0 && !desk.wanted.load(Ordering::SeqCst);
+    let is_idle = |desk: &Desk| {
+        desk.has_nobody()
+            && desk.held.load(Ordering::SeqCst) == 0
+            && !desk.wanted.load(Ordering::SeqCst)
+            && !desk.is_rung()
+    };
     let (number, desk) = known
         .or_else(|| all_desks().find(|(_, desk)| desk.is_nobodys() && desk.has_nobody()))
         .or_else(|| all_desks().find(|(_, desk)| is_idle(desk)))?;
