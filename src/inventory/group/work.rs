@@ -63,16 +63,25 @@ pub fn work(desk: &Desk) {
             break End::Unwanted;
         }
         let decided = rounds.decide(desk);
+        let was_rung = desk.is_rung();
         note(desk, &mut queues);
+        let has_noted = was_rung && !desk.is_rung();
         let drained = drain(&mut queues);
-        if (decided || drained) && !rounds.has_failed() {
-            idle_since = group::now();
-            was_busy = true;
-            continue;
+        // No sleep after a transaction without another look: a wait for a lock in it may have taken a wake-up.
+        if decided || drained || has_noted {
+            was_busy = !rounds.has_failed();
+            if was_busy {
+                idle_since = group::now();
+                continue;
+            }
         }
         // Not after each call: whoever drops the extension wakes us, and so does whoever was refused for that.
-        if !std::mem::take(&mut was_busy) && !processes::transaction(|| Ok(is_installed())).unwrap_or(true) {
-            break End::Gone;
+        if !std::mem::take(&mut was_busy) {
+            if !processes::transaction(|| Ok(is_installed())).unwrap_or(true) {
+                break End::Gone;
+            }
+            was_busy = true;
+            continue;
         }
         let due = rounds.due().into_iter().chain(queues.values().map(|due| due.at)).min();
         let until = due.unwrap_or(idle_since + IDLE);
