@@ -78,7 +78,7 @@ pub unsafe fn after(statement: *mut pg_sys::PlannedStmt, before: Nesting) {
             pg_sys::NodeTag::T_TransactionStmt => {
                 let command = (*statement).utilityStmt.cast::<pg_sys::TransactionStmt>();
                 if (*command).kind == pg_sys::TransactionStmtKind::TRANS_STMT_COMMIT_PREPARED {
-                    group::ringing::anything();
+                    group::ringing::prepared();
                 }
             }
             _ => {}

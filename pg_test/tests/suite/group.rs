@@ -6,6 +6,7 @@ mod databases;
 mod failing;
 mod fixture;
 mod killing;
+mod process;
 mod refusing;
 mod waiting;
 
@@ -18,6 +19,7 @@ pub fn tests() -> Vec<Trial> {
         databases::tests(),
         failing::tests(),
         killing::tests(),
+        process::tests(),
         refusing::tests(),
         waiting::tests(),
     ];

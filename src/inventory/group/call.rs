@@ -50,7 +50,7 @@ pub fn ask(
     }
     check_place()?;
     check_transaction()?;
-    let deadline = transaction::now() + wait;
+    let deadline = group::now() + wait;
     lock_within(relation, deadline)?;
     let inventory = table::for_caller(relation, false)?;
     let tenant = table::tenant(&inventory)?;
@@ -118,9 +118,9 @@ fn check_circle(waiter: &Waiter) -> Result<()> {
 }
 
 fn wait_for(waiter: Waiter, deadline: i64) -> Result<Outcome> {
-    let circle_at = transaction::now() + locks::deadlock_milliseconds() * 1_000;
+    let circle_at = group::now() + locks::deadlock_milliseconds() * 1_000;
     while !waiter.is_done() {
-        if transaction::now() >= circle_at {
+        if group::now() >= circle_at {
             check_circle(&waiter)?;
         }
         let left = group::until(deadline);
@@ -137,9 +137,9 @@ fn wait_for(waiter: Waiter, deadline: i64) -> Result<Outcome> {
                 None => Ok(Outcome::Pending),
             };
         }
-        let slept_from = transaction::now();
+        let slept_from = group::now();
         group::sleep(left.min(SLICE));
-        if transaction::now() - slept_from >= SLICE * 1_000 {
+        if group::now() - slept_from >= SLICE * 1_000 {
             super::ring();
         }
     }

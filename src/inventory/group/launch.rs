@@ -5,10 +5,10 @@
 use std::sync::atomic::Ordering;
 
 use super::round::is_anybody_waiting;
-use crate::pg::group::memory::{self, Desk, NOBODY, SENT_FOR};
+use crate::pg::group::memory::{self, Desk};
 use crate::pg::group::processes::{self, Hired, Whereabouts};
-use crate::pg::group::{sleep, until};
-use crate::pg::{settings, transaction};
+use crate::pg::group::{self, sleep, until};
+use crate::pg::settings;
 
 /// A worker that ended right after its start is followed by the next after so many microseconds; where it never began, then after twice as many, up to the last.
 const FIRST_PAUSE: i64 = 20_000;
@@ -21,6 +21,8 @@ const LIFE: i64 = 1_000_000;
 #[derive(Default)]
 struct Post {
     hired: Option<Hired>,
+    /// A worker is there that a former launcher sent for.
+    is_anothers: bool,
     started: i64,
     pause: i64,
     /// Not before.
@@ -29,30 +31,65 @@ struct Post {
     is_listed: bool,
 }
 
+impl Post {
+    fn has_worker(&self) -> bool {
+        self.hired.is_some() || self.is_anothers
+    }
+
+    /// Whoever was there has ended, or never came.
+    fn is_left(&self, desk: &Desk) -> bool {
+        match &self.hired {
+            Some(hired) => hired.whereabouts() == Whereabouts::Gone,
+            None => self.is_anothers && desk.has_nobody(),
+        }
+    }
+
+    /// Somebody is there whom this launcher did not send for: its end is told by a wake-up.
+    fn find_another(&mut self) {
+        (self.is_anothers, self.started) = (true, group::now());
+    }
+}
+
 /// The launcher's whole life.
 pub fn launch() {
     let mut posts: Vec<Post> = Vec::new();
     posts.resize_with(memory::all_desks().count(), Post::default);
     memory::be_launcher(true);
+    for (number, desk) in memory::all_desks() {
+        // Whom a former launcher sent for may come yet: a desk takes the first.
+        desk.call_off();
+        if desk.has_worker() {
+            posts[number].find_another();
+        }
+    }
     let mut is_new = true;
     loop {
-        if processes::catch_up() || is_new {
+        let is_changed = memory::is_to_look_again();
+        let is_reloaded = processes::catch_up() || std::mem::take(&mut is_new);
+        if is_reloaded || is_changed {
             read_settings(&mut posts);
         }
-        if std::mem::take(&mut is_new) {
-            // Requests that outlived a launcher.
-            memory::all_desks().for_each(|(_, desk)| note_waiting(desk));
+        if is_reloaded {
+            // Requests that outlived a launcher; or where no worker was to be had, and the setting wants none now: one is sent to tell them. A worker that is there sees to them.
+            memory::all_desks()
+                .filter(|(number, _)| !posts[*number].has_worker())
+                .for_each(|(_, desk)| note_waiting(desk));
         }
         let mut next: Option<i64> = None;
         for (number, desk) in memory::all_desks() {
             look_after(number, desk, &mut posts);
             let post = &posts[number];
-            if post.hired.is_none() && desk.wanted.load(Ordering::SeqCst) && desk.held.load(Ordering::SeqCst) == 0 {
+            if is_open(desk, post) && desk.wanted.load(Ordering::SeqCst) {
                 next = Some(next.map_or(post.at, |next| next.min(post.at)));
             }
         }
         sleep(next.map_or(-1, |at| until(at).max(1)));
     }
+}
+
+/// Whether somebody may be sent for.
+fn is_open(desk: &Desk, post: &Post) -> bool {
+    !post.has_worker() && desk.held.load(Ordering::SeqCst) == 0 && !desk.is_nobodys()
 }
 
 fn note_waiting(desk: &Desk) {
@@ -78,22 +115,29 @@ fn read_settings(posts: &mut [Post]) {
 
 fn look_after(number: usize, desk: &Desk, posts: &mut [Post]) {
     let post = &mut posts[number];
-    if let Some(hired) = &post.hired
-        && hired.whereabouts() == Whereabouts::Gone
-    {
+    if desk.is_new.swap(false, Ordering::SeqCst) {
+        // Its database may have been made just now, and be the one of a name that was asked for before.
+        (post.at, post.pause) = (0, 0);
+    }
+    if post.is_left(desk) {
+        (post.hired, post.is_anothers) = (None, false);
+        // One that never came.
+        desk.call_off();
+        if desk.has_worker() {
+            post.find_another();
+            return;
+        }
         let is_in_vain = desk.end_in_vain.swap(false, Ordering::SeqCst);
-        post.hired = None;
-        desk.stand_up();
-        desk.stage.store(NOBODY, Ordering::SeqCst);
-        let is_short = transaction::now() - post.started < LIFE;
+        let is_short = group::now() - post.started < LIFE;
         // One that was there and is gone was ended by somebody; one that never came will not come the next time either.
         let has_begun = desk.has_begun.swap(false, Ordering::SeqCst);
-        post.pause = match (is_short, has_begun) {
+        let was_sent_away = desk.was_sent_away.swap(false, Ordering::SeqCst);
+        post.pause = match (is_short && !was_sent_away, has_begun) {
             (false, _) => 0,
             (true, true) => FIRST_PAUSE,
             (true, false) => (post.pause * 2).clamp(FIRST_PAUSE, LAST_PAUSE),
         };
-        post.at = transaction::now() + post.pause;
+        post.at = group::now() + post.pause;
         if !is_in_vain {
             note_waiting(desk);
             if post.is_listed {
@@ -101,32 +145,35 @@ fn look_after(number: usize, desk: &Desk, posts: &mut [Post]) {
             }
         }
     }
-    let may = desk.held.load(Ordering::SeqCst) == 0 && post.at <= transaction::now();
-    if post.hired.is_some() || !may || !desk.wanted.swap(false, Ordering::SeqCst) {
+    if !is_open(desk, post) || post.at > group::now() || !desk.wanted.swap(false, Ordering::SeqCst) {
         return;
     }
-    desk.stage.store(SENT_FOR, Ordering::SeqCst);
+    if !desk.send_for() {
+        // It looks at everything when it begins to work, and when it ends.
+        post.find_another();
+        return;
+    }
     // Whoever holds the desk from now on sees that somebody is on the way; who did before is seen here.
     if desk.held.load(Ordering::SeqCst) != 0 {
-        desk.stage.store(NOBODY, Ordering::SeqCst);
+        desk.call_off();
         desk.wanted.store(true, Ordering::SeqCst);
         return;
     }
-    post.started = transaction::now();
+    post.started = group::now();
     post.hired = processes::hire(number, &desk.name(), post.is_listed);
     if post.hired.is_none() {
-        desk.stage.store(NOBODY, Ordering::SeqCst);
+        desk.call_off();
         desk.wanted.store(true, Ordering::SeqCst);
         post.pause = (post.pause * 2).clamp(FIRST_PAUSE, LAST_PAUSE);
-        post.at = transaction::now() + post.pause;
+        post.at = group::now() + post.pause;
         make_room(posts);
     }
 }
 
 /// No process was to be had: the worker that has been there for the longest and is not named by the setting gives way. If it is needed, it is asked for again.
 fn make_room(posts: &[Post]) {
-    let now = transaction::now();
-    let others = posts.iter().enumerate().filter(|(_, post)| post.hired.is_some() && !post.is_listed);
+    let now = group::now();
+    let others = posts.iter().enumerate().filter(|(_, post)| post.has_worker() && !post.is_listed);
     if let Some((number, _)) = others.filter(|(_, post)| now - post.started > LIFE).min_by_key(|(_, post)| post.started)
         && let Some(desk) = memory::desk(number)
     {

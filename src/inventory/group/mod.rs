@@ -74,7 +74,7 @@ mod work;
 
 pub use call::{Outcome, ask};
 pub use launch::launch;
-pub use work::work;
+pub use work::{is_installed, work};
 
 /// What the slot's word is made of; the model of its unit tests puts its own in this place.
 mod atomic {

@@ -13,9 +13,9 @@ use super::body::{self, Fault, Request};
 use super::sift;
 use crate::error::{self, Result};
 use crate::pg::group::memory::{self, Desk, Slot};
-use crate::pg::group::processes;
+use crate::pg::group::{self, processes};
 use crate::pg::subtransaction::Failure;
-use crate::pg::{constraints, locks, security, transaction};
+use crate::pg::{constraints, locks, security};
 
 /// What could not be decided is tried again after so many microseconds, then after twice as many, up to the last; and what failed in a way that may pass, at least as often as this.
 const FIRST_DELAY: i64 = 1_000;
@@ -155,7 +155,7 @@ impl Rounds {
 
     /// What waits and is due: what nothing is known against, and what is to be decided apart.
     fn take(&mut self) -> (Vec<Taken>, Vec<Taken>) {
-        let now = transaction::now();
+        let now = group::now();
         self.suspects.retain(|_, until| *until > now);
         let (mut taken, mut suspects) = (Vec::new(), Vec::new());
         for slot in memory::all_slots() {
@@ -193,10 +193,10 @@ impl Rounds {
             let by_tenant = || one.request.tenant.cmp(other.request.tenant);
             key(one).cmp(&key(other)).then_with(by_tenant).then_with(|| one.ticket.cmp(&other.ticket))
         });
-        let begun = transaction::now();
+        let begun = group::now();
         let became = processes::transaction(|| sift::one_by_one(&suspects))
             .unwrap_or_else(|failure| Became::nobodys(&failure, suspects.len()));
-        let now = transaction::now();
+        let now = group::now();
         self.sift_at = now + 2 * (now - begun);
         for (taken, became) in suspects.iter().zip(&became) {
             if !matches!(became, Became::Told(_)) {
@@ -246,7 +246,7 @@ impl Rounds {
         let is_suspect = !self.suspects.is_empty() && self.suspects.contains_key(&taken.party());
         let last = if is_suspect { LAST_DELAY_OF_SUSPECTS } else { LAST_DELAY };
         let delay = (taken.delay * 2).clamp(FIRST_DELAY, last);
-        self.put_off_until(taken, transaction::now() + delay, delay);
+        self.put_off_until(taken, group::now() + delay, delay);
     }
 
     fn put_off_until(&mut self, taken: &Taken, at: i64, delay: i64) {

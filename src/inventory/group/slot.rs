@@ -100,7 +100,8 @@ impl Word {
         if self.step(taken, Word::of(database, DONE)) {
             return true;
         }
-        self.0.store(FREE, Ordering::Release);
+        // As `give_back`: a word that is not this worker's any more is left alone.
+        self.step(taken | LEFT, FREE);
         false
     }
 
@@ -117,6 +118,12 @@ impl Word {
     /// Nobody waits for the answer any more.
     pub fn is_left(&self) -> bool {
         self.0.load(Ordering::Relaxed) & LEFT != 0
+    }
+
+    /// Frees what is left of a database that is no more. Whether there was something.
+    pub fn abandon(&self, database: u32) -> bool {
+        let word = self.0.load(Ordering::Relaxed);
+        word != FREE && word >> 32 == u64::from(database) && self.step(word, FREE)
     }
 
     /// A taken request waits again. Only the database's one worker does this.

@@ -1,6 +1,7 @@
 //! The worker of a database: rounds for those who wait, batches of the queue in between, and sleep.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 
 use pgrx::prelude::*;
 
@@ -8,11 +9,11 @@ use super::super::sweep::{Rest, Sweep};
 use super::body::Fault;
 use super::is_wanted_here;
 use super::round::{self, LAST_DELAY, Rounds};
-use crate::pg::group::memory::Desk;
+use crate::pg::group::memory::{self, Desk};
 use crate::pg::group::{self, processes};
 use crate::pg::inventory::all_registered;
 use crate::pg::subtransaction::Failure;
-use crate::pg::{scan, security, transaction};
+use crate::pg::{scan, security};
 
 /// A worker that was sent for ends when nobody has asked anything of it for so many microseconds.
 const IDLE: i64 = 60_000_000;
@@ -44,36 +45,52 @@ pub fn work(desk: &Desk) {
     let mut rounds = Rounds::begin(database);
     let mut queues: HashMap<u32, Due> = HashMap::new();
     desk.note_all();
+    desk.was_looked_at.store(true, Ordering::SeqCst);
     desk.sit_down();
-    let mut idle_since = transaction::now();
-    let mut was_busy = false;
+    let mut idle_since = group::now();
+    let (mut was_busy, mut is_new) = (false, true);
     let mut look_at = 0;
+    // By its present name: it may have been renamed since somebody was sent for.
+    let is_wanted = || {
+        desk.rename(&memory::database_name(database));
+        Ok(is_wanted_here())
+    };
     let end = loop {
         let is_reloaded = processes::catch_up();
-        if desk.leave.swap(false, std::sync::atomic::Ordering::SeqCst) {
+        if desk.leave.swap(false, Ordering::SeqCst) {
+            desk.was_sent_away.store(true, Ordering::SeqCst);
             break End::Quietly;
         }
-        if is_reloaded && !processes::transaction(|| Ok(is_wanted_here())).unwrap_or(true) {
+        if (std::mem::take(&mut is_new) || is_reloaded) && !processes::transaction(is_wanted).unwrap_or(true) {
             break End::Unwanted;
         }
         let decided = rounds.decide(desk);
-        if look_at <= transaction::now() {
-            look_at = if note(desk, &mut queues) { 0 } else { transaction::now() + LAST_LOOK };
+        let was_rung = desk.is_rung();
+        if look_at <= group::now() {
+            look_at = if note(desk, &mut queues) { 0 } else { group::now() + LAST_LOOK };
         }
+        let has_noted = was_rung && !desk.is_rung();
         let drained = drain(&mut queues);
-        if (decided || drained) && !rounds.has_failed() {
-            idle_since = transaction::now();
-            was_busy = true;
-            continue;
+        // No sleep after a transaction without another look: a wait for a lock in it may have taken a wake-up.
+        if decided || drained || has_noted {
+            was_busy = !rounds.has_failed();
+            if was_busy {
+                idle_since = group::now();
+                continue;
+            }
         }
         // Not after each call: whoever drops the extension wakes us, and so does whoever was refused for that.
-        if !std::mem::take(&mut was_busy) && !processes::transaction(|| Ok(is_installed())).unwrap_or(true) {
-            break End::Gone;
+        if !std::mem::take(&mut was_busy) {
+            if !processes::transaction(|| Ok(is_installed())).unwrap_or(true) {
+                break End::Gone;
+            }
+            was_busy = true;
+            continue;
         }
         let dues = rounds.due().into_iter().chain(queues.values().map(|due| due.at));
         let due = dues.chain((look_at > 0).then_some(look_at)).min();
         let until = due.unwrap_or(idle_since + IDLE);
-        if due.is_none() && until <= transaction::now() && !processes::is_kept() {
+        if due.is_none() && until <= group::now() && !processes::is_kept() {
             desk.stand_up();
             if !desk.is_rung() && !round::is_anybody_waiting(database) {
                 break End::Quietly;
@@ -81,9 +98,8 @@ pub fn work(desk: &Desk) {
             desk.sit_down();
             continue;
         }
-        processes::rest();
         let milliseconds = if due.is_none() && processes::is_kept() { -1 } else { group::until(until).max(1) };
-        group::sleep(milliseconds);
+        processes::rest(milliseconds);
     };
     desk.stand_up();
     if !matches!(end, End::Quietly) {
@@ -110,7 +126,7 @@ fn fault(message: &str, hint: &str) -> Fault {
     Fault { sqlstate, message: message.into(), detail: None, hint: Some(hint.into()) }
 }
 
-pub(super) fn is_installed() -> bool {
+pub fn is_installed() -> bool {
     security::catch_up();
     scan::table(c"inventory") != pg_sys::InvalidOid
 }
@@ -139,7 +155,7 @@ fn note(desk: &Desk, queues: &mut HashMap<u32, Due>) -> bool {
 
 /// A batch of the queue that is due for the longest. False when none is.
 fn drain(queues: &mut HashMap<u32, Due>) -> bool {
-    let now = transaction::now();
+    let now = group::now();
     let Some((relation, due)) = queues.iter_mut().filter(|(_, due)| due.at <= now).min_by_key(|(_, due)| due.at) else {
         return false;
     };
@@ -165,7 +181,7 @@ fn drain(queues: &mut HashMap<u32, Due>) -> bool {
 impl Due {
     fn put_off(&mut self, first: i64, last: i64) {
         self.delay = (self.delay * 2).clamp(first, last);
-        self.at = transaction::now() + self.delay;
+        self.at = group::now() + self.delay;
     }
 
     fn failed(&mut self, relation: u32, failure: &Failure) {

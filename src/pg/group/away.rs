@@ -10,15 +10,28 @@ use std::sync::atomic::Ordering;
 use pgrx::prelude::*;
 
 use super::super::cell::PerBackend;
-use super::super::{list, transaction};
-use super::memory::{self, NOBODY};
-use super::wait;
+use super::super::list;
+use super::{clock, memory, wait};
 
 /// A worker is waited for so long, in microseconds; then it is the server's to complain.
 const PATIENCE: i64 = 5_000_000;
 
-/// The desks that this transaction holds.
-static HELD: PerBackend<RefCell<Vec<usize>>> = PerBackend::new(RefCell::new(Vec::new()));
+/// What a command does to its database.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Deed {
+    Drops,
+    Renames,
+    Other,
+}
+
+/// A desk that this transaction holds, its database, and for what.
+struct Hold {
+    number: usize,
+    database: u32,
+    deed: Deed,
+}
+
+static HELD: PerBackend<RefCell<Vec<Hold>>> = PerBackend::new(RefCell::new(Vec::new()));
 static REGISTERED: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
 
 /// Before a utility command.
@@ -29,23 +42,25 @@ pub unsafe fn before(node: *mut pg_sys::Node) {
     // SAFETY: the caller's promise; nodes have the type that their tag says.
     unsafe {
         match (*node).type_ {
-            pg_sys::NodeTag::T_DropdbStmt => send_away(text((*node.cast::<pg_sys::DropdbStmt>()).dbname), owns),
+            pg_sys::NodeTag::T_DropdbStmt => {
+                send_away(text((*node.cast::<pg_sys::DropdbStmt>()).dbname), Deed::Drops, owns)
+            }
             pg_sys::NodeTag::T_RenameStmt => {
                 let rename = node.cast::<pg_sys::RenameStmt>();
                 if (*rename).renameType == pg_sys::ObjectType::OBJECT_DATABASE {
-                    send_away(text((*rename).subname), owns);
+                    send_away(text((*rename).subname), Deed::Renames, owns);
                 }
             }
             pg_sys::NodeTag::T_AlterDatabaseStmt => {
                 let alter = node.cast::<pg_sys::AlterDatabaseStmt>();
                 if option((*alter).options, "tablespace").is_some() {
-                    send_away(text((*alter).dbname), owns);
+                    send_away(text((*alter).dbname), Deed::Other, owns);
                 }
             }
             pg_sys::NodeTag::T_CreatedbStmt => {
                 let options = (*node.cast::<pg_sys::CreatedbStmt>()).options;
                 // Not for template1, in which nobody has inventories.
-                send_away(option(options, "template"), |_| pg_sys::have_createdb_privilege());
+                send_away(option(options, "template"), Deed::Other, may_copy);
             }
             _ => {}
         }
@@ -83,7 +98,22 @@ fn owns(database: pg_sys::Oid) -> bool {
     }
 }
 
-fn send_away(name: Option<String>, may: impl Fn(pg_sys::Oid) -> bool) {
+/// Whether the current role may make a database after this one.
+fn may_copy(database: pg_sys::Oid) -> bool {
+    // SAFETY: as above; the tuple is one of pg_database, and is given back.
+    unsafe {
+        let id = pg_sys::SysCacheIdentifier::DATABASEOID as i32;
+        let tuple = pg_sys::SearchSysCache1(id, pg_sys::Datum::from(database));
+        if tuple.is_null() {
+            return false;
+        }
+        let is_template = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>()).datistemplate;
+        pg_sys::ReleaseSysCache(tuple);
+        pg_sys::have_createdb_privilege() && (is_template || owns(database))
+    }
+}
+
+fn send_away(name: Option<String>, deed: Deed, may: impl Fn(pg_sys::Oid) -> bool) {
     let Some(name) = name.filter(|_| memory::is_there()) else { return };
     let Ok(c_name) = std::ffi::CString::new(name.as_str()) else { return };
     // SAFETY: a look-up in a catalog.
@@ -97,10 +127,10 @@ fn send_away(name: Option<String>, may: impl Fn(pg_sys::Oid) -> bool) {
         // SAFETY: the callback is guarded and lives as long as the process.
         unsafe { pg_sys::RegisterXactCallback(Some(at_end), std::ptr::null_mut()) };
     }
-    HELD.borrow_mut().push(number);
+    HELD.borrow_mut().push(Hold { number, database: database.to_u32(), deed });
     desk.held.fetch_add(1, Ordering::SeqCst);
-    let deadline = transaction::now() + PATIENCE;
-    while desk.stage.load(Ordering::SeqCst) != NOBODY && transaction::now() < deadline {
+    let deadline = clock::now() + PATIENCE;
+    while !desk.has_nobody() && clock::now() < deadline {
         desk.leave.store(true, Ordering::SeqCst);
         desk.wake();
         wait::sleep(5);
@@ -115,8 +145,17 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _arg: *mut c_
     if !matches!(event, XACT_EVENT_COMMIT | XACT_EVENT_ABORT | XACT_EVENT_PREPARE) {
         return;
     }
-    for number in HELD.borrow_mut().drain(..) {
+    for Hold { number, database, deed } in HELD.borrow_mut().drain(..) {
         if let Some(desk) = memory::desk(number) {
+            match deed {
+                // Nobody is connected to it, and nobody can be any more.
+                Deed::Drops if event == XACT_EVENT_COMMIT => {
+                    desk.close();
+                    memory::abandon(database);
+                }
+                Deed::Renames if event == XACT_EVENT_COMMIT => desk.forget_name(),
+                _ => {}
+            }
             desk.held.fetch_sub(1, Ordering::SeqCst);
         }
         memory::wake_launcher();

@@ -19,9 +19,9 @@ const RUNG: usize = 16;
 const NAME_BYTES: usize = 64;
 
 /// Nobody works at a desk, somebody was sent for, somebody does.
-pub const NOBODY: u32 = 0;
-pub const SENT_FOR: u32 = 1;
-pub const THERE: u32 = 2;
+const NOBODY: u32 = 0;
+const SENT_FOR: u32 = 1;
+const THERE: u32 = 2;
 
 /// What a database's worker is told. Plain words: each says one thing by itself, but for what the comments in src/inventory/group/mod.rs say of their order.
 pub struct Desk {
@@ -29,15 +29,23 @@ pub struct Desk {
     pub database: AtomicU32,
     /// Under the lock.
     name: UnsafeCell<[u8; NAME_BYTES]>,
-    pub stage: AtomicU32,
+    stage: AtomicU32,
+    /// The database that the desk's worker works in; 0 when none does. Set under the lock: no two desks have the same.
+    serves: AtomicU32,
     /// Of the worker, once it looks for work; 0 before and after.
     latch: AtomicUsize,
     /// Somebody waits for a worker.
     pub wanted: AtomicBool,
     /// The worker is to end.
     pub leave: AtomicBool,
+    /// A worker has begun here by looking at all queues.
+    pub was_looked_at: AtomicBool,
+    /// The worker has ended because it was told to.
+    pub was_sent_away: AtomicBool,
     /// The worker came as far as looking for work.
     pub has_begun: AtomicBool,
+    /// The desk is another database's since the launcher looked last: what it knows of the former is void.
+    pub is_new: AtomicBool,
     /// The worker has ended because there is nothing to work on.
     pub end_in_vain: AtomicBool,
     /// So many commands keep workers away from the database.
@@ -103,29 +111,41 @@ pub fn my_desk_if_any() -> Option<usize> {
 
 /// The desk of a database, which gets one if it has none. `database`: 0 when only the name is known. None when all are taken.
 pub fn assign(database: u32, name: &str) -> Option<usize> {
-    let _locked = Locked::new();
-    let is_its = |desk: &Desk| {
-        // Names are compared under the lock, and a desk without one is nobody's.
-        database != 0 && desk.database.load(Ordering::Relaxed) == database || desk.is_named(name)
-    };
-    let known = all_desks().find(|(_, desk)| is_its(desk));
+    let locked = Locked::new();
+    // By what never changes, first. A name may have been another database's, which keeps its desk.
+    let is_its = |desk: &Desk| database != 0 && desk.database.load(Ordering::SeqCst) == database;
+    let is_of_its_name =
+        |desk: &Desk| desk.is_named(name) && (database == 0 || desk.database.load(Ordering::SeqCst) == 0);
+    let known =
+        all_desks().find(|(_, desk)| is_its(desk)).or_else(|| all_desks().find(|(_, desk)| is_of_its_name(desk)));
     let is_idle = |desk: &Desk| {
-        desk.stage.load(Ordering::SeqCst) == NOBODY
+        desk.has_nobody()
             && desk.held.load(Ordering::SeqCst) == 0
             && !desk.wanted.load(Ordering::SeqCst)
+            && !desk.is_rung()
     };
     let (number, desk) = known
-        .or_else(|| all_desks().find(|(_, desk)| desk.is_named("")))
+        .or_else(|| all_desks().find(|(_, desk)| desk.is_nobodys() && desk.has_nobody()))
         .or_else(|| all_desks().find(|(_, desk)| is_idle(desk)))?;
     if known.is_none() {
         desk.empty_bells();
         desk.leave.store(false, Ordering::SeqCst);
+        desk.wanted.store(false, Ordering::SeqCst);
     }
     // Renamed since, or known by its name only.
+    let has_changed = desk.be_named(name) && known.is_some() && database != 0;
     if database != 0 || known.is_none() {
-        desk.database.store(database, Ordering::SeqCst);
+        let former = desk.database.swap(database, Ordering::SeqCst);
+        if former != database {
+            desk.is_new.store(true, Ordering::SeqCst);
+            // A desk that was known by its name has the same worker as before.
+            desk.was_looked_at.fetch_and(former == 0 && known.is_some(), Ordering::SeqCst);
+        }
     }
-    desk.set_name(name);
+    drop(locked);
+    if has_changed {
+        look_again();
+    }
     Some(number)
 }
 
@@ -143,6 +163,54 @@ impl Desk {
         let bytes = unsafe { *self.name.get() };
         let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(NAME_BYTES);
         String::from_utf8_lossy(&bytes[..end]).into_owned()
+    }
+
+    /// No database's. A name that is being written is nobody's for that long.
+    pub fn is_nobodys(&self) -> bool {
+        self.database.load(Ordering::SeqCst) == 0 && self.name().is_empty()
+    }
+
+    /// Under the lock.
+    fn be_nobodys(&self) {
+        self.database.store(0, Ordering::SeqCst);
+        self.wanted.store(false, Ordering::SeqCst);
+        self.set_name("");
+    }
+
+    /// Under the lock: the name is this desk's and no other's. Whether it was not.
+    fn be_named(&self, name: &str) -> bool {
+        let others = || desks().iter().filter(|other| !std::ptr::eq(self, *other) && other.is_named(name));
+        let is_new = !self.is_named(name) || others().next().is_some();
+        others().for_each(|other| other.set_name(""));
+        self.set_name(name);
+        is_new
+    }
+
+    /// The desk's database has this name now.
+    pub fn rename(&self, name: &str) {
+        let locked = Locked::new();
+        let has_changed = self.be_named(name);
+        drop(locked);
+        if has_changed {
+            look_again();
+        }
+    }
+
+    /// The desk's database is no more.
+    pub fn close(&self) {
+        let locked = Locked::new();
+        self.empty_bells();
+        self.be_nobodys();
+        drop(locked);
+        look_again();
+    }
+
+    /// The desk's database is known by its number only, until somebody comes who knows the name.
+    pub fn forget_name(&self) {
+        let locked = Locked::new();
+        self.set_name("");
+        drop(locked);
+        look_again();
     }
 
     /// Under the lock.
@@ -167,24 +235,70 @@ impl Desk {
         }
     }
 
+    /// Nobody is there, or on the way.
+    pub fn has_nobody(&self) -> bool {
+        self.stage.load(Ordering::SeqCst) == NOBODY
+    }
+
+    pub fn has_worker(&self) -> bool {
+        self.stage.load(Ordering::SeqCst) == THERE
+    }
+
+    /// Somebody is on the way from now on. False when somebody is there, or on the way.
+    pub fn send_for(&self) -> bool {
+        self.stage.compare_exchange(NOBODY, SENT_FOR, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Whoever is on the way is not waited for any more. Nothing is done where somebody is there.
+    pub fn call_off(&self) {
+        let _ = self.stage.compare_exchange(SENT_FOR, NOBODY, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    /// This process is the desk's worker from now on. False when another is: a launcher that was restarted sends for somebody while one comes whom the former has sent for.
+    pub fn come(&self) -> bool {
+        self.stage.swap(THERE, Ordering::SeqCst) != THERE
+    }
+
+    /// The desk's worker ends.
+    pub fn go(&self) {
+        self.stand_up();
+        self.serves.store(0, Ordering::SeqCst);
+        self.stage.store(NOBODY, Ordering::SeqCst);
+    }
+
     /// The worker knows its database now. False when that has a worker at another desk; one without is nobody's from now on. Who rang there is heard here: a worker begins
     /// with looking at everything.
     pub fn take_for_this_database(&self) -> bool {
         let database = security::database();
-        let _locked = Locked::new();
-        for other in desks().iter().filter(|other| !std::ptr::eq(self, *other)) {
-            if other.database.load(Ordering::SeqCst) != database {
-                continue;
+        let locked = Locked::new();
+        let others = || desks().iter().filter(|other| !std::ptr::eq(self, *other));
+        let serves = others().find(|other| other.serves.load(Ordering::SeqCst) == database);
+        let (may, has_changed) = match serves {
+            // Known by its name only: the other has it from now on.
+            Some(other) if self.database.load(Ordering::SeqCst) == 0 => {
+                other.be_named(&self.name());
+                self.be_nobodys();
+                (false, true)
             }
-            if other.stage.load(Ordering::SeqCst) != NOBODY || other.held.load(Ordering::SeqCst) != 0 {
-                return false;
+            Some(_) => (false, false),
+            None => {
+                let is_its = |other: &&Desk| other.database.load(Ordering::SeqCst) == database;
+                let is_free = |other: &Desk| other.has_nobody() && other.held.load(Ordering::SeqCst) == 0;
+                let may = others().filter(is_its).all(is_free);
+                let has_changed = may && others().any(|other| is_its(&other));
+                if may {
+                    others().filter(is_its).for_each(Desk::be_nobodys);
+                    self.database.store(database, Ordering::SeqCst);
+                    self.serves.store(database, Ordering::SeqCst);
+                }
+                (may, has_changed)
             }
-            other.database.store(0, Ordering::SeqCst);
-            other.wanted.store(false, Ordering::SeqCst);
-            other.set_name("");
+        };
+        drop(locked);
+        if has_changed {
+            look_again();
         }
-        self.database.store(database, Ordering::SeqCst);
-        true
+        may
     }
 
     /// This process works here from now on, or does no more.
@@ -240,6 +354,19 @@ pub fn be_launcher(is: bool) {
     if let Some(header) = header() {
         header.launcher.store(if is { my_latch() } else { 0 }, Ordering::SeqCst);
     }
+}
+
+/// The desks of the databases that the setting names may be others now: the launcher is to look.
+fn look_again() {
+    if let Some(header) = header() {
+        header.has_changed.store(true, Ordering::SeqCst);
+    }
+    wake_launcher();
+}
+
+/// Whether the launcher was told to.
+pub fn is_to_look_again() -> bool {
+    header().is_some_and(|header| header.has_changed.swap(false, Ordering::SeqCst))
 }
 
 pub fn wake_launcher() {

@@ -4,16 +4,16 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::CStr;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use pgrx::prelude::*;
 
 use super::super::cell::PerBackend;
 use super::super::{library, settings};
+use super::clock;
 use super::desk::DESKS;
 pub use super::desk::{
-    Desk, NOBODY, SENT_FOR, THERE, all_desks, assign, be_launcher, database_name, desk, my_desk, my_desk_if_any,
-    wake_launcher,
+    Desk, all_desks, assign, be_launcher, database_name, desk, is_to_look_again, my_desk, my_desk_if_any, wake_launcher,
 };
 use crate::inventory::group::body;
 use crate::inventory::group::slot::Word;
@@ -32,6 +32,8 @@ pub(super) struct Header {
     slots: usize,
     tickets: AtomicU64,
     pub(super) launcher: AtomicUsize,
+    /// A database has another name, or another desk.
+    pub(super) has_changed: AtomicBool,
     /// Callers that wait for a free slot.
     crowd: AtomicU32,
     freed: UnsafeCell<pg_sys::ConditionVariable>,
@@ -238,6 +240,15 @@ pub fn freed() {
     }
 }
 
+/// Frees the slots of a database that is no more: nobody is left who could.
+pub fn abandon(database: u32) {
+    for slot in all_slots() {
+        if slot.word().abandon(database) {
+            freed();
+        }
+    }
+}
+
 /// Tells the caller that its answer is there.
 pub fn wake_caller(latch: usize) {
     wake(latch);
@@ -257,12 +268,32 @@ pub fn is_littered() -> bool {
     all_slots().filter(|slot| slot.word().is_left()).count() * 2 >= slots.max(2)
 }
 
-/// Counts those who wait for a slot.
-struct InCrowd(&'static Header);
+/// Whether this process is counted as one that waits for a slot.
+static IN_CROWD: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
+
+/// Counts those who wait for a slot. An error drops this; the end of a process drops nothing.
+struct InCrowd;
+
+impl InCrowd {
+    fn join(header: &Header) -> InCrowd {
+        header.crowd.fetch_add(1, Ordering::SeqCst);
+        IN_CROWD.set(true);
+        InCrowd
+    }
+}
 
 impl Drop for InCrowd {
     fn drop(&mut self) {
-        self.0.crowd.fetch_sub(1, Ordering::SeqCst);
+        leave_crowd();
+    }
+}
+
+/// This process waits for no slot any more.
+pub fn leave_crowd() {
+    if let Some(header) = header()
+        && IN_CROWD.replace(false)
+    {
+        header.crowd.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -274,14 +305,13 @@ pub fn claim_within(database: u32, milliseconds: i64) -> Option<Slot> {
         return Some(slot);
     }
     let header = header()?;
-    let deadline = super::super::transaction::now() + milliseconds * 1000;
-    header.crowd.fetch_add(1, Ordering::SeqCst);
-    let crowd = InCrowd(header);
+    let deadline = clock::now() + milliseconds * 1000;
+    let crowd = InCrowd::join(header);
     // SAFETY: made by `start`; an error ends the wait.
     unsafe { pg_sys::ConditionVariablePrepareToSleep(header.freed.get()) };
     let slot = loop {
         let slot = claim(database);
-        let left = (deadline - super::super::transaction::now()) / 1000;
+        let left = (deadline - clock::now()) / 1000;
         if slot.is_some() || left <= 0 {
             break slot;
         }

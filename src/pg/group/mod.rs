@@ -2,6 +2,7 @@
 
 pub mod away;
 mod calls;
+mod clock;
 mod desk;
 mod held;
 pub mod memory;
@@ -9,5 +10,6 @@ pub mod processes;
 pub mod ringing;
 mod wait;
 
+pub use clock::{now, until};
 pub use held::{locked_table, wanted_of_mine};
-pub use wait::{Waiter, sleep, until};
+pub use wait::{Waiter, sleep};

@@ -9,7 +9,8 @@ use pgrx::prelude::*;
 use super::super::cell::PerBackend;
 use super::super::subtransaction::{self, Failure};
 use super::super::{library, settings};
-use super::memory::{self, Desk, NOBODY, THERE};
+use super::memory::{self, Desk};
+use super::{clock, wait};
 use crate::error::Result;
 use crate::inventory::group;
 
@@ -151,7 +152,10 @@ pub unsafe extern "C-unwind" fn bulkhead_worker(argument: pg_sys::Datum) {
     let number = argument.value() & (KEPT - 1);
     KEPT_HERE.set(argument.value() & KEPT != 0);
     let Some(desk) = memory::desk(number) else { return };
-    desk.stage.store(THERE, Ordering::SeqCst);
+    // Before anything else: the callback is for who has come.
+    if !desk.come() {
+        return;
+    }
     // SAFETY: once at the start of the process. The callback runs after the server's own, so that a desk without a worker has none in its database either.
     unsafe {
         pg_sys::on_shmem_exit(Some(worker_ends), pg_sys::Datum::from(number));
@@ -160,7 +164,8 @@ pub unsafe extern "C-unwind" fn bulkhead_worker(argument: pg_sys::Datum) {
         pg_sys::BackgroundWorkerUnblockSignals();
     }
     let is_held = || desk.held.load(Ordering::SeqCst) != 0;
-    if is_held() {
+    if is_held() || desk.is_nobodys() {
+        desk.was_sent_away.store(true, Ordering::SeqCst);
         return;
     }
     desk.leave.store(false, Ordering::SeqCst);
@@ -175,7 +180,9 @@ pub unsafe extern "C-unwind" fn bulkhead_worker(argument: pg_sys::Datum) {
         }
     }
     set_up();
-    if !is_held() && desk.take_for_this_database() {
+    if is_held() {
+        desk.was_sent_away.store(true, Ordering::SeqCst);
+    } else if desk.take_for_this_database() {
         group::work(desk);
     }
 }
@@ -185,8 +192,7 @@ pub unsafe extern "C-unwind" fn bulkhead_worker(argument: pg_sys::Datum) {
 #[pg_guard]
 unsafe extern "C-unwind" fn worker_ends(_code: c_int, number: pg_sys::Datum) {
     if let Some(desk) = memory::desk(number.value()) {
-        desk.stand_up();
-        desk.stage.store(NOBODY, Ordering::SeqCst);
+        desk.go();
     }
     memory::wake_launcher();
 }
@@ -201,6 +207,9 @@ fn set_up() {
         // For what may still wait: a trigger's statements. Longer than a lock that is held for a moment.
         (c"lock_timeout", c"20ms"),
         (c"statement_timeout", c"0"),
+        // A tenant's border, and the table's triggers, are there for every order.
+        (c"row_security", c"on"),
+        (c"session_replication_role", c"origin"),
         #[cfg(any(feature = "pg17", feature = "pg18"))]
         (c"transaction_timeout", c"0"),
         (c"jit", c"off"),
@@ -213,9 +222,13 @@ fn set_up() {
 }
 
 /// Sees to what came by signals: raises when the process is to end, and reads the settings again. Whether it did.
+///
+/// Outside of any transaction. A cancel, or a time-out that came too late, ends no process: there is no statement that it could end.
 pub fn catch_up() -> bool {
+    // SAFETY: a flag made for signal handlers, as the server's autovacuum clears it between two tables.
+    unsafe { (&raw mut pg_sys::QueryCancelPending).write_volatile(0) };
     pgrx::check_for_interrupts!();
-    // SAFETY: a flag made for signal handlers, and what the server's own workers do about it.
+    // SAFETY: as above, and what the server's own workers do about it.
     unsafe {
         let is_pending = (&raw mut pg_sys::ConfigReloadPending).read_volatile() != 0;
         if is_pending {
@@ -228,6 +241,8 @@ pub fn catch_up() -> bool {
 
 /// Runs `work` in a transaction of its own and commits it, durably on this server at least. An error rolls it back, and is an answer.
 pub fn transaction<R>(work: impl FnOnce() -> Result<R>) -> std::result::Result<R, Failure> {
+    show(pg_sys::BackendState::STATE_RUNNING);
+    HAS_COUNTED.set(true);
     let result = subtransaction::caught(|| {
         // SAFETY: outside of any transaction; as the server's own workers do.
         unsafe {
@@ -247,18 +262,52 @@ pub fn transaction<R>(work: impl FnOnce() -> Result<R>) -> std::result::Result<R
             Ok(result)
         }
     });
-    result.map_err(|(failure, _)| {
+    let result = result.map_err(|(failure, _)| {
         // SAFETY: the error is caught, and its transaction still open or about to be rolled back.
         unsafe { pg_sys::AbortCurrentTransaction() };
         failure
-    })
+    });
+    // Advisory locks of the session, which a trigger has taken: for a caller's they would end with its connection, and this process has no end.
+    // SAFETY: outside of any transaction; these are the only locks of that kind that are left.
+    unsafe {
+        pg_sys::LockReleaseSession(pg_sys::USER_LOCKMETHOD as pg_sys::LOCKMETHODID);
+        // Now and then, by the server's own measure: a busy worker never rests.
+        pg_sys::pgstat_report_stat(false);
+    }
+    result
 }
 
-/// Before a sleep: what was counted is reported, and the process shows as idle.
-pub fn rest() {
+/// Sleeps until the latch is set, or so many milliseconds are over; -1: until it is set. What came by signals is for `catch_up`.
+pub fn rest(milliseconds: i64) {
+    /// The server takes a report no more often than so.
+    const BETWEEN_REPORTS: i64 = 1_000;
+    show(pg_sys::BackendState::STATE_IDLE);
+    if !HAS_COUNTED.get() || (0..=BETWEEN_REPORTS).contains(&milliseconds) {
+        wait::doze(milliseconds);
+        return;
+    }
+    let until = clock::now() + BETWEEN_REPORTS * 1_000;
+    wait::doze(BETWEEN_REPORTS);
+    if clock::until(until) > 0 {
+        return;
+    }
+    // The last burst's share: autovacuum goes by it.
     // SAFETY: outside of any transaction.
-    unsafe {
-        pg_sys::pgstat_report_stat(false);
+    unsafe { pg_sys::pgstat_report_stat(true) };
+    HAS_COUNTED.set(false);
+    wait::doze(if milliseconds < 0 { milliseconds } else { milliseconds - BETWEEN_REPORTS });
+}
+
+/// Something was counted that may not have been reported.
+static HAS_COUNTED: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
+/// What pg_stat_activity shows.
+static STATE: PerBackend<Cell<pg_sys::BackendState::Type>> =
+    PerBackend::new(Cell::new(pg_sys::BackendState::STATE_UNDEFINED));
+
+fn show(state: pg_sys::BackendState::Type) {
+    if STATE.replace(state) != state {
+        // SAFETY: the process has an entry there; no text.
+        unsafe { pg_sys::pgstat_report_activity(state, std::ptr::null()) };
     }
 }
 

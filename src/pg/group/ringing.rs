@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
+use std::sync::atomic::Ordering;
 
 use pgrx::prelude::*;
 
@@ -34,6 +35,35 @@ pub fn anything() {
     if let Some(number) = memory::my_desk_if_any() {
         ANYTHING.set(true);
         ring_at_end(number);
+    }
+}
+
+/// A transaction that was prepared has been committed. The server may have been restarted since, and nobody been here.
+pub fn prepared() {
+    anything();
+    if group::is_installed() {
+        look_once();
+    }
+}
+
+/// This session has to do with an inventory.
+pub fn used() {
+    static BEFORE: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
+    if !BEFORE.replace(true) {
+        look_once();
+    }
+}
+
+/// What was queued before the server was restarted has a worker look at it as soon as somebody has to do with inventories in this database: nobody rings for it any more.
+fn look_once() {
+    if !memory::is_there() || !group::is_wanted_here() {
+        return;
+    }
+    if let Some(desk) = memory::my_desk().and_then(memory::desk)
+        && !desk.was_looked_at.load(Ordering::SeqCst)
+    {
+        desk.note_all();
+        desk.ring();
     }
 }
 

@@ -201,6 +201,35 @@ fn two_callers_never_have_the_same_slot() {
 }
 
 #[test]
+fn what_was_taken_from_a_worker_is_not_its_to_finish() {
+    loom::model(|| {
+        let word = Word::new();
+        assert!(word.claim(DATABASE));
+        word.publish(DATABASE);
+        assert!(word.take(DATABASE));
+        // Whoever follows it gives back what it had.
+        word.give_back(DATABASE);
+        assert!(!word.finish(DATABASE));
+        assert!(word.waits(DATABASE) && !word.claim(DATABASE));
+    });
+}
+
+#[test]
+fn a_database_that_is_dropped_leaves_nothing() {
+    loom::model(|| {
+        let words = [Word::new(), Word::new(), Word::new()];
+        for (word, database) in words.iter().zip([DATABASE, DATABASE, DATABASE + 1]) {
+            assert!(word.claim(database));
+            word.publish(database);
+            assert_eq!(word.leave(), Leaving::Left);
+        }
+        assert!(words[1].take(DATABASE));
+        assert_eq!(words.each_ref().map(|word| word.abandon(DATABASE)), [true, true, false]);
+        assert_eq!(words.each_ref().map(|word| word.claim(DATABASE)), [true, true, false]);
+    });
+}
+
+#[test]
 fn a_worker_takes_only_what_its_database_asks() {
     loom::model(|| {
         let slot = Slot::new();

@@ -5,7 +5,6 @@ use std::cell::Cell;
 use pgrx::prelude::*;
 
 use super::super::cell::PerBackend;
-use super::super::transaction;
 use super::memory::{self, Slot};
 use crate::inventory::group::slot::Leaving;
 
@@ -86,11 +85,18 @@ fn give_up() {
 /// Called by the server when the process ends.
 #[pg_guard]
 unsafe extern "C-unwind" fn at_exit(_code: i32, _argument: pg_sys::Datum) {
+    memory::leave_crowd();
     give_up();
 }
 
 /// Waits until this process's latch is set, or so many milliseconds are over; -1: until it is set. Raises what the client or a time-out has asked for.
 pub fn sleep(milliseconds: i64) {
+    doze(milliseconds);
+    pgrx::check_for_interrupts!();
+}
+
+/// The same, and raises nothing.
+pub fn doze(milliseconds: i64) {
     let timeout = if milliseconds < 0 { 0 } else { pg_sys::WL_TIMEOUT };
     // SAFETY: the latch is this process's.
     unsafe {
@@ -98,10 +104,4 @@ pub fn sleep(milliseconds: i64) {
         pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, milliseconds as _, pg_sys::PG_WAIT_EXTENSION);
         pg_sys::ResetLatch(pg_sys::MyLatch);
     }
-    pgrx::check_for_interrupts!();
-}
-
-/// Milliseconds until a time, in microseconds since 1970; rounded up.
-pub fn until(time: i64) -> i64 {
-    (time - transaction::now() + 999) / 1000
 }

@@ -6,6 +6,7 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
+use super::super::group::ringing;
 use super::super::scan;
 
 /// A row of bulkhead.inventory.
@@ -25,6 +26,9 @@ pub fn registered(relation: pg_sys::Oid) -> Option<Registered> {
             found = row();
         }
     });
+    if found.is_some() {
+        ringing::used();
+    }
     found
 }
 

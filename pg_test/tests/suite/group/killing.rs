@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use pg_test::{Cluster, Database};
+use pg_test::{Client, Cluster, Database};
 
-use super::fixture::{stock, stored, try_to_buy, until, worker};
+use super::fixture::{A, B, buy, shops, stock, stored, try_to_buy, until, worker};
 use crate::harness::{Nowhere, WithWorkers};
 
 pub fn tests() -> Vec<Trial> {
     crate::tests![
         a_worker_that_is_terminated_loses_nothing => 300,
+        a_launcher_that_is_terminated_has_one_worker_a_database => 300,
         a_server_that_is_killed_keeps_what_it_promised => 600,
     ]
 }
@@ -110,6 +111,74 @@ async fn a_worker_that_is_terminated_loses_nothing(db: WithWorkers) {
     })
     .await;
     check(&db, &all).await;
+}
+
+/// What an order is told is known before: by its tenant, and by what it asks for.
+async fn ask_as(app: Client, caller: usize, stop: Arc<AtomicBool>) -> Vec<String> {
+    let tenant = [A, B][caller % 2];
+    app.run(&format!("SET bulkhead.tenant_context = '{tenant}'")).await;
+    let mut wrong = Vec::new();
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let (item, quantity, told) = match (tenant == A, number % 3) {
+            (_, 0) => ("nothing", 1, "unknown_item "),
+            (true, _) => ("x", 1, "accepted "),
+            (false, 1) => ("x", STOCK, "insufficient 3"),
+            (false, _) => ("y", STOCK, "insufficient 7"),
+        };
+        let got = try_to_buy(&app, "shops", &format!("{caller} {number}"), item, quantity).await.unwrap();
+        let sold = got.strip_prefix(told).and_then(|rest| rest.parse::<i64>().ok());
+        if got != told && !sold.is_some_and(|left| told == "accepted " && left > 7) {
+            wrong.push(format!("{told}: {got}"));
+        }
+    }
+    wrong
+}
+
+/// The process of the launcher, which no view shows.
+fn launcher(cluster: &Cluster) -> Option<String> {
+    let file = std::fs::read_to_string(cluster.data_dir().join("postmaster.pid")).unwrap();
+    let postmaster = file.lines().next().unwrap().trim().to_owned();
+    let all = std::process::Command::new("ps").args(["-axo", "pid=,ppid=,command="]).output().unwrap();
+    let all = String::from_utf8_lossy(&all.stdout).into_owned();
+    let is_it =
+        |line: &&str| line.contains("bulkhead launcher") && line.split_whitespace().nth(1) == Some(postmaster.as_str());
+    Some(all.lines().find(is_it)?.split_whitespace().next()?.to_owned())
+}
+
+async fn a_launcher_that_is_terminated_has_one_worker_a_database(db: WithWorkers) {
+    shops(&db).await;
+    db.admin(&format!("UPDATE shops SET quantity = {STOCK} WHERE tenant_id = '{A}'")).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut callers = tokio::task::JoinSet::new();
+    for caller in 0..CALLERS {
+        callers.spawn(ask_as(db.connect("app").await, caller, Arc::clone(&stop)));
+    }
+    until("a worker", async || !worker(&db).is_empty()).await;
+    let first = worker(&db);
+    let mut killed: Vec<String> = Vec::new();
+    while killed.len() < 8 {
+        until("a launcher", async || launcher(&db.cluster).is_some_and(|pid| !killed.contains(&pid))).await;
+        // It has had the time to look around.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(worker(&db), first);
+        let pid = launcher(&db.cluster).unwrap();
+        assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        killed.push(pid);
+    }
+    stop.store(true, Ordering::Relaxed);
+    let wrong = callers.join_all().await.concat();
+    assert!(wrong.is_empty(), "{} verdicts are of others' orders: {:?}", wrong.len(), &wrong[..wrong.len().min(5)]);
+    let balance = "SELECT s.quantity + (SELECT sum(v.quantity) FROM bulkhead.order_verdict v WHERE v.verdict = 'a') FROM shops s WHERE s.tenant_id = ";
+    assert_eq!(db.admin(&format!("{balance}'{A}'")).unwrap(), STOCK.to_string());
+    // The launcher that is there now knows of the worker's end.
+    db.admin(&format!("SELECT pg_terminate_backend({first})")).unwrap();
+    let app = db.connect("app").await;
+    app.run(&format!("SET bulkhead.tenant_context = '{A}'")).await;
+    assert!(buy(&app, "shops", "last", "x", 1).await.starts_with("accepted"));
+    assert_ne!(worker(&db), first);
 }
 
 /// The worker's process, if the server answers.
