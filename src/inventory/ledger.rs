@@ -14,7 +14,7 @@ use super::section::Section;
 use crate::error::{self, Result};
 use crate::partition;
 use crate::pg::verdicts::{self, Leaf, NewRow, Probe, Row, Table};
-use crate::pg::{keys, settings};
+use crate::pg::{keys, settings, wal};
 
 /// The line number of the row that says that an order was given back.
 pub const RELEASED: i32 = 0;
@@ -42,6 +42,13 @@ impl Found {
     /// Another transaction is deciding the order.
     pub fn is_busy(&self) -> bool {
         self.rows.iter().any(|row| row.is_uncommitted && row.line != RELEASED)
+    }
+
+    /// Sees to it that the rows are on disk, before anybody is told of them.
+    pub fn make_durable(&self) {
+        if let Some(until) = self.rows.iter().map(|row| row.until).max().filter(|until| *until > 0) {
+            wal::flush(until);
+        }
     }
 }
 

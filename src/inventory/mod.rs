@@ -121,6 +121,7 @@ pub fn order_verdicts(relation: pg_sys::Oid, order: Option<&[u8]>, mut put: impl
     section.order(Some(order));
     let Some(ledger) = Ledger::open_to_read()? else { return Ok(()) };
     for mut found in ledger.look_up(&[section])? {
+        found.make_durable();
         found.rows.sort_by_key(|row| row.line);
         for row in found.rows.iter().filter(|row| row.line != ledger::RELEASED && !row.is_uncommitted) {
             put(row, Verdict::of_letter(row.verdict).unwrap_or(Verdict::Invalid));

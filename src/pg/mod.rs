@@ -46,5 +46,6 @@ pub mod timeout;
 pub mod transaction;
 pub mod utility;
 pub mod verdicts;
+pub mod wal;
 pub mod watch;
 pub mod worker;

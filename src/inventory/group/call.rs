@@ -149,6 +149,7 @@ fn wait_for(waiter: Waiter, deadline: i64) -> Result<Outcome> {
 
 /// Dropping the waiter gives the slot back.
 fn read(waiter: &mut Waiter) -> Result<Outcome> {
+    waiter.receive();
     match body::read_reply(waiter.body()) {
         Some(Reply::Told(answers)) => Ok(Outcome::Told(answers)),
         Some(Reply::Failed(fault)) => Ok(Outcome::Failed(fault)),

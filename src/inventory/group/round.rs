@@ -15,6 +15,7 @@ use crate::error::{self, Result};
 use crate::pg::group::memory::{self, Desk, Slot};
 use crate::pg::group::{self, processes};
 use crate::pg::subtransaction::Failure;
+use crate::pg::wal::{self, Place};
 use crate::pg::{constraints, locks, security};
 
 /// What could not be decided is tried again after so many microseconds, then after twice as many, up to the last; and what failed in a way that may pass, at least as often as this.
@@ -24,6 +25,9 @@ const LAST_DELAY_OF_SUSPECTS: i64 = 1_000_000;
 
 /// Orders of a tenant of which one has failed are decided apart from all others for so long.
 const SUSPICION: i64 = 1_000_000;
+
+/// Callers of which one wakes the others.
+const TOGETHER: usize = 16;
 
 /// A request that this worker has taken.
 pub(super) struct Taken {
@@ -169,7 +173,7 @@ impl Rounds {
                 continue;
             }
             let Some(request) = body::read_request(slot.request()) else {
-                self.answer(slot, &Became::Failed(unreadable()));
+                self.answer(&[(slot, Became::Failed(unreadable()))], 0);
                 continue;
             };
             let one = Taken { slot, ticket: slot.ticket(), delay, request };
@@ -219,27 +223,34 @@ impl Rounds {
             }
         }
         // Requests are not read any more: their places are written.
-        for (slot, became) in told {
-            self.later.remove(&slot.0);
-            self.answer(slot, &became);
+        let until = wal::end();
+        for some in told.chunks(TOGETHER) {
+            self.answer(some, until);
         }
         self.queue(orphans, desk);
     }
 
-    /// Hands the answer over, and wakes who waits for it.
-    fn answer(&self, slot: Slot, became: &Became) {
-        match became {
-            Became::Told(answers) => body::write_answers(slot.body(), answers),
-            Became::Failed(fault) => body::write_fault(slot.body(), fault),
-            Became::Left => return,
+    /// Hands answers over, and wakes one of those who wait for them: which sees to it that the log is on disk until there, and wakes the others.
+    fn answer(&mut self, told: &[(Slot, Became)], until: Place) {
+        let mut latches = Vec::with_capacity(told.len());
+        for (at, (slot, became)) in told.iter().enumerate() {
+            self.later.remove(&slot.0);
+            let length = match became {
+                Became::Told(answers) => body::write_answers(slot.body(), answers),
+                Became::Failed(fault) => body::write_fault(slot.body(), fault),
+                Became::Left => continue,
+            };
+            slot.promise(if matches!(became, Became::Told(_)) { until } else { 0 });
+            let leads = at + 1 == told.len() && slot.lead(length, &latches);
+            // Before the slot is the caller's, and perhaps another's right after.
+            let latch = slot.latch();
+            match slot.word().finish(self.database) {
+                true if leads => return memory::wake_caller(latch),
+                true => latches.push(latch),
+                false => memory::freed(),
+            }
         }
-        // Before the slot is the caller's, and perhaps another's right after.
-        let latch = slot.latch();
-        if slot.word().finish(self.database) {
-            memory::wake_caller(latch);
-        } else {
-            memory::freed();
-        }
+        latches.into_iter().for_each(memory::wake_caller);
     }
 
     fn put_off(&mut self, taken: &Taken) {
@@ -270,8 +281,7 @@ impl Rounds {
         for taken in orphans {
             if queued.is_ok() {
                 desk.note_queued(taken.request.relation);
-                self.later.remove(&taken.slot.0);
-                self.answer(taken.slot, &Became::Told(Vec::new()));
+                self.answer(&[(taken.slot, Became::Told(Vec::new()))], 0);
             } else {
                 self.put_off(&taken);
             }
@@ -298,17 +308,17 @@ impl Rounds {
             }
             match body::read_request(slot.request()).filter(|request| request.order.is_some()) {
                 Some(request) => orphans.push(Taken { slot, ticket: slot.ticket(), delay: 0, request }),
-                None => self.answer(slot, &Became::Told(Vec::new())),
+                None => self.answer(&[(slot, Became::Told(Vec::new()))], 0),
             }
         }
         self.queue(orphans, desk);
     }
 
     /// Tells everybody who waits that nothing will come of it.
-    pub fn refuse(&self, fault: &Fault) {
+    pub fn refuse(&mut self, fault: &Fault) {
         for slot in memory::all_slots() {
             if slot.word().take(self.database) {
-                self.answer(slot, &Became::Failed(fault.clone()));
+                self.answer(&[(slot, Became::Failed(fault.clone()))], 0);
             }
         }
     }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering,
 use pgrx::prelude::*;
 
 use super::super::cell::PerBackend;
+use super::super::wal::Place;
 use super::super::{library, settings};
 use super::clock;
 use super::desk::DESKS;
@@ -26,6 +27,10 @@ struct Tag {
     ticket: AtomicU64,
     /// Of the caller.
     latch: AtomicUsize,
+    /// Of the answer: how far the log has to be on disk before it may be told.
+    until: AtomicU64,
+    /// How many callers this one has to wake; their latches are at the end of the answer.
+    followers: AtomicUsize,
 }
 
 pub(super) struct Header {
@@ -216,6 +221,39 @@ impl Slot {
         self.tag().ticket.store(ticket, Ordering::Relaxed);
         self.tag().latch.store(my_latch(), Ordering::Relaxed);
         ticket
+    }
+
+    /// Says how far the log has to be on disk before the answer may be told. Only for whose the slot is.
+    pub fn promise(self, until: Place) {
+        self.tag().until.store(until, Ordering::Relaxed);
+        self.tag().followers.store(0, Ordering::Relaxed);
+    }
+
+    pub fn promised(self) -> Place {
+        self.tag().until.load(Ordering::Relaxed)
+    }
+
+    /// Puts the latches of callers that this one is to wake behind the answer, which takes no more than `answer` bytes. False when there is no room.
+    pub fn lead(self, answer: usize, latches: &[usize]) -> bool {
+        let body = self.body();
+        let Some(from) = body.len().checked_sub(size_of_val(latches)).filter(|from| *from >= answer) else {
+            return false;
+        };
+        let place = &mut body[from..];
+        for (bytes, latch) in place.chunks_exact_mut(size_of::<usize>()).zip(latches) {
+            bytes.copy_from_slice(&latch.to_ne_bytes());
+        }
+        self.tag().followers.store(latches.len(), Ordering::Relaxed);
+        true
+    }
+
+    /// Wakes them, once.
+    pub fn wake_followers(self) {
+        let count = self.tag().followers.swap(0, Ordering::Relaxed);
+        let body = self.request();
+        for bytes in body[body.len().saturating_sub(count * size_of::<usize>())..].chunks_exact(size_of::<usize>()) {
+            wake(bytes.try_into().map_or(0, usize::from_ne_bytes));
+        }
     }
 
     pub fn latch(self) -> usize {

@@ -207,6 +207,8 @@ fn set_up() {
         // For what may still wait: a trigger's statements. Longer than a lock that is held for a moment.
         (c"lock_timeout", c"20ms"),
         (c"statement_timeout", c"0"),
+        // The next batch need not wait for the disk, and no row is locked meanwhile: callers flush the log before they tell anybody.
+        (c"synchronous_commit", c"off"),
         // A tenant's border, and the table's triggers, are there for every order.
         (c"row_security", c"on"),
         (c"session_replication_role", c"origin"),
@@ -239,7 +241,7 @@ pub fn catch_up() -> bool {
     }
 }
 
-/// Runs `work` in a transaction of its own and commits it, durably on this server at least. An error rolls it back, and is an answer.
+/// Runs `work` in a transaction of its own and commits it; it is for whoever tells of it to see that it is durable. An error rolls it back, and is an answer.
 pub fn transaction<R>(work: impl FnOnce() -> Result<R>) -> std::result::Result<R, Failure> {
     show(pg_sys::BackendState::STATE_RUNNING);
     HAS_COUNTED.set(true);
@@ -249,9 +251,6 @@ pub fn transaction<R>(work: impl FnOnce() -> Result<R>) -> std::result::Result<R
             pg_sys::SetCurrentStatementStartTimestamp();
             pg_sys::StartTransactionCommand();
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
-            if pg_sys::synchronous_commit == pg_sys::SyncCommitLevel::SYNCHRONOUS_COMMIT_OFF as c_int {
-                settings::set_local(c"synchronous_commit", "local");
-            }
             let result = work()?;
             // Who notifies commits one after the other with all who do, however long that takes.
             settings::set_local(c"lock_timeout", "0");

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use pgrx::prelude::*;
 
 use super::super::cell::PerBackend;
+use super::super::wal;
 use super::memory::{self, Slot};
 use crate::inventory::group::slot::Leaving;
 
@@ -51,6 +52,18 @@ impl Waiter {
         self.slot.word().is_done()
     }
 
+    /// Sees to it that the answer is durable, as any commit of this session would be, and wakes those whose answers are by the same flush.
+    pub fn receive(&self) {
+        let until = self.slot.promised();
+        if until > 0 {
+            wal::flush(until);
+        }
+        self.slot.wake_followers();
+        if until > 0 {
+            wal::wait_for_standbys(until);
+        }
+    }
+
     /// Takes the request back, unless the worker has taken it.
     pub fn withdraw(&self) -> bool {
         let is_withdrawn = self.slot.word().withdraw(self.database);
@@ -76,7 +89,14 @@ impl Waiter {
 fn give_up() {
     let Some((slot, database, is_asked)) = MINE.take() else { return };
     let word = slot.word();
-    if !is_asked || word.is_done() || word.withdraw(database) || word.leave() == Leaving::Done {
+    if is_asked && word.is_done() {
+        // They look themselves whether their answers are durable.
+        slot.wake_followers();
+    }
+    if !is_asked || word.is_done() || word.withdraw(database) {
+        slot.free();
+    } else if word.leave() == Leaving::Done {
+        slot.wake_followers();
         slot.free();
     }
 }

@@ -6,6 +6,7 @@ use pgrx::PgMemoryContexts;
 use pgrx::prelude::*;
 
 use super::super::partitions::Leaf;
+use super::super::wal::{self, Place};
 
 const COLUMNS: usize = 10;
 // Numbers of the columns, from 0.
@@ -53,6 +54,8 @@ pub struct NewRow<'a> {
 
 /// A row that was found, copied.
 pub struct Row {
+    /// How far the log has to be on disk before it may be told; 0 where it is.
+    pub until: Place,
     pub decided_at: i64,
     pub quantity: Option<i64>,
     pub remaining: Option<i64>,
@@ -313,6 +316,7 @@ impl<'a> Probe<'a> {
             pg_sys::heap_deform_tuple(tuple, description, values.as_mut_ptr(), nulls.as_mut_ptr());
             let bytes = |column: usize| <&[u8]>::from_datum(values[column], nulls[column]).map(<[u8]>::to_vec);
             Row {
+                until: if is_uncommitted { 0 } else { commit((*tuple).t_data) },
                 decided_at: i64::from_datum(values[DECIDED_AT], nulls[DECIDED_AT]).unwrap_or(0),
                 quantity: i64::from_datum(values[QUANTITY], nulls[QUANTITY]),
                 remaining: i64::from_datum(values[REMAINING], nulls[REMAINING]),
@@ -324,5 +328,18 @@ impl<'a> Probe<'a> {
                 is_uncommitted,
             }
         }
+    }
+}
+
+/// How far the log has to be on disk for the row's commit to be there. A worker's commits are not, for a moment, when others see them.
+///
+/// # Safety
+/// The row is there, and committed or this transaction's own.
+unsafe fn commit(row: pg_sys::HeapTupleHeader) -> Place {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let writer = (*row).t_choice.t_heap.t_xmin;
+        let is_frozen = u32::from((*row).t_infomask) & pg_sys::HEAP_XMIN_FROZEN == pg_sys::HEAP_XMIN_FROZEN;
+        if is_frozen || pg_sys::TransactionIdIsCurrentTransactionId(writer) { 0 } else { wal::commit_of(writer) }
     }
 }
