@@ -276,7 +276,10 @@ impl Desk {
         let (may, has_changed) = match serves {
             // Known by its name only: the other has it from now on.
             Some(other) if self.database.load(Ordering::SeqCst) == 0 => {
-                other.be_named(&self.name());
+                // Unless that was taken away while this process was at the database's door.
+                if !self.is_named("") {
+                    other.be_named(&self.name());
+                }
                 self.be_nobodys();
                 (false, true)
             }
