@@ -31,6 +31,7 @@ struct Hold {
     deed: Deed,
 }
 
+/// The desks that this transaction holds.
 static HELD: PerBackend<RefCell<Vec<Hold>>> = PerBackend::new(RefCell::new(Vec::new()));
 static REGISTERED: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
 

@@ -273,10 +273,16 @@ impl Desk {
         let locked = Locked::new();
         let others = || desks().iter().filter(|other| !std::ptr::eq(self, *other));
         let serves = others().find(|other| other.serves.load(Ordering::SeqCst) == database);
+        let mine = self.database.load(Ordering::SeqCst);
         let (may, has_changed) = match serves {
+            // The name by which this process came here is another database's by now.
+            _ if mine != 0 && mine != database => (false, false),
             // Known by its name only: the other has it from now on.
-            Some(other) if self.database.load(Ordering::SeqCst) == 0 => {
-                other.be_named(&self.name());
+            Some(other) if mine == 0 => {
+                // Unless that was taken away while this process was at the database's door.
+                if !self.is_named("") {
+                    other.be_named(&self.name());
+                }
                 self.be_nobodys();
                 (false, true)
             }
