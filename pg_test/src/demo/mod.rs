@@ -6,10 +6,11 @@
 //! | `session`, `progress`, `paint` | a connection; what moves while one waits; colours and widths |
 //! | `products`, `data/*.sql` | the three products and their rows |
 //! | `crowd` | many connections at once, and a count of what they saw of others |
-//! | `leak`, `protect`, `storm`, `forgery`, `retry`, `sale`, `score`, `cost` | the scenes |
+//! | `leak`, `protect`, `storm`, `forgery`, `retry`, `sale`, `at_once`, `score`, `cost` | the scenes |
 //!
 //! A new scene is a file with `pub async fn play(tour: &mut Tour) -> Result<()>` and a line in [`scenes`].
 
+mod at_once;
 mod cost;
 mod crowd;
 mod forgery;
@@ -57,6 +58,7 @@ async fn scenes(database: Database) -> Result<()> {
     forgery::play(&mut tour).await?;
     retry::play(&mut tour).await?;
     sale::play(&mut tour).await?;
+    at_once::play(&mut tour).await?;
     score::play(&mut tour).await?;
     cost::play(&mut tour).await?;
     tour.story.end(pg_test::flag("KEEP"));

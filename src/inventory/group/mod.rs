@@ -1,8 +1,8 @@
 //! Group commit: many callers, one transaction, and the verdict told once it is durable.
 //!
 //! A row that everybody wants is locked through the flush of each transaction that changes it, so the server's own group commit cannot help: there is never more than one to flush. Here callers
-//! hand their orders to a worker of their database and sleep. The worker takes all that wait, decides them as a batch (many.rs, as a drain does), commits once, and
-//! wakes them. While it commits the next batch gathers: the more callers there are, the larger it is. With one caller there is no delay but two switches between processes.
+//! hand their orders to a worker of their database and sleep. The worker takes all that wait, decides them as a batch (many.rs, as a drain does), commits once, and goes on with those that have gathered meanwhile; that the
+//! commit is on disk is seen to by the callers, before they tell anybody. With one caller there is no delay but two switches between processes.
 //!
 //! | file | what it is for |
 //! |---|---|
@@ -25,10 +25,10 @@
 //! caller   claim  FREE -> FILLING      write the request; ticket, latch
 //!          publish     -> WAITING      [release]; full fence; read the desk's latch; set it, or ask for a worker
 //! worker   take   WAITING -> TAKEN     [acquire]; read the request where it lies
-//!                                      ... one transaction for all that were taken; commit; flush ...
-//!                                      write the answer in the same place
-//!          finish  TAKEN -> DONE       [release]; set the caller's latch
-//! caller   is_done                     [acquire]; read the answer; free -> FREE
+//!                                      ... one transaction for all that were taken; commit, without waiting for the disk ...
+//!                                      write the answer in the same place; how far the log has to be on disk for it; and for one in sixteen callers, the others' latches
+//!          finish  TAKEN -> DONE       [release]; set the latch of that one
+//! caller   is_done                     [acquire]; flush the log as far as that; set the others' latches; read the answer; free -> FREE
 //! ```
 //!
 //! The body belongs to whom the word names, and the word changes hands by compare-and-exchange (acquire and release) only; so there is no other lock. The ticket says who came first, and tells
@@ -38,6 +38,13 @@
 //! **No wake-up is lost.** The caller publishes, then reads the desk's latch; the worker that ends takes its latch away, then looks at the words once more: with a full fence between in both. So either the caller finds
 //! no latch and asks the launcher, or the worker finds the request. A worker that dies is missed by the launcher, whom the postmaster tells; it sends another where somebody waits. And a caller that has waited
 //! for a second rings again.
+//!
+//! # Durable when it is told
+//!
+//! The worker commits with `synchronous_commit = off`: no row of the table is locked while the disk is waited for, and the next batch begins at once. Nobody is told anything before the log is on disk as far as the end of the batch's commit: each
+//! caller flushes it itself, which costs nothing where another did already, and waits for standbys as its own commits do. So `until` may be any place behind that commit, and a stored verdict that is repeated is covered as well: whoever wrote it, it is older.
+//! Where verdicts are read otherwise (order_verdicts(), decrement_inventory() for an order that comes again) the reader flushes as far as the commit of the row's writer (ledger.rs, `make_durable`), of which the server keeps account.
+//! Who is to wake others does so after its flush, and also when it is cancelled or ends (src/pg/group/wait.rs); and each looks for itself once a second.
 //!
 //! # What a crash leaves
 //!
