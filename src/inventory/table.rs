@@ -92,6 +92,9 @@ pub fn for_caller(relation: pg_sys::Oid, writes: bool) -> Result<Rc<Inventory>> 
 /// Errors: 55000 not registered, or not as it was when it was registered.
 pub fn inventory(relation: pg_sys::Oid) -> Result<Rc<Inventory>> {
     locks::relation_for_statement(relation, false);
+    if let Some(known) = known(relation) {
+        return Ok(known);
+    }
     // Reading may bring in a message that makes what was read old again.
     for _ in 0..8 {
         watch::on(&[relation, scan::table(c"inventory")]);
@@ -99,8 +102,8 @@ pub fn inventory(relation: pg_sys::Oid) -> Result<Rc<Inventory>> {
             READ_AT.set(watch::changes());
             KNOWN.replace(None);
         }
-        if let Some(known) = KNOWN.borrow().as_ref().and_then(|known| known.get(&relation.to_u32())) {
-            return Ok(Rc::clone(known));
+        if let Some(known) = known(relation) {
+            return Ok(known);
         }
         let read = Rc::new(read(relation)?);
         if READ_AT.get() == watch::changes() {
@@ -109,6 +112,12 @@ pub fn inventory(relation: pg_sys::Oid) -> Result<Rc<Inventory>> {
         }
     }
     Err(error::internal(format!("{} keeps changing", security::relation_name(relation))))
+}
+
+/// The table as it was read, if nothing that was read has changed since: both it and the list of inventories are watched from then on.
+fn known(relation: pg_sys::Oid) -> Option<Rc<Inventory>> {
+    let is_fresh = READ_AT.get() == watch::changes();
+    KNOWN.borrow().as_ref().filter(|_| is_fresh)?.get(&relation.to_u32()).map(Rc::clone)
 }
 
 /// The tenant that a call acts for: empty for a table without tenants.

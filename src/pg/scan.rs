@@ -1,9 +1,11 @@
 //! Reads `bulkhead.protection` inside a hook, where SPI must not be used.
 
+use std::cell::Cell;
 use std::ffi::{CStr, c_char};
 
 use pgrx::prelude::*;
 
+use super::cell::PerBackend;
 use super::registry::{Border, Entry};
 use super::relations::{OpenTable, family, parents};
 use super::security;
@@ -138,14 +140,31 @@ pub fn protection_table() -> pg_sys::Oid {
 pub fn table(name: &CStr) -> pg_sys::Oid {
     // SAFETY: catalog look-ups with constant, NUL-terminated names.
     unsafe {
-        if pg_sys::get_extension_oid(c"bulkhead".as_ptr(), true) == pg_sys::InvalidOid {
-            return pg_sys::InvalidOid;
-        }
         let schema = pg_sys::get_namespace_oid(c"bulkhead".as_ptr(), true);
-        if schema == pg_sys::InvalidOid {
+        if schema == pg_sys::InvalidOid || !is_the_extensions(schema) {
             return pg_sys::InvalidOid;
         }
         pg_sys::get_relname_relid(name.as_ptr(), schema)
+    }
+}
+
+/// The schema and the registry that were found to be the extension's. No cache of the server's knows extensions by name, and an oid is not given again
+/// while anybody remembers it.
+static FOUND: PerBackend<Cell<(pg_sys::Oid, pg_sys::Oid)>> =
+    PerBackend::new(Cell::new((pg_sys::InvalidOid, pg_sys::InvalidOid)));
+
+fn is_the_extensions(schema: pg_sys::Oid) -> bool {
+    // SAFETY: as above.
+    unsafe {
+        let registry = pg_sys::get_relname_relid(c"protection".as_ptr(), schema);
+        if registry != pg_sys::InvalidOid && FOUND.get() == (schema, registry) {
+            return true;
+        }
+        let is_there = pg_sys::get_extension_oid(c"bulkhead".as_ptr(), true) != pg_sys::InvalidOid;
+        if is_there {
+            FOUND.set((schema, registry));
+        }
+        is_there
     }
 }
 

@@ -363,17 +363,19 @@ pub(super) fn open<'a>(
     taken: &'a [Taken],
     became: &mut [Became],
 ) -> Result<Option<Opened<'a>>> {
-    if !super::work::is_installed() {
-        return Err(error::state(
-            "extension bulkhead is not installed in this database any more",
-            "It was dropped while the order waited.",
-            "CREATE EXTENSION bulkhead.",
-        ));
-    }
     if !locks::try_relation_for_statement(relation) {
         return Ok(None);
     }
-    let inventory = table::inventory(relation)?;
+    let inventory = table::inventory(relation).map_err(|report| {
+        if super::work::is_installed() {
+            return report;
+        }
+        error::state(
+            "extension bulkhead is not installed in this database any more",
+            "It was dropped while the order waited.",
+            "CREATE EXTENSION bulkhead.",
+        )
+    })?;
     let (strays, places): (Vec<usize>, Vec<usize>) =
         places.iter().partition(|at| drain::is_stray(&inventory, taken[**at].request.tenant));
     for at in strays {
