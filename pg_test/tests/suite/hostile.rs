@@ -4,7 +4,7 @@ use libtest_mimic::Trial;
 use pg_test::{Client, Database};
 
 pub fn tests() -> Vec<Trial> {
-    crate::tests![every_function_bears_any_argument => 300]
+    crate::tests![a_panic_is_an_error, every_function_bears_any_argument => 300]
 }
 
 /// Texts, with what is a surprise to code that builds SQL, parses JSON or measures lengths.
@@ -176,4 +176,26 @@ async fn every_function_bears_any_argument(db: Database) {
     assert_eq!(boss.one("SELECT count(*) FROM pg_class WHERE relname = 'mine'").await, "1");
     assert_eq!(db.admin("SELECT quantity FROM stock").unwrap(), "5");
     assert_eq!(db.admin("SELECT count(*) FROM leads WHERE status = 'pending_score'").unwrap(), "2");
+}
+
+/// A superuser declares functions of the library without the arguments that they expect, which is a panic in them.
+async fn a_panic_is_an_error(db: Database) {
+    let boss = db.connect("postgres").await;
+    let pid = boss.one("SELECT pg_backend_pid()").await;
+    for (function, argument) in
+        [("detach_scoring_wrapper", "relation_"), ("drain_batch_wrapper", "relation_"), ("lint_allow_wrapper", "rule_")]
+    {
+        boss.run(&format!(
+            "CREATE FUNCTION of_{function}() RETURNS void LANGUAGE c AS '$libdir/bulkhead', '{function}'"
+        ))
+        .await;
+        boss.run("BEGIN; CREATE TABLE gone (id int); SAVEPOINT before").await;
+        let refused = boss.refused(&format!("SELECT of_{function}()")).await;
+        refused.state("XX000").message(&format!("unboxing {argument} argument failed"));
+        // The session, and what it did before, are as after any error.
+        boss.run("ROLLBACK TO before").await;
+        assert_eq!(boss.one("SELECT count(*) FROM gone").await, "0");
+        boss.run("ROLLBACK").await;
+    }
+    assert_eq!(boss.one("SELECT pg_backend_pid()").await, pid);
 }
