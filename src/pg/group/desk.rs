@@ -103,6 +103,11 @@ pub fn my_desk() -> Option<usize> {
     Some(number)
 }
 
+/// Whether the desk is this process's database's.
+pub fn is_mine(number: usize) -> bool {
+    desk(number).is_some_and(|desk| desk.database.load(Ordering::SeqCst) == security::database())
+}
+
 /// The number of the same desk, if there is one.
 pub fn my_desk_if_any() -> Option<usize> {
     let database = security::database();

@@ -14,7 +14,8 @@ use super::super::{library, settings};
 use super::clock;
 use super::desk::DESKS;
 pub use super::desk::{
-    Desk, all_desks, assign, be_launcher, database_name, desk, is_to_look_again, my_desk, my_desk_if_any, wake_launcher,
+    Desk, all_desks, assign, be_launcher, database_name, desk, is_mine, is_to_look_again, my_desk, my_desk_if_any,
+    wake_launcher,
 };
 use crate::inventory::group::body;
 use crate::inventory::group::slot::Word;

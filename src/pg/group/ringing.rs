@@ -75,6 +75,15 @@ fn ring_at_end(number: usize) {
     DESK.set(Some(number));
 }
 
+fn ring_at(number: usize) {
+    let Some(desk) = memory::desk(number) else { return };
+    QUEUED.borrow().iter().for_each(|relation| desk.note_queued(*relation));
+    if ANYTHING.get() {
+        desk.note_all();
+    }
+    desk.ring();
+}
+
 /// # Safety
 /// Called by the server. Must not raise.
 #[pg_guard]
@@ -83,12 +92,12 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _arg: *mut c_
     let Some(desk) = DESK.get() else { return };
     match event {
         XACT_EVENT_COMMIT => {
-            if let Some(desk) = memory::desk(desk) {
-                QUEUED.borrow().iter().for_each(|relation| desk.note_queued(*relation));
-                if ANYTHING.get() {
-                    desk.note_all();
-                }
-                desk.ring();
+            ring_at(desk);
+            // The desk may have become another's since the order was queued. Whoever works for this database at another one by now may have looked at everything before the commit.
+            if !memory::is_mine(desk)
+                && let Some(other) = memory::my_desk_if_any()
+            {
+                ring_at(other);
             }
         }
         XACT_EVENT_ABORT | XACT_EVENT_PREPARE => {}
