@@ -3,11 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Result, ensure};
+use pg_test::bench::demand::{Demand, Orders};
 use pg_test::bench::throughput::Work;
 use pg_test::{Client, Database};
 use tokio_postgres::Statement;
-
-use crate::tables::ITEMS;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Way {
@@ -57,25 +56,12 @@ impl Way {
     }
 }
 
-/// Which items are asked for.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Demand {
-    /// The first.
-    Hot,
-    Uniform,
-    /// The nth as often as 1/n.
-    Zipf,
-}
-
 /// A session that orders.
 pub struct Buyer {
     session: Client,
     statements: Vec<Statement>,
     way: Way,
-    demand: Demand,
-    /// A number that no other session has.
-    number: u64,
-    next: AtomicU64,
+    orders: Orders,
 }
 
 impl Buyer {
@@ -88,37 +74,14 @@ impl Buyer {
             statements.push(session.prepare(sql).await?);
         }
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Ok(Buyer { session, statements, way, demand, number, next: AtomicU64::new(0) })
-    }
-
-    fn item(&self, random: u64) -> String {
-        let share = random as f64 / u64::MAX as f64;
-        let item = match self.demand {
-            Demand::Hot => 1,
-            Demand::Uniform => 1 + (share * f64::from(ITEMS)) as u32,
-            Demand::Zipf => f64::from(ITEMS).powf(share) as u32,
-        };
-        format!("item {}", item.clamp(1, ITEMS))
-    }
-
-    /// Ids as clients make them: random, and never the same.
-    fn order(&self) -> (String, u64) {
-        let mix = |seed: u64| {
-            let mut value = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            value ^ (value >> 31)
-        };
-        let count = self.next.fetch_add(1, Ordering::Relaxed);
-        let random = mix(self.number << 40 | count);
-        (format!("{random:016x}-{:04x}-{count:012x}", self.number), mix(random))
+        Ok(Buyer { session, statements, way, orders: Orders::new(demand, number) })
     }
 }
 
 impl Work for Buyer {
     async fn transaction(&self) -> Result<()> {
         let (session, statements) = (&self.session, &self.statements);
-        let (order, random) = self.order();
-        let item = self.item(random);
+        let (order, item) = self.orders.order();
         match self.way {
             Way::Now | Way::Line => {
                 let rows = session.query(&statements[0], &[&order, &item]).await?;

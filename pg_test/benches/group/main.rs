@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use pg_test::bench::chart::{Bar, Bars, Group};
+use pg_test::bench::demand::Demand;
 use pg_test::bench::report::{Figure, grouped};
 use pg_test::bench::server::{self, Conditions};
 use pg_test::bench::stats::percentile;
@@ -20,7 +21,7 @@ use pg_test::bench::throughput::{slice, timed_slice};
 use pg_test::bench::{self, Line, Options, Report, Rounds, Target, Ticker, there_and_back};
 use pg_test::{Database, Preload, progress};
 
-use arms::{Buyer, Demand, WAYS, Way};
+use arms::{Buyer, WAYS, Way};
 
 fn main() -> ExitCode {
     bench::main("group", async |options: &Options| measure(options).await)

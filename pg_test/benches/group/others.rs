@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use pg_test::Database;
+use pg_test::bench::demand::Demand;
 use pg_test::bench::report::Figure;
 use pg_test::bench::stats::percentile;
 use pg_test::bench::throughput::{slice, timed_slice};
 use pg_test::bench::{Line, Options, Report, Rounds, Target, Ticker};
 
-use crate::arms::{Buyer, Demand, Way};
+use crate::arms::{Buyer, Way};
 use crate::tables::TENANTS;
 
 /// Sessions of each quiet tenant, and of the one that floods.

@@ -2,9 +2,7 @@
 
 use anyhow::Result;
 use pg_test::Database;
-
-/// Items of the tables; the first is the hot one.
-pub const ITEMS: u32 = 1_000;
+use pg_test::bench::demand::ITEMS;
 
 /// Tenants of the protected one.
 pub const TENANTS: u32 = 10;

@@ -1,14 +1,12 @@
 //! Ours and its rivals: each a session with an endless supply of transactions.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use pg_test::bench::demand::{Demand, Orders};
 use pg_test::bench::throughput::Work;
 use pg_test::{Client, Database};
 use tokio_postgres::Statement;
-
-use crate::tables::ITEMS;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Way {
@@ -77,25 +75,12 @@ impl Way {
     }
 }
 
-/// Which items are asked for.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Demand {
-    /// The first.
-    Hot,
-    Uniform,
-    /// The nth as often as 1/n.
-    Zipf,
-}
-
 /// A session that orders.
 pub struct Buyer {
     session: Client,
     statements: Vec<Statement>,
     way: Way,
-    demand: Demand,
-    /// Numbers that no other session has.
-    number: u64,
-    next: AtomicU64,
+    orders: Orders,
 }
 
 impl Buyer {
@@ -105,29 +90,7 @@ impl Buyer {
         for sql in way.statements() {
             statements.push(session.prepare(sql).await?);
         }
-        Ok(Buyer { session, statements, way, demand, number, next: AtomicU64::new(0) })
-    }
-
-    fn item(&self, random: u64) -> String {
-        let share = random as f64 / u64::MAX as f64;
-        let item = match self.demand {
-            Demand::Hot => 1,
-            Demand::Uniform => 1 + (share * f64::from(ITEMS)) as u32,
-            Demand::Zipf => f64::from(ITEMS).powf(share) as u32,
-        };
-        format!("item {}", item.clamp(1, ITEMS))
-    }
-
-    /// Ids as clients make them: random, and never the same.
-    fn order(&self) -> (String, u64) {
-        let mix = |seed: u64| {
-            let mut value = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            value ^ (value >> 31)
-        };
-        let count = self.next.fetch_add(1, Ordering::Relaxed);
-        let random = mix(self.number << 40 | count);
-        (format!("{random:016x}-{:04x}-{count:012x}", self.number), mix(random))
+        Ok(Buyer { session, statements, way, orders: Orders::new(demand, number) })
     }
 }
 
@@ -137,17 +100,16 @@ impl Work for Buyer {
         if self.way.orders() > 1 {
             let (mut orders, mut items) = (Vec::new(), Vec::new());
             for _ in 0..self.way.orders() {
-                let (order, random) = self.order();
+                let (order, item) = self.orders.order();
                 orders.push(order);
-                items.push(self.item(random));
+                items.push(item);
             }
             let quantities = vec![1_i64; orders.len()];
             let rows = session.query(&statements[0], &[&orders, &items, &quantities]).await?;
             ensure!(rows.is_empty() || rows.len() == orders.len(), "{} rows for {} orders", rows.len(), orders.len());
             return Ok(());
         }
-        let (order, random) = self.order();
-        let item = self.item(random);
+        let (order, item) = self.orders.order();
         match self.way {
             Way::ForUpdate(delay) => {
                 session.batch_execute("BEGIN").await?;

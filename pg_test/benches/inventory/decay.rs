@@ -7,10 +7,11 @@ use anyhow::Result;
 use pg_test::Database;
 use pg_test::bench::Options;
 use pg_test::bench::chart::{Curve, Lines};
+use pg_test::bench::demand::Demand;
 use pg_test::bench::throughput::slice;
 use pg_test::progress;
 
-use crate::arms::{Buyer, Demand, Way};
+use crate::arms::{Buyer, Way};
 use crate::fresh_number;
 
 /// The curves, each as a share of that way's own speed before the snapshot, and a sentence for each.

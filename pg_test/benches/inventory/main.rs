@@ -19,13 +19,14 @@ use std::time::Duration;
 
 use anyhow::Result;
 use pg_test::bench::chart::{Bar, Bars, Group};
+use pg_test::bench::demand::Demand;
 use pg_test::bench::report::{Figure, grouped};
 use pg_test::bench::server::{self, Conditions};
 use pg_test::bench::throughput::slice;
 use pg_test::bench::{self, Line, Options, Report, Rounds, Target, Ticker, there_and_back};
 use pg_test::{Database, Preload, progress};
 
-use arms::{Buyer, Demand, Way};
+use arms::{Buyer, Way};
 
 fn main() -> ExitCode {
     bench::main("inventory", async |options: &Options| measure(options).await)

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use pg_test::Database;
+use pg_test::bench::demand::Demand;
 use pg_test::bench::report::Figure;
 use pg_test::bench::stats::percentile;
 use pg_test::bench::throughput::slice;
 use pg_test::bench::{Line, Options, Report, Rounds, Target, Ticker};
 
-use crate::arms::{Buyer, Demand, Way};
+use crate::arms::{Buyer, Way};
 use crate::fresh_number;
 
 /// Sessions that wait for their verdicts.

@@ -3,14 +3,12 @@
 use anyhow::Result;
 use pg_test::Database;
 use pg_test::bench::Options;
+use pg_test::bench::demand::ITEMS;
 
 /// Verdicts that are there already, over eight partitions.
 pub fn verdicts(options: &Options) -> u32 {
     options.pick(5_000_000, 20_000)
 }
-
-/// Items of the table; the first is the hot one.
-pub const ITEMS: u32 = 1_000;
 
 /// More than anybody takes.
 const PLENTY: i64 = 1_000_000_000;

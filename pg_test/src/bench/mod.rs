@@ -16,6 +16,7 @@
 //! | [`chart`] | the SVG |
 
 pub mod chart;
+pub mod demand;
 pub mod memory;
 pub mod options;
 pub mod policies;

@@ -4,7 +4,7 @@ mod concurrent;
 mod crash;
 mod deciding;
 mod draining;
-mod fixture;
+pub mod fixture;
 mod lasting;
 mod midnight;
 mod poison;

@@ -2,11 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
-use pg_test::{Client, Database};
-
-use super::fixture::{A, B, buy, left, now, shops, stock, stored, until};
+use super::fixture::{A, B, acting, buy, left, now, shops, stock, stored, until};
 use crate::harness::WithWorkers;
+use libtest_mimic::Trial;
 
 pub fn tests() -> Vec<Trial> {
     crate::tests![
@@ -18,13 +16,6 @@ pub fn tests() -> Vec<Trial> {
         what_the_caller_holds_closes_no_circle,
         a_table_that_is_locked_is_not_waited_for_longer,
     ]
-}
-
-/// A session of a tenant.
-async fn acting(db: &Database, tenant: &str) -> Client {
-    let app = db.connect("app").await;
-    app.run(&format!("SET bulkhead.tenant_context = '{tenant}'")).await;
-    app
 }
 
 /// A trigger that writes into a table for each tenant, and the one of A is not there.
@@ -44,7 +35,7 @@ async fn a_strange_error_is_told_to_nobody_else(db: WithWorkers) {
         let db = db.0.clone();
         callers.spawn(async move {
             let is_bad = caller % 5 == 0;
-            let app = acting(&db, if is_bad { A } else { B }).await;
+            let app = acting(&db, "app", if is_bad { A } else { B }).await;
             for order in 0..10 {
                 let order = format!("{caller} {order}");
                 if is_bad {
@@ -64,7 +55,7 @@ async fn a_strange_error_is_told_to_nobody_else(db: WithWorkers) {
         "1000 920 1000"
     );
     // Queued, it is set aside, and the others go through.
-    let (one, other) = (acting(&db, A).await, acting(&db, B).await);
+    let (one, other) = (acting(&db, "app", A).await, acting(&db, "app", B).await);
     one.run("SELECT bulkhead.enqueue_decrement('shops', 'bad', 'x', 1)").await;
     other.run("SELECT bulkhead.enqueue_decrement('shops', 'good', 'x', 1)").await;
     until("drained", async || stored(&other, "shops", "good").await == ["x accepted 919"]).await;
@@ -87,13 +78,13 @@ async fn a_tenant_whose_orders_all_wait_delays_no_other(db: WithWorkers) {
     owner.run("BEGIN; SELECT FROM counted FOR UPDATE").await;
     let mut waiting = tokio::task::JoinSet::new();
     for order in 0..20 {
-        let app = acting(&db, A).await;
+        let app = acting(&db, "app", A).await;
         waiting.spawn(async move {
             let long = format!("SELECT verdict FROM bulkhead.decrement_now('shops', '{order}', 'x', 1, '60 s')");
             app.one(&long).await
         });
     }
-    let app = acting(&db, B).await;
+    let app = acting(&db, "app", B).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     let mut times = Vec::new();
     for order in 0..50 {
@@ -154,7 +145,7 @@ async fn an_item_that_may_not_be_updated_is_not_locked(db: WithWorkers) {
     owner.run("ALTER TABLE shops ADD on_sale boolean NOT NULL DEFAULT true").await;
     db.admin(&format!("UPDATE shops SET on_sale = false WHERE tenant_id = '{B}' AND id = 'x'")).unwrap();
     owner.run("CREATE POLICY on_sale ON shops AS RESTRICTIVE FOR UPDATE USING (on_sale)").await;
-    let app = acting(&db, B).await;
+    let app = acting(&db, "app", B).await;
     assert_eq!(buy(&app, "shops", "1", "x", 1).await, "unknown_item NULL");
     assert_eq!(buy(&app, "shops", "2", "y", 1).await, "accepted 6");
     app.run("SELECT bulkhead.enqueue_decrement('shops', '3', 'x', 1)").await;
@@ -164,7 +155,7 @@ async fn an_item_that_may_not_be_updated_is_not_locked(db: WithWorkers) {
         .run(&format!("SET bulkhead.tenant_context = '{B}'; BEGIN; SELECT FROM shops WHERE id = 'y' FOR UPDATE"))
         .await;
     let waits = {
-        let app = acting(&db, B).await;
+        let app = acting(&db, "app", B).await;
         tokio::spawn(async move { buy(&app, "shops", "4", "y", 1).await })
     };
     tokio::time::sleep(Duration::from_millis(1_000)).await;

@@ -2,8 +2,7 @@
 
 use pg_test::{Client, Database};
 
-pub const A: &str = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
-pub const B: &str = "b1ffcd88-8d1c-4fa9-9c7e-7cc0ce491b22";
+pub use crate::inventory::fixture::{A, B, acting, shops};
 
 /// A table without tenants: 10 a, 5 b, 0 c.
 pub async fn stock(db: &Database) -> Client {
@@ -14,20 +13,6 @@ pub async fn stock(db: &Database) -> Client {
              INSERT INTO stock VALUES ('a', 10), ('b', 5), ('c', 0);
              SELECT bulkhead.register_inventory('stock', 'sku', 'pieces');",
         )
-        .await;
-    owner
-}
-
-/// A protected table: 10 x for A, 3 x and 7 y for B.
-pub async fn shops(db: &Database) -> Client {
-    let owner = db.connect("owner").await;
-    owner
-        .run(&format!(
-            "CREATE TABLE shops (tenant_id uuid NOT NULL, id text NOT NULL, quantity bigint NOT NULL CHECK (quantity >= 0), PRIMARY KEY (tenant_id, id));
-             INSERT INTO shops VALUES ('{A}', 'x', 10), ('{B}', 'x', 3), ('{B}', 'y', 7);
-             SELECT bulkhead.protect('shops');
-             SELECT bulkhead.register_inventory('shops');",
-        ))
         .await;
     owner
 }
