@@ -15,7 +15,6 @@ use super::backlog::{self, Waiting};
 use super::batch::Busy;
 use super::many::{self, Halving, Order};
 use super::table::{self, Inventory};
-use crate::context::tenant::Tenant;
 use crate::error::{self, Result};
 use crate::pg::queue::{self, Poison, SEGMENTS, Segment};
 use crate::pg::subtransaction::{self, Failure};
@@ -30,7 +29,7 @@ const MOST: i32 = 10_000;
 const MOST_MOVED: usize = 1_000;
 
 /// Why a request was set aside that does not fit the table any more.
-pub const STRAY: &str = "it was queued when the table kept its rows apart by tenant in another way, and belongs to no tenant of the table now";
+pub const STRAY: &str = "it was queued when the table was registered with another item column or tenant column, and belongs to no tenant of the table now";
 
 /// What a batch did.
 pub enum Step {
@@ -94,7 +93,7 @@ fn take(relation: pg_sys::Oid, size: usize, busy: Busy, except: &HashSet<i64>) -
     // The owner's triggers are not to run at the end of the transaction, as whoever drains.
     constraints::immediate();
     let (stray, taken): (Vec<_>, Vec<_>) =
-        taken.into_iter().partition(|waiting| is_stray(&inventory, &waiting.request.tenant));
+        taken.into_iter().partition(|Waiting { request, .. }| inventory.is_stray(request.identity, &request.tenant));
     let mut decided = match decide(&inventory, &taken, busy) {
         Ok(decided) => decided,
         Err(failure) if failure.is_transient() => return Ok(None),
@@ -170,15 +169,6 @@ impl Sweep {
             self.passed.clear();
         }
         is_whole
-    }
-}
-
-/// Queued while the table had tenants and it has none now, or the other way round, or tenants of another type. It is nobody's now: two tenants' orders for
-/// what has become one row would not even know of each other in a batch.
-pub fn is_stray(inventory: &Inventory, tenant: &[u8]) -> bool {
-    match inventory.tenant {
-        None => !tenant.is_empty(),
-        Some(key) => !Tenant::parse(&mut tenant.to_vec()).is_ok_and(|tenant| key.fits(&tenant)),
     }
 }
 

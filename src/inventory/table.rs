@@ -8,23 +8,26 @@ use pgrx::prelude::*;
 
 use super::item::ItemType;
 use crate::context::state;
+use crate::context::tenant::Tenant;
 use crate::error::{self, Result};
 use crate::pg::cell::PerBackend;
 use crate::pg::inventory::registered;
 use crate::pg::plans::Plan;
 use crate::pg::registry::{self, Border};
-use crate::pg::{columns, items, locks, scan, security, watch};
+use crate::pg::{columns, items, locks, scan, security, spi, watch};
 use crate::rls::key::Key;
 
 /// A registered table.
 pub struct Inventory {
     pub relation: pg_sys::Oid,
-    /// What its orders' digests begin with: another for each registration, and the same after a dump and restore.
+    /// What its orders' digests begin with: another with another item or tenant column, and the same after a dump and restore.
     pub identity: [u8; 16],
     pub item_type: ItemType,
     pub item_column: i16,
     pub quantity_column: i16,
     pub tenant: Option<Key>,
+    /// 0 where there is none.
+    pub tenant_column: i16,
     /// Locks the rows of some items in key order, and reads them.
     pub lock: Statement,
     /// The same, but for rows that another transaction has locked.
@@ -64,6 +67,18 @@ impl Statement {
             let _ = planned.plan.set(Plan::prepare(&planned.sql, &types)?);
         }
         planned.plan.get().ok_or_else(|| error::internal("a statement was not planned"))
+    }
+}
+
+impl Inventory {
+    /// Queued when the table was registered as something else: with another item column, for tenants by another column or of another type, or for none. It is
+    /// nobody's now: two tenants' orders for what has become one row would not even know of each other in a batch.
+    pub fn is_stray(&self, identity: [u8; 16], tenant: &[u8]) -> bool {
+        identity != self.identity
+            || match self.tenant {
+                None => !tenant.is_empty(),
+                Some(key) => !Tenant::parse(&mut tenant.to_vec()).is_ok_and(|tenant| key.fits(&tenant)),
+            }
     }
 }
 
@@ -134,13 +149,18 @@ fn check_rights(inventory: &Inventory) -> Result<()> {
     if may(inventory.item_column, pg_sys::ACL_SELECT)
         && may(inventory.quantity_column, pg_sys::ACL_SELECT)
         && may(inventory.quantity_column, pg_sys::ACL_UPDATE)
+        && (inventory.tenant_column == 0 || may(inventory.tenant_column, pg_sys::ACL_SELECT))
     {
         return Ok(());
     }
     let table = security::relation_name(inventory.relation);
     Err(error::denied(
         format!("permission denied for inventory {table}"),
-        "Orders need SELECT on the item column, and SELECT and UPDATE on the quantity column.",
+        if inventory.tenant_column == 0 {
+            "Orders need SELECT on the item column, and SELECT and UPDATE on the quantity column."
+        } else {
+            "Orders need SELECT on the item column, SELECT on the tenant column, and SELECT and UPDATE on the quantity column."
+        },
         format!("GRANT SELECT, UPDATE ON {table} TO the role."),
     ))
 }
@@ -156,33 +176,34 @@ fn read(relation: pg_sys::Oid) -> Result<Inventory> {
             ),
         ));
     };
-    let [item, quantity] = registered.columns.map(|(number, name)| {
-        // A restored table numbers its columns anew.
-        if registered.home == scan::home() { number } else { columns::number(relation, &name) }
-    });
+    let is_at_home = registered.home == scan::home();
+    // A restored table numbers its columns anew.
+    let number = |(number, name): (i16, String)| if is_at_home { number } else { columns::number(relation, &name) };
+    let former = registered.tenant.as_ref().map(|(_, name)| spi::identifier(name));
+    let [item, quantity] = registered.columns.map(number);
     let tenant = border(relation)?;
-    if tenant.is_some() != registered.tenanted {
+    if tenant.as_ref().map(|tenant| tenant.number) != registered.tenant.map(number) {
         return Err(error::state(
-            format!(
-                "{table} was registered as an inventory {} a tenant column",
-                if registered.tenanted { "with" } else { "without" }
-            ),
-            "protect() or unprotect() changed that since, and orders from before would not be known again.",
+            match former {
+                Some(column) => format!("{table} was registered as an inventory with the tenant column {column}"),
+                None => format!("{table} was registered as an inventory without a tenant column"),
+            },
+            "protect() or unprotect() changed that since, and orders from before would not be known again, or be another tenant's.",
             format!(
                 "When no order from before can come back: SELECT bulkhead.register_inventory('{table}'), with its columns, begins anew."
             ),
         ));
     }
     let shape = shape(relation, item, quantity)?;
-    let [lock_free, lock, prove, look, update] =
-        statements(&table, &shape, tenant.as_ref().map(|(key, column)| (*key, column.as_str())));
+    let [lock_free, lock, prove, look, update] = statements(&table, &shape, tenant.as_ref());
     Ok(Inventory {
         relation,
         identity: registered.identity,
         item_type: shape.item_type,
         item_column: item,
         quantity_column: quantity,
-        tenant: tenant.map(|(key, _)| key),
+        tenant_column: tenant.as_ref().map_or(0, |tenant| tenant.number),
+        tenant: tenant.map(|tenant| tenant.key),
         lock,
         lock_free,
         look,
@@ -191,17 +212,27 @@ fn read(relation: pg_sys::Oid) -> Result<Inventory> {
     })
 }
 
-/// The tenant column, if the table has one: its type and its name, quoted.
+/// The tenant column of a table.
+pub struct TenantColumn {
+    pub key: Key,
+    pub number: i16,
+    /// Quoted.
+    pub name: String,
+}
+
+/// The tenant column, if the table has one.
 ///
 /// Errors: 55000 for a table whose rows are kept apart by what the ledger knows nothing of.
-pub fn border(relation: pg_sys::Oid) -> Result<Option<(Key, String)>> {
+pub fn border(relation: pg_sys::Oid) -> Result<Option<TenantColumn>> {
     let table = security::relation_name(relation);
     let refuse = |detail: &str, hint: String| {
         Err(error::state(format!("{table} cannot be an inventory as it is"), detail, hint))
     };
     let found = registry::find(relation);
     match found.map(|entry| (entry.border, entry.column)) {
-        Some((Border::Column(key), column)) => Ok(Some((key, columns::name(relation, column)))),
+        Some((Border::Column(key), number)) => {
+            Ok(Some(TenantColumn { key, number, name: columns::name(relation, number) }))
+        }
         Some((Border::Shared, _)) => refuse(
             "It was declared with share(), and no tenant writes it.",
             format!("SELECT bulkhead.unprotect('{table}'); and protect() it, if it has a tenant column."),
@@ -269,10 +300,11 @@ fn gone(table: &str) -> pgrx::pg_sys::panic::ErrorReport {
 
 /// The statements on a user's table. Qualified throughout: they run with the caller's search_path. The tenant is compared here as well, for
 /// roles that no policy binds where the seal is not in force.
-fn statements(table: &str, shape: &Shape, tenant: Option<(Key, &str)>) -> [Statement; 5] {
+fn statements(table: &str, shape: &Shape, tenant: Option<&TenantColumn>) -> [Statement; 5] {
     let Shape { item, quantity, quantity_type, item_type } = shape;
-    let of_tenant = tenant
-        .map_or_else(String::new, |(key, column)| format!(" AND t.{column} OPERATOR(pg_catalog.=) {}", key.accessor()));
+    let of_tenant = tenant.map_or_else(String::new, |TenantColumn { key, name, .. }| {
+        format!(" AND t.{name} OPERATOR(pg_catalog.=) {}", key.accessor())
+    });
     let rows = format!(
         "SELECT t.{item}::{}, t.{quantity}::pg_catalog.int8 FROM {table} t WHERE t.{item} OPERATOR(pg_catalog.=)",
         item_type.sql_name()

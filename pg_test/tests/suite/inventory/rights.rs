@@ -10,6 +10,7 @@ pub fn tests() -> Vec<Trial> {
         it_needs_the_rights_of_an_update,
         rights_to_columns_are_enough,
         policies_of_the_table_hold,
+        rights_to_the_tenants_column_are_asked_for,
         a_path_of_the_callers_changes_nothing,
         names_of_any_kind,
         row_level_security_of_ones_own_is_refused,
@@ -44,6 +45,29 @@ async fn rights_to_columns_are_enough(db: Database) {
     let app = db.connect("app").await;
     assert_eq!(decide(&app, "stock", &[("1", "a", "1")]).await, ["accepted 9"]);
     assert_eq!(app.one("SELECT bulkhead.release_order('stock', '1')").await, "1");
+}
+
+/// Every statement compares it.
+async fn rights_to_the_tenants_column_are_asked_for(db: Database) {
+    let owner = shops(&db).await;
+    owner.run("REVOKE ALL ON shops FROM app; GRANT SELECT (id, quantity), UPDATE (quantity) ON shops TO app").await;
+    let app = acting(&db, "app", A).await;
+    for call in [
+        "SELECT * FROM bulkhead.decrement_inventory('shops', '1', 'x', 1)",
+        "SELECT * FROM bulkhead.order_verdicts('shops', '1')",
+        "SELECT bulkhead.release_order('shops', '1')",
+        "SELECT bulkhead.enqueue_decrement('shops', '1', 'x', 1)",
+        "SELECT * FROM bulkhead.poisoned_orders('shops')",
+    ] {
+        app.refused(call)
+            .await
+            .state("42501")
+            .message("permission denied for inventory public.shops")
+            .detail_contains("SELECT on the tenant column");
+    }
+    owner.run("GRANT SELECT (tenant_id) ON shops TO app").await;
+    assert_eq!(decide(&app, "shops", &[("1", "x", "1")]).await, ["accepted 9"]);
+    assert_eq!(app.one("SELECT bulkhead.release_order('shops', '1')").await, "1");
 }
 
 async fn policies_of_the_table_hold(db: Database) {
