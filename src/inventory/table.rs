@@ -43,6 +43,7 @@ pub struct Inventory {
 /// A statement on some items of the table, and the same on one, whose plan neither sorts nor joins. Each is planned when it is run first: who only asks another
 /// process to run it takes no locks for it.
 pub struct Statement {
+    relation: pg_sys::Oid,
     of_one: Planned,
     of_many: Planned,
 }
@@ -53,9 +54,9 @@ struct Planned {
 }
 
 impl Statement {
-    fn new(of_one: String, of_many: String) -> Statement {
+    fn new(relation: pg_sys::Oid, of_one: String, of_many: String) -> Statement {
         let [of_one, of_many] = [of_one, of_many].map(|sql| Planned { sql, plan: OnceCell::new() });
-        Statement { of_one, of_many }
+        Statement { relation, of_one, of_many }
     }
 
     /// The plan for so many items, whose array is the first parameter; the second is the array of their quantities.
@@ -64,7 +65,7 @@ impl Statement {
         if planned.plan.get().is_none() {
             let types = [items::array_type(item_type), pg_sys::INT8ARRAYOID];
             // Nobody else can have set it: a backend is one thread, and planning this runs nothing that would.
-            let _ = planned.plan.set(Plan::prepare(&planned.sql, &types)?);
+            let _ = planned.plan.set(Plan::prepare(&planned.sql, &types, self.relation)?);
         }
         planned.plan.get().ok_or_else(|| error::internal("a statement was not planned"))
     }
@@ -117,7 +118,14 @@ pub fn inventory(relation: pg_sys::Oid) -> Result<Rc<Inventory>> {
         if let Some(known) = KNOWN.borrow().as_ref().and_then(|known| known.get(&relation.to_u32())) {
             return Ok(Rc::clone(known));
         }
-        let read = Rc::new(read(relation)?);
+        let read = match read(relation) {
+            Ok(read) => Rc::new(read),
+            Err(report) => {
+                // Anybody may ask about any number.
+                watch::off(relation);
+                return Err(report);
+            }
+        };
         if READ_AT.get() == watch::changes() {
             KNOWN.borrow_mut().get_or_insert_default().insert(relation.to_u32(), Rc::clone(&read));
             return Ok(read);
@@ -195,7 +203,7 @@ fn read(relation: pg_sys::Oid) -> Result<Inventory> {
         ));
     }
     let shape = shape(relation, item, quantity)?;
-    let [lock_free, lock, prove, look, update] = statements(&table, &shape, tenant.as_ref());
+    let [lock_free, lock, prove, look, update] = statements(relation, &table, &shape, tenant.as_ref());
     Ok(Inventory {
         relation,
         identity: registered.identity,
@@ -300,7 +308,7 @@ fn gone(table: &str) -> pgrx::pg_sys::panic::ErrorReport {
 
 /// The statements on a user's table. Qualified throughout: they run with the caller's search_path. The tenant is compared here as well, for
 /// roles that no policy binds where the seal is not in force.
-fn statements(table: &str, shape: &Shape, tenant: Option<&TenantColumn>) -> [Statement; 5] {
+fn statements(relation: pg_sys::Oid, table: &str, shape: &Shape, tenant: Option<&TenantColumn>) -> [Statement; 5] {
     let Shape { item, quantity, quantity_type, item_type } = shape;
     let of_tenant = tenant.map_or_else(String::new, |TenantColumn { key, name, .. }| {
         format!(" AND t.{name} OPERATOR(pg_catalog.=) {}", key.accessor())
@@ -312,10 +320,11 @@ fn statements(table: &str, shape: &Shape, tenant: Option<&TenantColumn>) -> [Sta
     let (one, many) = (format!("{rows} ($1)[1]{of_tenant}"), format!("{rows} ANY ($1){of_tenant}"));
     let lock = |how: &str| {
         let of_many = format!("{many} ORDER BY t.{item} FOR NO KEY UPDATE{how}");
-        Statement::new(format!("{one} FOR NO KEY UPDATE{how}"), of_many)
+        Statement::new(relation, format!("{one} FOR NO KEY UPDATE{how}"), of_many)
     };
     let set = format!("UPDATE {table} t SET {quantity} = (t.{quantity}::pg_catalog.int8 OPERATOR(pg_catalog.-)");
     let update = Statement::new(
+        relation,
         format!("{set} ($2)[1])::{quantity_type} WHERE t.{item} OPERATOR(pg_catalog.=) ($1)[1]{of_tenant}"),
         format!(
             "{set} taken.quantity)::{quantity_type}
@@ -323,5 +332,5 @@ fn statements(table: &str, shape: &Shape, tenant: Option<&TenantColumn>) -> [Sta
               WHERE t.{item} OPERATOR(pg_catalog.=) taken.item{of_tenant}"
         ),
     );
-    [lock(" SKIP LOCKED"), lock(""), lock(" NOWAIT"), Statement::new(one, many), update]
+    [lock(" SKIP LOCKED"), lock(""), lock(" NOWAIT"), Statement::new(relation, one, many), update]
 }

@@ -13,6 +13,7 @@ pub fn tests() -> Vec<Trial> {
         renames_reach_a_copy_of_the_database => 300,
         a_copy_follows_renames_of_its_own => 300,
         another_quantity_column_is_told,
+        a_schema_that_changes_its_name => 240,
         a_dropped_tables_orders_are_no_other_tables,
     ]
 }
@@ -196,6 +197,32 @@ async fn another_quantity_column_is_told(db: Database) {
     assert_eq!(app.rows("SELECT stock, pieces FROM stock WHERE sku = 'a'").await, [["6", "10"]]);
     owner.run("SELECT bulkhead.register_inventory('stock', 'sku', 'pieces')").await;
     assert!(owner.notices().is_empty());
+}
+
+/// What a session has planned for a table must not be run on another one that got its name.
+async fn a_schema_that_changes_its_name(db: Database) {
+    let owner = db.connect("owner").await;
+    owner
+        .run(
+            "CREATE SCHEMA shop; CREATE TABLE shop.stock (id text PRIMARY KEY, quantity int); INSERT INTO shop.stock VALUES ('a', 10);
+             CREATE SCHEMA next; CREATE TABLE next.stock (id text PRIMARY KEY, quantity int); INSERT INTO next.stock VALUES ('a', 1000);
+             SELECT bulkhead.register_inventory('shop.stock')",
+        )
+        .await;
+    let boss = db.connect("postgres").await;
+    let app = db.connect("owner").await;
+    app.run("SELECT bulkhead.enqueue_decrement('shop.stock', 'q0', 'a', 1)").await;
+    boss.run("CALL bulkhead.drain_inventory('shop.stock')").await;
+    assert_eq!(decide(&app, "shop.stock", &[("o1", "a", "1")]).await, ["accepted 8"]);
+    app.run("SELECT bulkhead.enqueue_decrement('shop.stock', 'q1', 'a', 3)").await;
+    owner.run("ALTER SCHEMA shop RENAME TO old").await;
+    assert_eq!(decide(&app, "old.stock", &[("o2", "a", "1")]).await, ["accepted 7"]);
+    owner.run("ALTER SCHEMA next RENAME TO shop").await;
+    boss.run("CALL bulkhead.drain_inventory('old.stock')").await;
+    assert_eq!(stored(&app, "old.stock", "q1").await, ["a accepted 4"]);
+    assert_eq!(decide(&app, "old.stock", &[("o3", "a", "1")]).await, ["accepted 3"]);
+    assert_eq!(app.one("SELECT bulkhead.release_order('old.stock', 'o1')").await, "1");
+    assert_eq!(app.rows("SELECT o.quantity, s.quantity FROM old.stock o, shop.stock s").await, [["4", "1000"]]);
 }
 
 /// A dump writes a table's number, and what is restored may have another table of it.
