@@ -12,6 +12,7 @@ pub fn tests() -> Vec<Trial> {
         policies_of_the_table_hold,
         rights_to_the_tenants_column_are_asked_for,
         a_path_of_the_callers_changes_nothing,
+        what_is_in_pg_temp_changes_nothing => 240,
         names_of_any_kind,
         row_level_security_of_ones_own_is_refused,
         the_tables_are_nobodys,
@@ -107,6 +108,60 @@ async fn a_path_of_the_callers_changes_nothing(db: Database) {
     drainer.run("CALL bulkhead.drain_inventory('public.shops')").await;
     assert_eq!(stored(&app, "public.shops", "2").await, ["x accepted 9"]);
     assert_eq!(db.admin("SELECT count(*) FROM trap.fell").unwrap(), "0");
+}
+
+/// Types and tables of pg_temp are found first, with any search_path that does not name it.
+const IN_PG_TEMP: &str = "
+    CREATE FUNCTION pg_temp.fell(pg_catalog.text) RETURNS boolean LANGUAGE plpgsql AS
+      'BEGIN INSERT INTO public.fell VALUES (CURRENT_USER, $1); RETURN true; END';
+    DO $$
+    DECLARE of_type pg_catalog.text;
+    BEGIN
+      FOREACH of_type IN ARRAY '{text,name,oid,int2,int4,int8,bool,uuid,regclass,\"char\",bytea,jsonb,json,timestamptz,float8,numeric,tid,xid,regprocedure}'::pg_catalog.text[] LOOP
+        EXECUTE pg_catalog.format('CREATE DOMAIN pg_temp.%1$I AS pg_catalog.%1$I CHECK (pg_temp.fell(%1$L))', of_type);
+      END LOOP;
+      FOREACH of_type IN ARRAY '{pg_class,pg_attribute,pg_index,pg_proc,pg_inherits,pg_namespace}'::pg_catalog.text[] LOOP
+        EXECUTE pg_catalog.format('CREATE TEMP TABLE %I (oid pg_catalog.oid)', of_type);
+      END LOOP;
+    END $$";
+
+/// As the extension's owner, that would be a superuser's rights for anybody.
+async fn what_is_in_pg_temp_changes_nothing(db: Database) {
+    shops(&db).await;
+    db.admin("CREATE TABLE public.fell (who name, what text); GRANT ALL ON public.fell TO PUBLIC").unwrap();
+    db.admin("ALTER TABLE shops ADD CONSTRAINT few CHECK (quantity > 4) NOT VALID").unwrap();
+    let owner = db.connect("owner").await;
+    owner.run(IN_PG_TEMP).await;
+    owner.run("SELECT bulkhead.register_inventory('public.shops')").await;
+    let app = db.connect("app").await;
+    app.run(IN_PG_TEMP).await;
+    app.run(&format!("SET bulkhead.tenant_context = '{A}'")).await;
+    app.run(
+        "SELECT * FROM bulkhead.decrement_inventory('public.shops', '1', 'x', 1);
+         SELECT * FROM bulkhead.decrement_inventory('public.shops', ARRAY['1', '2'], ARRAY['x', 'x'], ARRAY[1, 1]);
+         SELECT * FROM bulkhead.order_verdicts('public.shops', '1');
+         SELECT bulkhead.release_order('public.shops', '1');
+         SELECT bulkhead.enqueue_decrement('public.shops', '3', 'x', 1);
+         SELECT bulkhead.enqueue_decrement('public.shops', '4', ARRAY['x', 'x'], ARRAY[6, 7]);
+         SELECT bulkhead.enqueue_decrement('public.shops', '5', 'x', 7);
+         ALTER TABLE pg_class ADD also int",
+    )
+    .await;
+    // Without a worker it is refused, after it has looked at the table.
+    let _ = app.simple_query("SELECT * FROM bulkhead.decrement_now('public.shops', '6', 'x', 1, '10 ms')").await;
+    let boss = db.connect("postgres").await;
+    boss.run(IN_PG_TEMP).await;
+    boss.run("CALL bulkhead.drain_inventory('public.shops')").await;
+    app.run("SELECT * FROM bulkhead.poisoned_orders('public.shops')").await;
+    assert_eq!(boss.column("SELECT order_id FROM bulkhead.all_poisoned_orders()").await, ["5"]);
+    boss.run(
+        "SELECT bulkhead.requeue_poisoned('public.shops'); SELECT bulkhead.forget_poisoned('public.shops');
+         SELECT * FROM bulkhead.health(); SELECT * FROM bulkhead.status()",
+    )
+    .await;
+    boss.run("CALL bulkhead.maintain()").await;
+    owner.run("ALTER TABLE public.shops RENAME quantity TO pieces; DROP TABLE public.shops").await;
+    assert_eq!(db.admin("SELECT DISTINCT * FROM public.fell").unwrap(), "");
 }
 
 async fn names_of_any_kind(db: Database) {
