@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use pgrx::prelude::*;
 
-use super::item::ItemType;
+use super::item::{Item, ItemType};
 use crate::context::state;
 use crate::context::tenant::Tenant;
 use crate::error::{self, Result};
@@ -14,7 +14,7 @@ use crate::pg::cell::PerBackend;
 use crate::pg::inventory::registered;
 use crate::pg::plans::Plan;
 use crate::pg::registry::{self, Border};
-use crate::pg::{columns, items, locks, scan, security, spi, watch};
+use crate::pg::{columns, items, locks, scan, security, settings, spi, watch};
 use crate::rls::key::Key;
 
 /// A registered table.
@@ -38,6 +38,8 @@ pub struct Inventory {
     pub prove: Statement,
     /// Takes quantities from items.
     pub update: Statement,
+    /// Reads which of some items are there, whoever may see them: as the table's owner, who is not bound by its policies.
+    sql_of_hidden: String,
 }
 
 /// A statement on some items of the table, and the same on one, whose plan neither sorts nor joins. Each is planned when it is run first: who only asks another
@@ -72,6 +74,16 @@ impl Statement {
 }
 
 impl Inventory {
+    /// Which of these items are there, of the tenant that the call acts for, also those that policies keep from the role: as the database prints them, in UTF-8.
+    pub fn hidden(&self, items: &[&Item]) -> Result<Vec<Vec<u8>>> {
+        let wanted = [items::parameter(self.item_type, items)];
+        security::as_unforced_owner(self.relation, || {
+            settings::set_for_a_while(c"search_path", b"pg_catalog, pg_temp");
+            // Not a kept plan: the server would take it for one that policies filter.
+            spi::rows(&self.sql_of_hidden, &wanted, |row| row.get(1))
+        })
+    }
+
     /// Queued when the table was registered as something else: with another item column, for tenants by another column or of another type, or for none. It is
     /// nobody's now: two tenants' orders for what has become one row would not even know of each other in a batch.
     pub fn is_stray(&self, identity: [u8; 16], tenant: &[u8]) -> bool {
@@ -203,7 +215,7 @@ fn read(relation: pg_sys::Oid) -> Result<Inventory> {
         ));
     }
     let shape = shape(relation, item, quantity)?;
-    let [lock_free, lock, prove, look, update] = statements(relation, &table, &shape, tenant.as_ref());
+    let ([lock_free, lock, prove, look, update], sql_of_hidden) = statements(relation, &table, &shape, tenant.as_ref());
     Ok(Inventory {
         relation,
         identity: registered.identity,
@@ -217,6 +229,7 @@ fn read(relation: pg_sys::Oid) -> Result<Inventory> {
         look,
         prove,
         update,
+        sql_of_hidden,
     })
 }
 
@@ -308,7 +321,12 @@ fn gone(table: &str) -> pgrx::pg_sys::panic::ErrorReport {
 
 /// The statements on a user's table. Qualified throughout: they run with the caller's search_path. The tenant is compared here as well, for
 /// roles that no policy binds where the seal is not in force.
-fn statements(relation: pg_sys::Oid, table: &str, shape: &Shape, tenant: Option<&TenantColumn>) -> [Statement; 5] {
+fn statements(
+    relation: pg_sys::Oid,
+    table: &str,
+    shape: &Shape,
+    tenant: Option<&TenantColumn>,
+) -> ([Statement; 5], String) {
     let Shape { item, quantity, quantity_type, item_type } = shape;
     let of_tenant = tenant.map_or_else(String::new, |TenantColumn { key, name, .. }| {
         format!(" AND t.{name} OPERATOR(pg_catalog.=) {}", key.accessor())
@@ -332,5 +350,8 @@ fn statements(relation: pg_sys::Oid, table: &str, shape: &Shape, tenant: Option<
               WHERE t.{item} OPERATOR(pg_catalog.=) taken.item{of_tenant}"
         ),
     );
-    [lock(" SKIP LOCKED"), lock(""), lock(" NOWAIT"), Statement::new(relation, one, many), update]
+    let hidden = format!(
+        "SELECT pg_catalog.convert_to(t.{item}::pg_catalog.text, 'UTF8') FROM {table} t WHERE t.{item} OPERATOR(pg_catalog.=) ANY ($1){of_tenant}"
+    );
+    ([lock(" SKIP LOCKED"), lock(""), lock(" NOWAIT"), Statement::new(relation, one, many), update], hidden)
 }
