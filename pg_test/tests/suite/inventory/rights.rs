@@ -13,6 +13,7 @@ pub fn tests() -> Vec<Trial> {
         rights_to_the_tenants_column_are_asked_for,
         a_path_of_the_callers_changes_nothing,
         what_is_in_pg_temp_changes_nothing => 240,
+        whose_table_it_is_is_asked_before_it_is_locked,
         names_of_any_kind,
         row_level_security_of_ones_own_is_refused,
         the_tables_are_nobodys,
@@ -162,6 +163,22 @@ async fn what_is_in_pg_temp_changes_nothing(db: Database) {
     boss.run("CALL bulkhead.maintain()").await;
     owner.run("ALTER TABLE public.shops RENAME quantity TO pieces; DROP TABLE public.shops").await;
     assert_eq!(db.admin("SELECT DISTINCT * FROM public.fell").unwrap(), "");
+}
+
+/// Whoever waits for such a lock makes an autovacuum give way, and everybody behind it wait.
+async fn whose_table_it_is_is_asked_before_it_is_locked(db: Database) {
+    let owner = stock(&db).await;
+    owner.run("BEGIN; LOCK TABLE stock IN SHARE UPDATE EXCLUSIVE MODE").await;
+    let app = db.connect("app").await;
+    app.run("SET lock_timeout = '300ms'").await;
+    app.refused("SELECT bulkhead.register_inventory('stock', 'sku', 'stock')").await.state("42501");
+    app.refused("SELECT bulkhead.register_inventory('pg_catalog.pg_class')").await.state("42501");
+    app.refused("SELECT bulkhead.register_inventory(77)").await.state("42501");
+    app.run("BEGIN").await;
+    app.refused("SELECT bulkhead.register_inventory('pg_catalog.pg_class')").await.state("42501");
+    let locked =
+        "SELECT count(*) FROM pg_locks WHERE mode = 'ShareUpdateExclusiveLock' AND relation = 'pg_class'::regclass";
+    assert_eq!(owner.one(locked).await, "0");
 }
 
 async fn names_of_any_kind(db: Database) {
