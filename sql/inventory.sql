@@ -1,27 +1,33 @@
 -- inventory: many orders for few items, decided in batches.
 
 -- The registry; read by position (src/pg/inventory/registered.rs). It keys on (relation, attnum), so renames follow; a dump carries names, which count for a row whose `home` is not this database.
+-- A table has a row for each pair of an item column and a tenant column that it was registered with: back at a former pair, its orders are known again.
 CREATE TABLE bulkhead.inventory (
-  relation        regclass    PRIMARY KEY,
-  identity        uuid        NOT NULL UNIQUE DEFAULT pg_catalog.gen_random_uuid(),
+  relation        regclass    NOT NULL,
+  identity        uuid        PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
   item_attnum     smallint    NOT NULL,
   item_column     name        NOT NULL,
   quantity_attnum smallint    NOT NULL,
   quantity_column name        NOT NULL,
-  tenanted        boolean     NOT NULL,
+  tenant_attnum   smallint,
+  tenant_column   name,
   home            text        NOT NULL,
+  is_current      boolean     NOT NULL DEFAULT true,
   registered_at   timestamptz NOT NULL DEFAULT pg_catalog.now(),
   registered_by   name        NOT NULL
 );
-COMMENT ON TABLE bulkhead.inventory IS 'Registered inventories. Written by register_inventory() only.';
+CREATE UNIQUE INDEX inventory_current ON bulkhead.inventory (relation) WHERE is_current;
+COMMENT ON TABLE bulkhead.inventory IS 'Registered inventories, as they are and as they were. Written by register_inventory() only; names follow when columns are renamed.';
 COMMENT ON COLUMN bulkhead.inventory.relation IS 'the table';
 COMMENT ON COLUMN bulkhead.inventory.identity IS 'what its orders are kept under';
 COMMENT ON COLUMN bulkhead.inventory.item_attnum IS 'the item column''s number';
-COMMENT ON COLUMN bulkhead.inventory.item_column IS 'the item column''s name when it was registered';
+COMMENT ON COLUMN bulkhead.inventory.item_column IS 'the item column''s name';
 COMMENT ON COLUMN bulkhead.inventory.quantity_attnum IS 'the quantity column''s number';
-COMMENT ON COLUMN bulkhead.inventory.quantity_column IS 'the quantity column''s name when it was registered';
-COMMENT ON COLUMN bulkhead.inventory.tenanted IS 'it was protected, and its orders are kept by tenant';
+COMMENT ON COLUMN bulkhead.inventory.quantity_column IS 'the quantity column''s name';
+COMMENT ON COLUMN bulkhead.inventory.tenant_attnum IS 'the tenant column''s number, where the table was protected and its orders are kept by tenant';
+COMMENT ON COLUMN bulkhead.inventory.tenant_column IS 'the tenant column''s name';
 COMMENT ON COLUMN bulkhead.inventory.home IS 'the database in which the numbers count';
+COMMENT ON COLUMN bulkhead.inventory.is_current IS 'how the table is registered now';
 COMMENT ON COLUMN bulkhead.inventory.registered_at IS 'when it was registered';
 COMMENT ON COLUMN bulkhead.inventory.registered_by IS 'by which role';
 REVOKE ALL ON bulkhead.inventory FROM PUBLIC;
@@ -68,6 +74,16 @@ REVOKE ALL ON bulkhead.order_verdict FROM PUBLIC;
 INSERT INTO bulkhead.managed_partition (parent, every, retain, leaf_key, managed_by)
 VALUES ('bulkhead.order_verdict', '1 day', NULL, '{digest,line}', CURRENT_USER);
 
+-- Names follow renames in follow_ddl(); in a restored database the columns' numbers have to be known before the first.
+CREATE FUNCTION bulkhead.before_alter_table() RETURNS event_trigger
+  LANGUAGE c AS 'MODULE_PATHNAME', 'before_alter_table_wrapper' SET search_path = pg_catalog, pg_temp SET jit = off;
+COMMENT ON FUNCTION bulkhead.before_alter_table() IS
+  'Event trigger: in a restored or copied database, finds the columns of inventories by name before one is renamed.';
+CREATE EVENT TRIGGER bulkhead_before_alter_table ON ddl_command_start WHEN TAG IN ('ALTER TABLE')
+  EXECUTE FUNCTION bulkhead.before_alter_table();
+ALTER EVENT TRIGGER bulkhead_before_alter_table ENABLE ALWAYS;
+REVOKE EXECUTE ON FUNCTION bulkhead.before_alter_table() FROM PUBLIC;
+
 CREATE FUNCTION bulkhead.register_inventory(relation regclass, item_column name DEFAULT 'id', quantity_column name DEFAULT 'quantity')
   RETURNS void VOLATILE PARALLEL UNSAFE LANGUAGE c AS 'MODULE_PATHNAME', 'register_inventory_wrapper'
   SET search_path = pg_catalog, pg_temp SET jit = off;
@@ -109,6 +125,7 @@ CREATE TABLE bulkhead.inventory_queue_0 (
   number     bigint      NOT NULL,
   relation   regclass    NOT NULL,
   queued_at  timestamptz NOT NULL,
+  identity   uuid        NOT NULL,
   tenant     text        NOT NULL,
   order_id   text        NOT NULL,
   items      text[]      NOT NULL,
@@ -141,6 +158,7 @@ BEGIN
     EXECUTE pg_catalog.format('COMMENT ON COLUMN bulkhead.%I.number IS %L', queue, 'the order of arrival');
     EXECUTE pg_catalog.format('COMMENT ON COLUMN bulkhead.%I.relation IS %L', queue, 'the inventory');
     EXECUTE pg_catalog.format('COMMENT ON COLUMN bulkhead.%I.queued_at IS %L', queue, 'when it was queued');
+    EXECUTE pg_catalog.format('COMMENT ON COLUMN bulkhead.%I.identity IS %L', queue, 'the inventory''s identity when it was queued');
     EXECUTE pg_catalog.format('COMMENT ON COLUMN bulkhead.%I.tenant IS %L', queue, 'whose order it is; empty for a table without tenants');
     EXECUTE pg_catalog.format('COMMENT ON COLUMN bulkhead.%I.order_id IS %L', queue, 'as the client sent it');
     EXECUTE pg_catalog.format('COMMENT ON COLUMN bulkhead.%I.items IS %L', queue, 'an item for each line');

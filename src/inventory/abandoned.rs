@@ -12,7 +12,9 @@ const DROPPED: &str = "its table was dropped";
 pub fn forget(relations: &[pg_sys::Oid]) -> Result<()> {
     let inventories = security::as_extension(|| {
         spi::rows(
-            "DELETE FROM bulkhead.inventory i WHERE i.relation OPERATOR(pg_catalog.=) ANY ($1) RETURNING i.relation::pg_catalog.oid",
+            "WITH gone AS (
+               DELETE FROM bulkhead.inventory i WHERE i.relation OPERATOR(pg_catalog.=) ANY ($1) RETURNING i.relation, i.is_current)
+             SELECT g.relation::pg_catalog.oid FROM gone g WHERE g.is_current",
             &[relations.to_vec().into()],
             |row| row.get::<pg_sys::Oid>(1),
         )
@@ -21,11 +23,13 @@ pub fn forget(relations: &[pg_sys::Oid]) -> Result<()> {
         return Ok(());
     }
     let mut count = 0;
-    for number in 0..SEGMENTS.len() {
-        let segment = Segment::open(number)?;
+    // All of them, before the first is read: else a row could be moved from one that is not read yet to one that is.
+    let segments = (0..SEGMENTS.len()).map(Segment::open).collect::<Result<Vec<_>>>()?;
+    for segment in &segments {
         for inventory in &inventories {
             // Whoever queues or drains has the table locked against being dropped: nobody is at work on these.
             for (number, place) in segment.of_relation(*inventory) {
+                pgrx::check_for_interrupts!();
                 if let Some(request) = segment.request(place, number) {
                     segment.delete(place);
                     set_aside(&request)?;

@@ -13,8 +13,7 @@ use super::backlog::{self, Waiting};
 use super::batch::Busy;
 use super::judge::{self, Judged};
 use super::ledger::Ledger;
-use super::table::{self, Inventory};
-use crate::context::tenant::Tenant;
+use super::table;
 use crate::error::{self, Result};
 use crate::pg::cell::PerBackend;
 use crate::pg::queue::{self, SEGMENTS, Segment};
@@ -30,7 +29,7 @@ const MOST: i32 = 10_000;
 const MOST_MOVED: usize = 1_000;
 
 /// Why a request was set aside that does not fit the table any more.
-pub const STRAY: &str = "it was queued when the table kept its rows apart by tenant in another way, and belongs to no tenant of the table now";
+pub const STRAY: &str = "it was queued when the table was registered with another item column or tenant column, and belongs to no tenant of the table now";
 
 /// What became of a batch.
 pub struct Went {
@@ -90,7 +89,7 @@ pub fn take(relation: pg_sys::Oid, size: usize, busy: Busy, except: &HashSet<i64
     // The owner's triggers are not to run at the end of the transaction, as whoever drains.
     constraints::immediate();
     let (stray, taken): (Vec<_>, Vec<_>) =
-        taken.into_iter().partition(|waiting| is_stray(&inventory, &waiting.request.tenant));
+        taken.into_iter().partition(|Waiting { request, .. }| inventory.is_stray(request.identity, &request.tenant));
     // Today's partition is there before anybody is judged: what goes wrong with it is no order's fault.
     Ledger::open()?;
     let Judged { mut decided, failure } = match judge::decide(&inventory, &taken, busy) {
@@ -122,15 +121,6 @@ pub fn take(relation: pg_sys::Oid, size: usize, busy: Busy, except: &HashSet<i64
         queue::notify(c"bulkhead_verdicts", &payload);
     }
     Ok(Some(went))
-}
-
-/// Queued while the table had tenants and it has none now, or the other way round, or tenants of another type. It is nobody's now: two tenants' orders for
-/// what has become one row would not even know of each other in a batch.
-pub fn is_stray(inventory: &Inventory, tenant: &[u8]) -> bool {
-    match inventory.tenant {
-        None => !tenant.is_empty(),
-        Some(key) => !Tenant::parse(&mut tenant.to_vec()).is_ok_and(|tenant| key.fits(&tenant)),
-    }
 }
 
 /// Empties tables of the queue of which all is drained, and which have had their turn.

@@ -3,7 +3,7 @@
 //! `fold` decides, `item` says what a text means, `digest` what stands for an order, `sieve` which orders a day may have: pure Rust. `section` is one tenant's part
 //! of a batch, `batch` its steps, `ledger` the stored verdicts, `closed` those of days that are over, `table` what has to be known of a registered table, `register` which
 //! those are. `call` is decrement_inventory(), `release` release_order(), `queue` enqueue_decrement(), `drain` drain_inventory(), `backlog` what it takes next, `poison`
-//! what it set aside, `abandoned` what nobody drains.
+//! what it set aside, `abandoned` what nobody drains, `follow` what renames change.
 //! src/pg/inventory has the raw functions, src/pg/verdicts and src/pg/queue the rows. This file is the SQL surface; the functions are declared in
 //! sql/inventory.sql.
 
@@ -15,6 +15,7 @@ mod closed;
 mod digest;
 mod drain;
 pub mod fold;
+mod follow;
 pub mod group;
 pub mod item;
 mod judge;
@@ -32,6 +33,7 @@ mod table;
 
 pub use abandoned::forget;
 pub use call::Call;
+pub use follow::follow;
 pub use lag::waiting;
 pub use queue::enqueue;
 pub use release::Release;
@@ -91,6 +93,12 @@ fn drain_batch(
         let (code, message) = went.failure.map(|failure| (failure.spelled(), failure.message)).unzip();
         (went.done as i64, went.left, code, message)
     })))
+}
+
+/// Event trigger before ALTER TABLE: the first one in a restored or copied database finds out the numbers of inventories' columns, while their names are still right.
+#[pg_extern(sql = false)]
+fn before_alter_table() -> Result<()> {
+    follow::come_home()
 }
 
 /// Trigger on the registry: every session reads it anew.

@@ -2,7 +2,7 @@
 
 use pgrx::prelude::*;
 
-use super::{drain, table};
+use super::table;
 use crate::error::{self, Result};
 use crate::pg::group::ringing;
 use crate::pg::queue::{self, Poison, Request};
@@ -24,7 +24,8 @@ fn given(relation: Option<pg_sys::Oid>) -> Result<pg_sys::Oid> {
     relation.ok_or_else(|| error::argument("relation must not be NULL", "Give the registered table."))
 }
 
-/// `poisoned_orders(relation regclass)`: the queued orders of the tenant that a drain set aside, and why.
+/// `poisoned_orders(relation regclass)`: the queued orders of the tenant that a drain set aside, and why. None that was queued for a dropped table of the same oid, or for
+/// tenants by another column.
 ///
 /// Errors: 42501 no tenant, or no right to the table; 55000 not registered. Reads every order that was set aside.
 #[pg_extern(sql = false)]
@@ -49,7 +50,9 @@ fn poisoned_orders(
     let relation = given(relation)?;
     let inventory = table::for_caller(relation, false)?;
     let tenant = table::tenant(&inventory)?;
-    let poisoned = collect(|request| request.relation == relation && request.tenant == tenant)?;
+    let poisoned = collect(|request| {
+        request.relation == relation && request.identity == inventory.identity && request.tenant == tenant
+    })?;
     Ok(TableIterator::new(poisoned.into_iter().map(|(request, poison)| {
         (
             request.number,
@@ -129,7 +132,7 @@ fn requeue_poisoned(relation: Option<pg_sys::Oid>, numbers: Option<Vec<Option<i6
     locks::begin_draining(relation);
     let inventory = table::inventory(relation)?;
     let count = take(relation, numbers.as_deref(), |request| {
-        if drain::is_stray(&inventory, &request.tenant) {
+        if inventory.is_stray(request.identity, &request.tenant) {
             return Ok(false);
         }
         let number = queue::next_number(c"inventory_request_number")?;

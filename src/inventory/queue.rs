@@ -45,7 +45,7 @@ pub fn enqueue(
     }
     let inventory = table::for_caller(relation, true)?;
     let tenant = table::tenant(&inventory)?;
-    let number = add(relation, &tenant, order, items, quantities)?;
+    let number = add(relation, inventory.identity, &tenant, order, items, quantities)?;
     ringing::queued(relation);
     Ok(number)
 }
@@ -53,6 +53,7 @@ pub fn enqueue(
 /// Puts an order into the queue, whoever asked for it.
 pub fn add(
     relation: pg_sys::Oid,
+    identity: [u8; 16],
     tenant: &[u8],
     order: &[u8],
     items: &[Option<&[u8]>],
@@ -63,6 +64,7 @@ pub fn add(
         number,
         relation,
         queued_at: keys::now(),
+        identity,
         tenant: tenant.to_vec(),
         order: order.to_vec(),
         items: items.iter().map(|item| item.map(<[u8]>::to_vec)).collect(),

@@ -8,15 +8,11 @@ use crate::pg::{columns, locks, relations, scan, security, spi};
 
 /// `register_inventory(relation, item_column, quantity_column)`: see mod.rs.
 pub fn register(relation: pg_sys::Oid, item: &str, quantity: &str) -> Result<()> {
+    // Before the lock: who waits for it makes an autovacuum give way. And after it: until then the table could be dropped, or given away.
+    check_owner(relation)?;
     locks::relation(relation, locks::Mode::ShareUpdate);
+    check_owner(relation)?;
     let name = security::relation_name(relation);
-    if !security::exists(relation) || !security::owns(relation) {
-        return Err(error::denied(
-            format!("must be owner of table {name} to register it as an inventory"),
-            "Drains change its rows as its owner.",
-            "Call this as the table's owner.",
-        ));
-    }
     let kind: String = spi::row(
         "SELECT c.relkind::text || c.relpersistence::text FROM pg_class c WHERE c.oid = $1",
         &[relation.into()],
@@ -51,9 +47,20 @@ pub fn register(relation: pg_sys::Oid, item: &str, quantity: &str) -> Result<()>
         ));
     }
     table::shape(relation, numbers[0], numbers[1])?;
-    let tenant = table::border(relation)?.map(|(_, column)| column);
-    check_unique(relation, numbers[0], tenant.as_deref())?;
-    record(relation, numbers, [item, quantity], tenant.is_some())
+    let tenant = table::border(relation)?;
+    check_unique(relation, numbers[0], tenant.as_ref().map(|tenant| tenant.name.as_str()))?;
+    record(relation, numbers, tenant.map(|tenant| tenant.number))
+}
+
+fn check_owner(relation: pg_sys::Oid) -> Result<()> {
+    if security::exists(relation) && security::owns(relation) {
+        return Ok(());
+    }
+    Err(error::denied(
+        format!("must be owner of table {} to register it as an inventory", security::relation_name(relation)),
+        "Drains change its rows as its owner.",
+        "Call this as the table's owner.",
+    ))
 }
 
 /// An item has to be in one row.
@@ -81,29 +88,66 @@ fn check_unique(relation: pg_sys::Oid, item: i16, tenant: Option<&str>) -> Resul
     ))
 }
 
-/// Registered again with the same columns it stays the inventory that it was, and its orders are known.
-fn record(relation: pg_sys::Oid, numbers: [i16; 2], names: [&str; 2], tenanted: bool) -> Result<()> {
+/// Registered again with the same item and tenant columns it stays the inventory that it was, and its orders are known; so it does when it comes back to them.
+/// Columns are told by their numbers, or by their names: a column that is restored, or made anew, has another number.
+fn record(relation: pg_sys::Oid, [item, quantity]: [i16; 2], tenant: Option<i16>) -> Result<()> {
     let (role, home) = (security::current_role(), scan::home());
-    let [item, quantity] = numbers;
-    security::as_extension(|| {
+    let [item_name, quantity_name] = [item, quantity].map(|column| columns::plain_name(relation, column));
+    let tenant_name = tenant.map(|column| columns::plain_name(relation, column));
+    let columns = || {
+        vec![
+            relation.into(),
+            item.into(),
+            item_name.as_str().into(),
+            quantity.into(),
+            quantity_name.as_str().into(),
+            tenant.into(),
+            tenant_name.as_deref().into(),
+            home.as_str().into(),
+        ]
+    };
+    let former = security::as_extension(|| {
+        let known = spi::row(
+            "SELECT i.identity::text, i.quantity_column::text, i.home = $8 AND i.quantity_attnum = $4 OR i.quantity_column = $5::name
+               FROM bulkhead.inventory i
+              WHERE i.relation = $1 AND (i.item_column = $3::name OR i.home = $8 AND i.item_attnum = $2)
+                AND CASE WHEN $6 IS NULL OR i.tenant_attnum IS NULL THEN $6 IS NULL AND i.tenant_attnum IS NULL
+                         ELSE i.tenant_column = $7::name OR i.home = $8 AND i.tenant_attnum = $6 END
+              ORDER BY i.home = $8 AND i.item_attnum = $2 AND coalesce(i.tenant_attnum = $6, true) DESC, i.is_current DESC, i.registered_at DESC
+              LIMIT 1",
+            &columns(),
+            |row| Ok((row.get::<String>(1)?, row.get::<String>(2)?, row.get::<bool>(3)?)),
+        )?;
         spi::run(
-            "INSERT INTO bulkhead.inventory AS i (relation, item_attnum, item_column, quantity_attnum, quantity_column, tenanted, home, registered_by)
-             VALUES ($1, $2, $3::name, $4, $5::name, $6, $7, pg_get_userbyid($8))
-             ON CONFLICT (relation) DO UPDATE
-               SET identity = CASE WHEN i.item_column = excluded.item_column AND i.tenanted = excluded.tenanted THEN i.identity ELSE excluded.identity END,
-                   item_attnum = excluded.item_attnum, item_column = excluded.item_column, quantity_attnum = excluded.quantity_attnum,
-                   quantity_column = excluded.quantity_column, tenanted = excluded.tenanted, home = excluded.home,
-                   registered_at = excluded.registered_at, registered_by = excluded.registered_by",
-            &[
-                relation.into(),
-                item.into(),
-                names[0].into(),
-                quantity.into(),
-                names[1].into(),
-                tenanted.into(),
-                home.as_str().into(),
-                role.into(),
-            ],
-        )
-    })
+            "UPDATE bulkhead.inventory i SET is_current = false WHERE i.relation = $1 AND i.is_current",
+            &[relation.into()],
+        )?;
+        let mut arguments = columns();
+        arguments.push(role.into());
+        let Some((identity, former, is_same)) = known else {
+            spi::run(
+                "INSERT INTO bulkhead.inventory
+                   (relation, item_attnum, item_column, quantity_attnum, quantity_column, tenant_attnum, tenant_column, home, registered_by)
+                 VALUES ($1, $2, $3::name, $4, $5::name, $6, $7::name, $8, pg_get_userbyid($9))",
+                &arguments,
+            )?;
+            return Ok::<_, pgrx::pg_sys::panic::ErrorReport>(None);
+        };
+        arguments.push(identity.as_str().into());
+        spi::run(
+            "UPDATE bulkhead.inventory i
+                SET item_attnum = $2, item_column = $3::name, quantity_attnum = $4, quantity_column = $5::name,
+                    tenant_attnum = $6, tenant_column = $7::name, home = $8, is_current = true,
+                    registered_at = now(), registered_by = pg_get_userbyid($9)
+              WHERE i.relation = $1 AND i.identity = $10::uuid",
+            &arguments,
+        )?;
+        Ok((!is_same).then_some(former))
+    })?;
+    if let Some(former) = former {
+        let (table, former, now) =
+            (security::relation_name(relation), spi::identifier(&former), spi::identifier(&quantity_name));
+        notice!("orders that took from column {former} of {table} are given back to column {now}");
+    }
+    Ok(())
 }

@@ -12,7 +12,7 @@ use super::table::{self, Inventory};
 use crate::error::{self, Result};
 use crate::idempotency::key::shown;
 use crate::pg::plans::{self, Run, Steps};
-use crate::pg::{items, keys};
+use crate::pg::{items, keys, security};
 
 enum Stage {
     Lock,
@@ -60,6 +60,32 @@ impl Release {
 
     pub fn given_back(&self) -> i32 {
         self.given_back
+    }
+
+    /// Rows that are not there take nothing back. Those that are, and that the role cannot change, or the transaction not see, must not be taken for such.
+    fn refuse_hidden(&self, missing: &[(Item, i64)]) -> Result<()> {
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let (table, order) = (security::relation_name(self.inventory.relation), self.sections[0].id(0));
+        if security::has_transaction_snapshot() {
+            return Err(error::state(
+                format!("order {} cannot be given back in this transaction", shown(order)),
+                "Rows of its items are not in the transaction's snapshot, and may be there by now.",
+                "Call release_order() in a READ COMMITTED transaction.",
+            ));
+        }
+        let hidden = self.inventory.hidden(&missing.iter().map(|(item, _)| item).collect::<Vec<_>>())?;
+        if hidden.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = hidden.iter().take(10).map(|item| shown(item)).collect();
+        let (items, are) = (if hidden.len() == 1 { "item" } else { "items" }, hidden.len());
+        Err(error::denied(
+            format!("order {} cannot be given back: {are} {items} of {table} may not be changed", shown(order)),
+            format!("A policy of the table's keeps from this role: {}. Nothing was given back.", names.join(", ")),
+            "Let a role call that may change them.",
+        ))
     }
 
     /// Under the items' locks; false when somebody else has given it back.
@@ -113,12 +139,12 @@ impl Steps for Release {
                 ))
             }
             Stage::Update => {
-                if !self.mark()? {
-                    self.stage = Stage::Over;
-                    return Ok(Run::NONE);
-                }
-                self.taken.retain(|(item, _)| self.present.contains(item));
-                if self.taken.is_empty() {
+                let (taken, missing): (Vec<_>, Vec<_>) =
+                    std::mem::take(&mut self.taken).into_iter().partition(|(item, _)| self.present.contains(item));
+                self.refuse_hidden(&missing)?;
+                self.taken = taken;
+                // What can take nothing back now is not marked as given back.
+                if self.taken.is_empty() || !self.mark()? {
                     self.stage = Stage::Over;
                     return Ok(Run::NONE);
                 }

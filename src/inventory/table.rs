@@ -6,25 +6,28 @@ use std::rc::Rc;
 
 use pgrx::prelude::*;
 
-use super::item::ItemType;
+use super::item::{Item, ItemType};
 use crate::context::state;
+use crate::context::tenant::Tenant;
 use crate::error::{self, Result};
 use crate::pg::cell::PerBackend;
 use crate::pg::inventory::registered;
 use crate::pg::plans::Plan;
 use crate::pg::registry::{self, Border};
-use crate::pg::{columns, items, locks, scan, security, watch};
+use crate::pg::{columns, items, locks, scan, security, settings, spi, watch};
 use crate::rls::key::Key;
 
 /// A registered table.
 pub struct Inventory {
     pub relation: pg_sys::Oid,
-    /// What its orders' digests begin with: another for each registration, and the same after a dump and restore.
+    /// What its orders' digests begin with: another with another item or tenant column, and the same after a dump and restore.
     pub identity: [u8; 16],
     pub item_type: ItemType,
     pub item_column: i16,
     pub quantity_column: i16,
     pub tenant: Option<Key>,
+    /// 0 where there is none.
+    pub tenant_column: i16,
     /// Locks the rows of some items in key order, and reads them.
     pub lock: Statement,
     /// The same, but for rows that another transaction has locked.
@@ -35,11 +38,14 @@ pub struct Inventory {
     pub prove: Statement,
     /// Takes quantities from items.
     pub update: Statement,
+    /// Reads which of some items are there, whoever may see them: as the table's owner, who is not bound by its policies.
+    sql_of_hidden: String,
 }
 
 /// A statement on some items of the table, and the same on one, whose plan neither sorts nor joins. Each is planned when it is run first: who only asks another
 /// process to run it takes no locks for it.
 pub struct Statement {
+    relation: pg_sys::Oid,
     of_one: Planned,
     of_many: Planned,
 }
@@ -50,9 +56,9 @@ struct Planned {
 }
 
 impl Statement {
-    fn new(of_one: String, of_many: String) -> Statement {
+    fn new(relation: pg_sys::Oid, of_one: String, of_many: String) -> Statement {
         let [of_one, of_many] = [of_one, of_many].map(|sql| Planned { sql, plan: OnceCell::new() });
-        Statement { of_one, of_many }
+        Statement { relation, of_one, of_many }
     }
 
     /// The plan for so many items, whose array is the first parameter; the second is the array of their quantities.
@@ -61,9 +67,31 @@ impl Statement {
         if planned.plan.get().is_none() {
             let types = [items::array_type(item_type), pg_sys::INT8ARRAYOID];
             // Nobody else can have set it: a backend is one thread, and planning this runs nothing that would.
-            let _ = planned.plan.set(Plan::prepare(&planned.sql, &types)?);
+            let _ = planned.plan.set(Plan::prepare(&planned.sql, &types, self.relation)?);
         }
         planned.plan.get().ok_or_else(|| error::internal("a statement was not planned"))
+    }
+}
+
+impl Inventory {
+    /// Which of these items are there, of the tenant that the call acts for, also those that policies keep from the role: as the database prints them, in UTF-8.
+    pub fn hidden(&self, items: &[&Item]) -> Result<Vec<Vec<u8>>> {
+        let wanted = [items::parameter(self.item_type, items)];
+        security::as_unforced_owner(self.relation, || {
+            settings::set_for_a_while(c"search_path", b"pg_catalog, pg_temp");
+            // Not a kept plan: the server would take it for one that policies filter.
+            spi::rows(&self.sql_of_hidden, &wanted, |row| row.get(1))
+        })
+    }
+
+    /// Queued when the table was registered as something else: with another item column, for tenants by another column or of another type, or for none. It is
+    /// nobody's now: two tenants' orders for what has become one row would not even know of each other in a batch.
+    pub fn is_stray(&self, identity: [u8; 16], tenant: &[u8]) -> bool {
+        identity != self.identity
+            || match self.tenant {
+                None => !tenant.is_empty(),
+                Some(key) => !Tenant::parse(&mut tenant.to_vec()).is_ok_and(|tenant| key.fits(&tenant)),
+            }
     }
 }
 
@@ -105,7 +133,14 @@ pub fn inventory(relation: pg_sys::Oid) -> Result<Rc<Inventory>> {
         if let Some(known) = known(relation) {
             return Ok(known);
         }
-        let read = Rc::new(read(relation)?);
+        let read = match read(relation) {
+            Ok(read) => Rc::new(read),
+            Err(report) => {
+                // Anybody may ask about any number.
+                watch::off(relation);
+                return Err(report);
+            }
+        };
         if READ_AT.get() == watch::changes() {
             KNOWN.borrow_mut().get_or_insert_default().insert(relation.to_u32(), Rc::clone(&read));
             return Ok(read);
@@ -143,13 +178,18 @@ fn check_rights(inventory: &Inventory) -> Result<()> {
     if may(inventory.item_column, pg_sys::ACL_SELECT)
         && may(inventory.quantity_column, pg_sys::ACL_SELECT)
         && may(inventory.quantity_column, pg_sys::ACL_UPDATE)
+        && (inventory.tenant_column == 0 || may(inventory.tenant_column, pg_sys::ACL_SELECT))
     {
         return Ok(());
     }
     let table = security::relation_name(inventory.relation);
     Err(error::denied(
         format!("permission denied for inventory {table}"),
-        "Orders need SELECT on the item column, and SELECT and UPDATE on the quantity column.",
+        if inventory.tenant_column == 0 {
+            "Orders need SELECT on the item column, and SELECT and UPDATE on the quantity column."
+        } else {
+            "Orders need SELECT on the item column, SELECT on the tenant column, and SELECT and UPDATE on the quantity column."
+        },
         format!("GRANT SELECT, UPDATE ON {table} TO the role."),
     ))
 }
@@ -165,52 +205,64 @@ fn read(relation: pg_sys::Oid) -> Result<Inventory> {
             ),
         ));
     };
-    let [item, quantity] = registered.columns.map(|(number, name)| {
-        // A restored table numbers its columns anew.
-        if registered.home == scan::home() { number } else { columns::number(relation, &name) }
-    });
+    let is_at_home = registered.home == scan::home();
+    // A restored table numbers its columns anew.
+    let number = |(number, name): (i16, String)| if is_at_home { number } else { columns::number(relation, &name) };
+    let former = registered.tenant.as_ref().map(|(_, name)| spi::identifier(name));
+    let [item, quantity] = registered.columns.map(number);
     let tenant = border(relation)?;
-    if tenant.is_some() != registered.tenanted {
+    if tenant.as_ref().map(|tenant| tenant.number) != registered.tenant.map(number) {
         return Err(error::state(
-            format!(
-                "{table} was registered as an inventory {} a tenant column",
-                if registered.tenanted { "with" } else { "without" }
-            ),
-            "protect() or unprotect() changed that since, and orders from before would not be known again.",
+            match former {
+                Some(column) => format!("{table} was registered as an inventory with the tenant column {column}"),
+                None => format!("{table} was registered as an inventory without a tenant column"),
+            },
+            "protect() or unprotect() changed that since, and orders from before would not be known again, or be another tenant's.",
             format!(
                 "When no order from before can come back: SELECT bulkhead.register_inventory('{table}'), with its columns, begins anew."
             ),
         ));
     }
     let shape = shape(relation, item, quantity)?;
-    let [lock_free, lock, prove, look, update] =
-        statements(&table, &shape, tenant.as_ref().map(|(key, column)| (*key, column.as_str())));
+    let ([lock_free, lock, prove, look, update], sql_of_hidden) = statements(relation, &table, &shape, tenant.as_ref());
     Ok(Inventory {
         relation,
         identity: registered.identity,
         item_type: shape.item_type,
         item_column: item,
         quantity_column: quantity,
-        tenant: tenant.map(|(key, _)| key),
+        tenant_column: tenant.as_ref().map_or(0, |tenant| tenant.number),
+        tenant: tenant.map(|tenant| tenant.key),
         lock,
         lock_free,
         look,
         prove,
         update,
+        sql_of_hidden,
     })
 }
 
-/// The tenant column, if the table has one: its type and its name, quoted.
+/// The tenant column of a table.
+pub struct TenantColumn {
+    pub key: Key,
+    pub number: i16,
+    /// Quoted.
+    pub name: String,
+}
+
+/// The tenant column, if the table has one.
 ///
 /// Errors: 55000 for a table whose rows are kept apart by what the ledger knows nothing of.
-pub fn border(relation: pg_sys::Oid) -> Result<Option<(Key, String)>> {
+pub fn border(relation: pg_sys::Oid) -> Result<Option<TenantColumn>> {
     let table = security::relation_name(relation);
     let refuse = |detail: &str, hint: String| {
         Err(error::state(format!("{table} cannot be an inventory as it is"), detail, hint))
     };
     let found = registry::find(relation);
     match found.map(|entry| (entry.border, entry.column)) {
-        Some((Border::Column(key), column)) => Ok(Some((key, columns::name(relation, column)))),
+        Some((Border::Column(key), number)) => {
+            Ok(Some(TenantColumn { key, number, name: columns::name(relation, number) }))
+        }
         Some((Border::Shared, _)) => refuse(
             "It was declared with share(), and no tenant writes it.",
             format!("SELECT bulkhead.unprotect('{table}'); and protect() it, if it has a tenant column."),
@@ -278,10 +330,16 @@ fn gone(table: &str) -> pgrx::pg_sys::panic::ErrorReport {
 
 /// The statements on a user's table. Qualified throughout: they run with the caller's search_path. The tenant is compared here as well, for
 /// roles that no policy binds where the seal is not in force.
-fn statements(table: &str, shape: &Shape, tenant: Option<(Key, &str)>) -> [Statement; 5] {
+fn statements(
+    relation: pg_sys::Oid,
+    table: &str,
+    shape: &Shape,
+    tenant: Option<&TenantColumn>,
+) -> ([Statement; 5], String) {
     let Shape { item, quantity, quantity_type, item_type } = shape;
-    let of_tenant = tenant
-        .map_or_else(String::new, |(key, column)| format!(" AND t.{column} OPERATOR(pg_catalog.=) {}", key.accessor()));
+    let of_tenant = tenant.map_or_else(String::new, |TenantColumn { key, name, .. }| {
+        format!(" AND t.{name} OPERATOR(pg_catalog.=) {}", key.accessor())
+    });
     let rows = format!(
         "SELECT t.{item}::{}, t.{quantity}::pg_catalog.int8 FROM {table} t WHERE t.{item} OPERATOR(pg_catalog.=)",
         item_type.sql_name()
@@ -289,10 +347,11 @@ fn statements(table: &str, shape: &Shape, tenant: Option<(Key, &str)>) -> [State
     let (one, many) = (format!("{rows} ($1)[1]{of_tenant}"), format!("{rows} ANY ($1){of_tenant}"));
     let lock = |how: &str| {
         let of_many = format!("{many} ORDER BY t.{item} FOR NO KEY UPDATE{how}");
-        Statement::new(format!("{one} FOR NO KEY UPDATE{how}"), of_many)
+        Statement::new(relation, format!("{one} FOR NO KEY UPDATE{how}"), of_many)
     };
     let set = format!("UPDATE {table} t SET {quantity} = (t.{quantity}::pg_catalog.int8 OPERATOR(pg_catalog.-)");
     let update = Statement::new(
+        relation,
         format!("{set} ($2)[1])::{quantity_type} WHERE t.{item} OPERATOR(pg_catalog.=) ($1)[1]{of_tenant}"),
         format!(
             "{set} taken.quantity)::{quantity_type}
@@ -300,5 +359,8 @@ fn statements(table: &str, shape: &Shape, tenant: Option<(Key, &str)>) -> [State
               WHERE t.{item} OPERATOR(pg_catalog.=) taken.item{of_tenant}"
         ),
     );
-    [lock(" SKIP LOCKED"), lock(""), lock(" NOWAIT"), Statement::new(one, many), update]
+    let hidden = format!(
+        "SELECT pg_catalog.convert_to(t.{item}::pg_catalog.text, 'UTF8') FROM {table} t WHERE t.{item} OPERATOR(pg_catalog.=) ANY ($1){of_tenant}"
+    );
+    ([lock(" SKIP LOCKED"), lock(""), lock(" NOWAIT"), Statement::new(relation, one, many), update], hidden)
 }

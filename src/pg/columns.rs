@@ -16,6 +16,15 @@ pub fn name(relation: pg_sys::Oid, column: i16) -> String {
     }
 }
 
+/// The same, as it is.
+pub fn plain_name(relation: pg_sys::Oid, column: i16) -> String {
+    // SAFETY: as above; the name is copied.
+    unsafe {
+        let name = pg_sys::get_attname(relation, column, true);
+        if name.is_null() { String::new() } else { CStr::from_ptr(name).to_string_lossy().into_owned() }
+    }
+}
+
 /// The number of a column; 0 when there is none of that name.
 pub fn number(relation: pg_sys::Oid, name: &str) -> i16 {
     let Ok(name) = CString::new(name) else { return 0 };

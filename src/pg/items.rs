@@ -1,5 +1,6 @@
 //! Items and quantities as parameters and results of statements.
 
+use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 
 use crate::inventory::item::{Item, ItemType};
@@ -30,6 +31,12 @@ pub fn array(item_type: ItemType, items: &[&Item]) -> pg_sys::Datum {
     let mut values: Vec<pg_sys::Datum> = items.iter().map(datum).collect();
     // SAFETY: the values are of the element's type, which has this length and alignment; a text lies in memory as a bytea does. They are copied.
     unsafe { construct(&mut values, element, length, by_value, align) }
+}
+
+/// The same, as a statement's parameter.
+pub fn parameter(item_type: ItemType, items: &[&Item]) -> DatumWithOid<'static> {
+    // SAFETY: an array of this type, in memory that lives until the statement has run.
+    unsafe { DatumWithOid::new(array(item_type, items), array_type(item_type)) }
 }
 
 /// Quantities as an array, in the current memory context.

@@ -5,12 +5,13 @@ use std::ffi::{CString, c_char, c_int, c_long};
 
 use pgrx::prelude::*;
 
-use super::settings;
+use super::{security, settings};
 use crate::error::{self, Result};
 
 unsafe extern "C-unwind" {
     fn SPI_connect() -> c_int;
     fn SPI_finish() -> c_int;
+    fn SPI_plan_get_plan_sources(plan: pg_sys::SPIPlanPtr) -> *mut pg_sys::List;
     fn SPI_execute_plan(
         plan: pg_sys::SPIPlanPtr,
         values: *mut pg_sys::Datum,
@@ -20,8 +21,8 @@ unsafe extern "C-unwind" {
     ) -> c_int;
 }
 
-/// A plan that is kept until it is dropped.
-pub struct Plan(pg_sys::SPIPlanPtr);
+/// A plan that is kept until it is dropped, and the table that it is about.
+pub struct Plan(pg_sys::SPIPlanPtr, pg_sys::Oid);
 
 impl Drop for Plan {
     fn drop(&mut self) {
@@ -31,9 +32,9 @@ impl Drop for Plan {
 }
 
 impl Plan {
-    /// Parses a statement with parameters of these types. It is planned once, whatever their values: of an array the planner would
+    /// Parses a statement about a table, with parameters of these types. It is planned once, whatever their values: of an array the planner would
     /// else know the length, find that plan the cheaper one each time, and plan for longer than the statement runs. Errors: what the server says of it.
-    pub fn prepare(sql: &str, types: &[pg_sys::Oid]) -> Result<Plan> {
+    pub fn prepare(sql: &str, types: &[pg_sys::Oid], relation: pg_sys::Oid) -> Result<Plan> {
         let sql = CString::new(sql).map_err(|_| error::internal("a statement holds a NUL"))?;
         let mut types = types.to_vec();
         // SAFETY: SPI is connected meanwhile; the text and the types outlive the call, which copies them.
@@ -45,7 +46,7 @@ impl Plan {
                 pg_sys::SPI_finish();
                 return Err(error::internal("a statement could not be prepared"));
             }
-            let plan = Plan(plan);
+            let plan = Plan(plan, relation);
             plan.by_index();
             pg_sys::SPI_finish();
             Ok(plan)
@@ -79,18 +80,34 @@ impl Plan {
 pub struct Run {
     plan: pg_sys::SPIPlanPtr,
     values: [pg_sys::Datum; 2],
+    relation: pg_sys::Oid,
 }
 
 impl Run {
     /// Nothing to run.
-    pub const NONE: Run = Run { plan: std::ptr::null_mut(), values: [pg_sys::Datum::null(); 2] };
+    pub const NONE: Run =
+        Run { plan: std::ptr::null_mut(), values: [pg_sys::Datum::null(); 2], relation: pg_sys::InvalidOid };
 
     pub fn new(plan: &Plan, first: pg_sys::Datum, second: pg_sys::Datum) -> Run {
-        Run { plan: plan.0, values: [first, second] }
+        Run { plan: plan.0, values: [first, second], relation: plan.1 }
     }
 
     pub fn is_none(&self) -> bool {
         self.plan.is_null()
+    }
+
+    /// Whether it was run on its table. The server makes an old plan anew from the statement's text, and the name of the table's schema may have become another's just before:
+    /// no lock on the table keeps that from happening.
+    fn was_about_its_table(&self) -> bool {
+        // SAFETY: a kept plan of one statement, which has just been run; the list of what that is about is the one that it was planned by. Neither call raises.
+        unsafe {
+            let sources = SPI_plan_get_plan_sources(self.plan);
+            let source = (*(*sources).elements).ptr_value.cast::<pg_sys::CachedPlanSource>();
+            // A rule may have made nothing of it, and then nothing was done.
+            let Some(relations) = (*source).relationOids.as_ref() else { return true };
+            let relations = std::slice::from_raw_parts(relations.elements, relations.length as usize);
+            relations.iter().any(|relation| relation.oid_value == self.relation)
+        }
     }
 }
 
@@ -118,7 +135,7 @@ pub unsafe fn run_unguarded<S: Steps>(steps: *mut S) {
         SPI_connect();
         while !run.is_none() {
             let code = SPI_execute_plan(run.plan, run.values.as_mut_ptr(), std::ptr::null(), false, 0);
-            done(steps, code);
+            done(steps, run, code);
             run = next(steps);
         }
         SPI_finish();
@@ -133,7 +150,7 @@ pub fn run_guarded<S: Steps>(steps: &mut S, mut run: Run) -> Result<()> {
             SPI_execute_plan(run.plan, run.values.as_mut_ptr(), std::ptr::null(), false, 0)
         })
     };
-    finished(steps, code)
+    finished(steps, &run, code)
 }
 
 /// Runs `work` with SPI connected.
@@ -147,9 +164,15 @@ pub fn connected<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
     }
 }
 
-fn finished<S: Steps>(steps: &mut S, code: c_int) -> Result<()> {
+fn finished<S: Steps>(steps: &mut S, run: &Run, code: c_int) -> Result<()> {
     if code < 0 {
         return Err(error::internal(format!("a statement ended with code {code}")));
+    }
+    if !run.was_about_its_table() {
+        return Err(error::retry(
+            format!("the schema of {} was renamed at this very moment", security::relation_name(run.relation)),
+            "The statement met another table of the former name, and what it did is undone.",
+        ));
     }
     // SAFETY: reads a variable of the server's.
     steps.done(unsafe { pg_sys::SPI_processed })
@@ -172,9 +195,9 @@ unsafe extern "C-unwind" fn next<S: Steps>(steps: *mut S) -> Run {
 /// # Safety
 /// As `next`; a statement has run.
 #[pg_guard]
-unsafe extern "C-unwind" fn done<S: Steps>(steps: *mut S, code: c_int) {
+unsafe extern "C-unwind" fn done<S: Steps>(steps: *mut S, run: Run, code: c_int) {
     // SAFETY: the caller's promise.
-    if let Err(report) = finished(unsafe { &mut *steps }, code) {
+    if let Err(report) = finished(unsafe { &mut *steps }, &run, code) {
         report.report(PgLogLevel::ERROR);
     }
 }

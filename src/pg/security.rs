@@ -140,10 +140,13 @@ fn act_in<R>(role: Option<pg_sys::Oid>, flags: u32, work: impl FnOnce() -> R) ->
     result
 }
 
-/// Runs `work` as the extension's owner: only for reading and writing the extension's own tables, with every name
-/// qualified. Nothing of a user's may run inside.
+/// Runs `work` as the extension's owner: only for reading and writing the extension's own tables. Nothing of a user's may run inside; so names are those of
+/// pg_catalog, whatever the caller's search_path is: types and tables of pg_temp would be found first, and a domain's CHECK is code.
 pub fn as_extension<R>(work: impl FnOnce() -> R) -> R {
-    act_as(relation_owner(scan::protection_table()), work)
+    settings::kept(|| {
+        settings::set_for_a_while(c"search_path", b"pg_catalog, pg_temp");
+        act_as(relation_owner(scan::protection_table()), work)
+    })
 }
 
 /// Runs `work` as the table's owner, whoever calls: what a user's table may run gets no more rights than its owner has. Settings that it

@@ -1,28 +1,33 @@
-//! Hears of changes to some relations, for what is kept about them.
+//! Hears of changes to some relations, and to the names of schemas, for what is kept about them.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 
 use pgrx::prelude::*;
 
 use super::cell::PerBackend;
 
-static RELATIONS: PerBackend<RefCell<Vec<u32>>> = PerBackend::new(RefCell::new(Vec::new()));
+static RELATIONS: PerBackend<RefCell<BTreeSet<u32>>> = PerBackend::new(RefCell::new(BTreeSet::new()));
 static CHANGES: PerBackend<Cell<u64>> = PerBackend::new(Cell::new(1));
 static REGISTERED: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
 
-/// Hears of these from now on.
+/// Hears of these from now on: before anything is kept about them.
 pub fn on(relations: &[pg_sys::Oid]) {
     if !REGISTERED.replace(true) {
-        // SAFETY: the callback is guarded and lives as long as the process.
-        unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::null()) };
-    }
-    let mut watched = RELATIONS.borrow_mut();
-    for relation in relations {
-        if !watched.contains(&relation.to_u32()) {
-            watched.push(relation.to_u32());
-            changed();
+        // SAFETY: the callbacks are guarded and live as long as the process.
+        unsafe {
+            pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::null());
+            // Of a schema's new name no relation in it tells.
+            let schemas = pg_sys::SysCacheIdentifier::NAMESPACEOID as i32;
+            pg_sys::CacheRegisterSyscacheCallback(schemas, Some(schema_changed), pg_sys::Datum::null());
         }
     }
+    RELATIONS.borrow_mut().extend(relations.iter().map(|relation| relation.to_u32()));
+}
+
+/// Nothing is kept about this one.
+pub fn off(relation: pg_sys::Oid) {
+    RELATIONS.borrow_mut().remove(&relation.to_u32());
 }
 
 /// Grows with every change to a relation that is watched.
@@ -44,4 +49,11 @@ unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, relation: pg_s
     if concerns_us {
         changed();
     }
+}
+
+/// # Safety
+/// Called by the server. Must not raise.
+#[pg_guard]
+unsafe extern "C-unwind" fn schema_changed(_arg: pg_sys::Datum, _cache: i32, _hash: u32) {
+    changed();
 }

@@ -13,6 +13,7 @@ use crate::scoring;
 
 /// After DDL that touched `relations`, those with children marked so.
 pub fn ddl(relations: &[(pg_sys::Oid, bool)]) -> Result<()> {
+    inventory::follow(relations)?;
     // Nearly all DDL is about tables that are neither registered nor parents of any.
     let concerns_us =
         |(relation, has_children): &&(pg_sys::Oid, bool)| *has_children || registry::find(*relation).is_some();

@@ -24,6 +24,7 @@ use pgrx::prelude::*;
 
 use crate::error::{self, Result};
 use crate::observe;
+use crate::pg::inventory::all_registered;
 use crate::pg::{registry, spi};
 
 ::pgrx::extension_sql_file!("../../sql/rls.sql", name = "rls", requires = ["context"]);
@@ -96,7 +97,7 @@ fn announce_protection() {
 #[pg_extern(sql = false)]
 fn follow_ddl() -> Result<()> {
     // Before any query: all DDL of the database passes here.
-    if apply::is_busy() || registry::has_only_ours() {
+    if apply::is_busy() || (registry::has_only_ours() && all_registered().is_empty()) {
         return Ok(());
     }
     let touched = spi::rows(

@@ -12,7 +12,7 @@ use super::attach::Attached;
 use super::statement::{self, Action};
 use crate::context::acting::acting_for;
 use crate::context::state;
-use crate::error::Result;
+use crate::error::{self, Result};
 use crate::pg::cell::PerBackend;
 use crate::pg::subtransaction::{self, Failure};
 use crate::pg::{security, settings, spi};
@@ -113,15 +113,23 @@ pub fn batch(call: &Call) -> Done {
     }
 }
 
-/// Runs `work` as the table's owner, and with the tenant as the context.
-fn acting<R>(call: &Call, work: impl FnOnce() -> R) -> R {
+/// Runs `work` as the table's owner, and with the tenant as the context. Its statements name the table: 40001 when that is another's name by now.
+fn acting<T>(call: &Call, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let work = || security::as_owner(call.table.oid, work);
     let is_in_force = state::with_tenant(|now| now.id() == call.tenant.as_bytes());
-    if call.table.tenant.is_none() || is_in_force {
+    let done = if call.table.tenant.is_none() || is_in_force {
         settings::kept(work)
     } else {
         acting_for(call.tenant.as_bytes(), work)
+    }?;
+    // Until it was run, no lock kept the table from being renamed, and none does its schema.
+    if security::relation_name(call.table.oid) == call.table.name {
+        return Ok(done);
     }
+    Err(error::retry(
+        format!("{} was renamed while its rows were being scored", call.table.name),
+        "The statement may have met another table of the former name, and what it did is undone.",
+    ))
 }
 
 /// How many rows were written, how many of these failed, and how many were picked.

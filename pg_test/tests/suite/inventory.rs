@@ -1,5 +1,6 @@
 //! `inventory`: never oversold, each order one verdict, whoever asks, whenever, and whatever breaks.
 
+mod changing;
 mod concurrent;
 mod crash;
 mod deciding;
@@ -18,6 +19,7 @@ use libtest_mimic::Trial;
 
 pub fn tests() -> Vec<Trial> {
     let files = [
+        changing::tests(),
         concurrent::tests(),
         crash::tests(),
         deciding::tests(),

@@ -24,6 +24,8 @@ const ERROR: u8 = 2;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Request<'a> {
     pub relation: u32,
+    /// What the caller knew the table as.
+    pub identity: [u8; 16],
     pub tenant: &'a [u8],
     /// None asks for nothing.
     pub order: Option<&'a [u8]>,
@@ -112,6 +114,7 @@ pub fn write_request(bytes: &mut [u8], request: &Request) -> bool {
     }
     let mut to = Writer { bytes, at: 0 };
     to.put(&request.relation.to_le_bytes())
+        && to.put(&request.identity)
         && to.put(&(lines as u16).to_le_bytes())
         && to.text(Some(request.tenant))
         && to.text(request.order)
@@ -121,8 +124,9 @@ pub fn write_request(bytes: &mut [u8], request: &Request) -> bool {
 pub fn read_request(bytes: &[u8]) -> Option<Request<'_>> {
     let mut from = Reader(bytes);
     let relation = u32::from_le_bytes(from.array()?);
+    let identity = from.array()?;
     let lines = usize::from(u16::from_le_bytes(from.array()?));
-    let mut request = Request { relation, tenant: from.text()??, order: from.text()?, ..Default::default() };
+    let mut request = Request { relation, identity, tenant: from.text()??, order: from.text()?, ..Default::default() };
     for _ in 0..lines {
         request.items.push(from.text()?);
         request.quantities.push(from.number()?);
@@ -184,12 +188,13 @@ mod tests {
     fn a_request_is_read_as_it_was_written() {
         let full = Request {
             relation: 16_385,
+            identity: *b"sixteen bytes...",
             tenant: b"a tenant",
             order: Some(b"order 1"),
             items: vec![Some(b"a"), None, Some(b"")],
             quantities: vec![Some(1), Some(i64::MIN), None],
         };
-        let none = Request { relation: 1, tenant: b"", order: None, items: vec![], quantities: vec![] };
+        let none = Request { relation: 1, ..Default::default() };
         for request in [full, none] {
             let mut bytes = vec![0xAA; SIZE];
             assert!(write_request(&mut bytes, &request));

@@ -54,12 +54,14 @@ pub fn ask(
     lock_within(relation, deadline)?;
     let inventory = table::for_caller(relation, false)?;
     let tenant = table::tenant(&inventory)?;
+    let identity = inventory.identity;
     drop(inventory);
     // Whoever waits to change the table would wait for this transaction, and the worker for them: nobody would see that circle. Locked twice, above.
     locks::let_go(relation);
     locks::let_go(relation);
     let request = Request {
         relation: relation.to_u32(),
+        identity,
         tenant: &tenant,
         order,
         items: items.to_vec(),

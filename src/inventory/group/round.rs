@@ -273,7 +273,8 @@ impl Rounds {
         let queued = processes::transaction(|| {
             for Taken { request, .. } in &orphans {
                 if let Some(order) = request.order {
-                    queue::add(request.relation.into(), request.tenant, order, &request.items, &request.quantities)?;
+                    let (relation, identity) = (request.relation.into(), request.identity);
+                    queue::add(relation, identity, request.tenant, order, &request.items, &request.quantities)?;
                 }
             }
             Ok(())
@@ -377,11 +378,11 @@ pub(super) fn open<'a>(
         )
     })?;
     let (strays, places): (Vec<usize>, Vec<usize>) =
-        places.iter().partition(|at| drain::is_stray(&inventory, taken[**at].request.tenant));
+        places.iter().partition(|at| inventory.is_stray(taken[**at].request.identity, taken[**at].request.tenant));
     for at in strays {
         became[at] = Became::Failed(Fault {
             sqlstate: PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE as i32,
-            message: format!("{} was protected, or is not any more", security::relation_name(relation)),
+            message: format!("{} was registered anew", security::relation_name(relation)),
             detail: Some(drain::STRAY.into()),
             hint: Some("Call again.".into()),
         });

@@ -3,7 +3,7 @@ SELECT 'error', quote_ident(w.name),
        CASE WHEN t.oid IS NULL THEN 'The event trigger is gone: DROP and CREATE EXTENSION bring it back.'
             ELSE 'The event trigger does not fire in every session: partitions and children that appear get no policies.' END,
        CASE WHEN t.oid IS NOT NULL THEN format('ALTER EVENT TRIGGER %I ENABLE ALWAYS', w.name) END
-  FROM (VALUES ('bulkhead_follow_ddl'), ('bulkhead_follow_drop')) AS w(name)
+  FROM (VALUES ('bulkhead_follow_ddl'), ('bulkhead_follow_drop'), ('bulkhead_before_alter_table')) AS w(name)
   LEFT JOIN pg_event_trigger t ON t.evtname = w.name
  WHERE t.evtenabled IS DISTINCT FROM 'A'
 UNION ALL

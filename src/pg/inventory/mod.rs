@@ -6,4 +6,4 @@ mod output;
 mod registered;
 
 pub use output::{Output, Told};
-pub use registered::{all_registered, registered};
+pub use registered::{all_registered, registered, some_are_away};

@@ -14,16 +14,18 @@ pub struct Registered {
     pub identity: [u8; 16],
     /// Numbers and names of the item column and of the quantity column.
     pub columns: [(i16, String); 2],
-    pub tenanted: bool,
+    /// The tenant column's, if it had one.
+    pub tenant: Option<(i16, String)>,
     pub home: String,
+    is_current: bool,
 }
 
-/// What is registered for a table, as it is committed now, or by this transaction.
+/// What is registered for a table, as it is committed now, or by this transaction. What it was before is passed by.
 pub fn registered(relation: pg_sys::Oid) -> Option<Registered> {
     let mut found = None;
     each(|of, row| {
         if of == relation {
-            found = row();
+            found = row().filter(|row| row.is_current).or(found.take());
         }
     });
     if found.is_some() {
@@ -36,7 +38,16 @@ pub fn registered(relation: pg_sys::Oid) -> Option<Registered> {
 pub fn all_registered() -> Vec<pg_sys::Oid> {
     let mut all = Vec::new();
     each(|relation, _| all.push(relation));
+    all.sort_unstable_by_key(|relation| relation.to_u32());
+    all.dedup();
     all
+}
+
+/// Some of them came with a dump, or with a copy of the database, and columns' numbers are not known to be right.
+pub fn some_are_away() -> bool {
+    let (home, mut is_away) = (scan::home(), false);
+    each(|_, row| is_away |= row().is_some_and(|row| row.home != home));
+    is_away
 }
 
 fn each(mut found: impl FnMut(pg_sys::Oid, &dyn Fn() -> Option<Registered>)) {
@@ -45,7 +56,7 @@ fn each(mut found: impl FnMut(pg_sys::Oid, &dyn Fn() -> Option<Registered>)) {
         return;
     }
     let lock = pg_sys::AccessShareLock as i32;
-    // SAFETY: the table is open for the whole scan; each row is read before the next is fetched; its columns have the types that sql/inventory.sql gives them, and are NOT NULL.
+    // SAFETY: the table is open for the whole scan; each row is read before the next is fetched; its columns have the types that sql/inventory.sql gives them.
     // An error ends the transaction, which closes both.
     unsafe {
         let open = pg_sys::table_open(table, lock);
@@ -70,8 +81,9 @@ fn each(mut found: impl FnMut(pg_sys::Oid, &dyn Fn() -> Option<Registered>)) {
                         (i16::from_datum(column(3)?, false)?, name(4)?),
                         (i16::from_datum(column(5)?, false)?, name(6)?),
                     ],
-                    tenanted: bool::from_datum(column(7)?, false)?,
-                    home: String::from_datum(column(8)?, false)?,
+                    tenant: column(7).and_then(|number| i16::from_datum(number, false)).zip(name(8)),
+                    home: String::from_datum(column(9)?, false)?,
+                    is_current: bool::from_datum(column(10)?, false)?,
                 })
             };
             if let Some(relation) = column(1).and_then(|datum| pg_sys::Oid::from_datum(datum, false)) {

@@ -12,22 +12,24 @@ use crate::error::{self, Result};
 pub(super) const NUMBER: usize = 0;
 pub(super) const RELATION: usize = 1;
 const QUEUED_AT: usize = 2;
-const TENANT: usize = 3;
-const ORDER: usize = 4;
-const ITEMS: usize = 5;
-const QUANTITIES: usize = 6;
+const IDENTITY: usize = 3;
+const TENANT: usize = 4;
+const ORDER: usize = 5;
+const ITEMS: usize = 6;
+const QUANTITIES: usize = 7;
 /// Columns of the queue.
-const QUEUED: usize = 7;
+const QUEUED: usize = 8;
 // And of what was set aside.
-const SET_ASIDE_AT: usize = 7;
-const SQLSTATE: usize = 8;
-const REASON: usize = 9;
-const COLUMNS: usize = 10;
+const SET_ASIDE_AT: usize = 8;
+const SQLSTATE: usize = 9;
+const REASON: usize = 10;
+const COLUMNS: usize = 11;
 
 const OURS: [(&CStr, pg_sys::Oid); COLUMNS] = [
     (c"number", pg_sys::INT8OID),
     (c"relation", pg_sys::REGCLASSOID),
     (c"queued_at", pg_sys::TIMESTAMPTZOID),
+    (c"identity", pg_sys::UUIDOID),
     (c"tenant", pg_sys::TEXTOID),
     (c"order_id", pg_sys::TEXTOID),
     (c"items", pg_sys::TEXTARRAYOID),
@@ -43,6 +45,8 @@ pub struct Request {
     pub number: i64,
     pub relation: pg_sys::Oid,
     pub queued_at: i64,
+    /// What the table was registered as when it was queued: a table's columns, and what has its oid, may be others since.
+    pub identity: [u8; 16],
     pub tenant: Vec<u8>,
     pub order: Vec<u8>,
     pub items: Vec<Option<Vec<u8>>>,
@@ -281,6 +285,7 @@ impl Segment {
         set(NUMBER, request.number.into_datum());
         set(RELATION, Some(request.relation.into()));
         set(QUEUED_AT, request.queued_at.into_datum());
+        set(IDENTITY, pgrx::Uuid::from_bytes(request.identity).into_datum());
         set(TENANT, request.tenant.as_slice().into_datum());
         set(ORDER, request.order.as_slice().into_datum());
         set(ITEMS, Some(items::texts(&texts)));
@@ -333,6 +338,7 @@ impl Row {
             number: self.value(NUMBER)?,
             relation: self.value(RELATION)?,
             queued_at: self.value(QUEUED_AT)?,
+            identity: *self.value::<pgrx::Uuid>(IDENTITY)?.as_bytes(),
             tenant: self.bytes(TENANT)?,
             order: self.bytes(ORDER)?,
             items,

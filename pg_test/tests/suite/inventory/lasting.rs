@@ -128,7 +128,7 @@ async fn a_dump_carries_verdicts_queue_and_what_was_set_aside(db: Database) {
 }
 
 async fn a_standby_tells_verdicts(_: Nowhere) {
-    let cluster = Cluster::builder().start().unwrap();
+    let cluster = Cluster::builder().setting("bulkhead.drain_databases", "").start().unwrap();
     let db = cluster.database("standby").unwrap();
     let owner = stock(&db).await;
     shops(&db).await;

@@ -10,7 +10,10 @@ pub fn tests() -> Vec<Trial> {
         it_needs_the_rights_of_an_update,
         rights_to_columns_are_enough,
         policies_of_the_table_hold,
+        rights_to_the_tenants_column_are_asked_for,
         a_path_of_the_callers_changes_nothing,
+        what_is_in_pg_temp_changes_nothing => 240,
+        whose_table_it_is_is_asked_before_it_is_locked,
         names_of_any_kind,
         row_level_security_of_ones_own_is_refused,
         the_tables_are_nobodys,
@@ -44,6 +47,29 @@ async fn rights_to_columns_are_enough(db: Database) {
     let app = db.connect("app").await;
     assert_eq!(decide(&app, "stock", &[("1", "a", "1")]).await, ["accepted 9"]);
     assert_eq!(app.one("SELECT bulkhead.release_order('stock', '1')").await, "1");
+}
+
+/// Every statement compares it.
+async fn rights_to_the_tenants_column_are_asked_for(db: Database) {
+    let owner = shops(&db).await;
+    owner.run("REVOKE ALL ON shops FROM app; GRANT SELECT (id, quantity), UPDATE (quantity) ON shops TO app").await;
+    let app = acting(&db, "app", A).await;
+    for call in [
+        "SELECT * FROM bulkhead.decrement_inventory('shops', '1', 'x', 1)",
+        "SELECT * FROM bulkhead.order_verdicts('shops', '1')",
+        "SELECT bulkhead.release_order('shops', '1')",
+        "SELECT bulkhead.enqueue_decrement('shops', '1', 'x', 1)",
+        "SELECT * FROM bulkhead.poisoned_orders('shops')",
+    ] {
+        app.refused(call)
+            .await
+            .state("42501")
+            .message("permission denied for inventory public.shops")
+            .detail_contains("SELECT on the tenant column");
+    }
+    owner.run("GRANT SELECT (tenant_id) ON shops TO app").await;
+    assert_eq!(decide(&app, "shops", &[("1", "x", "1")]).await, ["accepted 9"]);
+    assert_eq!(app.one("SELECT bulkhead.release_order('shops', '1')").await, "1");
 }
 
 async fn policies_of_the_table_hold(db: Database) {
@@ -83,6 +109,76 @@ async fn a_path_of_the_callers_changes_nothing(db: Database) {
     drainer.run("CALL bulkhead.drain_inventory('public.shops')").await;
     assert_eq!(stored(&app, "public.shops", "2").await, ["x accepted 9"]);
     assert_eq!(db.admin("SELECT count(*) FROM trap.fell").unwrap(), "0");
+}
+
+/// Types and tables of pg_temp are found first, with any search_path that does not name it.
+const IN_PG_TEMP: &str = "
+    CREATE FUNCTION pg_temp.fell(pg_catalog.text) RETURNS boolean LANGUAGE plpgsql AS
+      'BEGIN INSERT INTO public.fell VALUES (CURRENT_USER, $1); RETURN true; END';
+    DO $$
+    DECLARE of_type pg_catalog.text;
+    BEGIN
+      FOREACH of_type IN ARRAY '{text,name,oid,int2,int4,int8,bool,uuid,regclass,\"char\",bytea,jsonb,json,timestamptz,float8,numeric,tid,xid,regprocedure}'::pg_catalog.text[] LOOP
+        EXECUTE pg_catalog.format('CREATE DOMAIN pg_temp.%1$I AS pg_catalog.%1$I CHECK (pg_temp.fell(%1$L))', of_type);
+      END LOOP;
+      FOREACH of_type IN ARRAY '{pg_class,pg_attribute,pg_index,pg_proc,pg_inherits,pg_namespace}'::pg_catalog.text[] LOOP
+        EXECUTE pg_catalog.format('CREATE TEMP TABLE %I (oid pg_catalog.oid)', of_type);
+      END LOOP;
+    END $$";
+
+/// As the extension's owner, that would be a superuser's rights for anybody.
+async fn what_is_in_pg_temp_changes_nothing(db: Database) {
+    shops(&db).await;
+    db.admin("CREATE TABLE public.fell (who name, what text); GRANT ALL ON public.fell TO PUBLIC").unwrap();
+    db.admin("ALTER TABLE shops ADD CONSTRAINT few CHECK (quantity > 4) NOT VALID").unwrap();
+    let owner = db.connect("owner").await;
+    owner.run(IN_PG_TEMP).await;
+    owner.run("SELECT bulkhead.register_inventory('public.shops')").await;
+    let app = db.connect("app").await;
+    app.run(IN_PG_TEMP).await;
+    app.run(&format!("SET bulkhead.tenant_context = '{A}'")).await;
+    app.run(
+        "SELECT * FROM bulkhead.decrement_inventory('public.shops', '1', 'x', 1);
+         SELECT * FROM bulkhead.decrement_inventory('public.shops', ARRAY['1', '2'], ARRAY['x', 'x'], ARRAY[1, 1]);
+         SELECT * FROM bulkhead.order_verdicts('public.shops', '1');
+         SELECT bulkhead.release_order('public.shops', '1');
+         SELECT bulkhead.enqueue_decrement('public.shops', '3', 'x', 1);
+         SELECT bulkhead.enqueue_decrement('public.shops', '4', ARRAY['x', 'x'], ARRAY[6, 7]);
+         SELECT bulkhead.enqueue_decrement('public.shops', '5', 'x', 7);
+         ALTER TABLE pg_class ADD also int",
+    )
+    .await;
+    // Without a worker it is refused, after it has looked at the table.
+    let _ = app.simple_query("SELECT * FROM bulkhead.decrement_now('public.shops', '6', 'x', 1, '10 ms')").await;
+    let boss = db.connect("postgres").await;
+    boss.run(IN_PG_TEMP).await;
+    boss.run("CALL bulkhead.drain_inventory('public.shops')").await;
+    app.run("SELECT * FROM bulkhead.poisoned_orders('public.shops')").await;
+    assert_eq!(boss.column("SELECT order_id FROM bulkhead.all_poisoned_orders()").await, ["5"]);
+    boss.run(
+        "SELECT bulkhead.requeue_poisoned('public.shops'); SELECT bulkhead.forget_poisoned('public.shops');
+         SELECT * FROM bulkhead.health(); SELECT * FROM bulkhead.status()",
+    )
+    .await;
+    boss.run("CALL bulkhead.maintain()").await;
+    owner.run("ALTER TABLE public.shops RENAME quantity TO pieces; DROP TABLE public.shops").await;
+    assert_eq!(db.admin("SELECT DISTINCT * FROM public.fell").unwrap(), "");
+}
+
+/// Whoever waits for such a lock makes an autovacuum give way, and everybody behind it wait.
+async fn whose_table_it_is_is_asked_before_it_is_locked(db: Database) {
+    let owner = stock(&db).await;
+    owner.run("BEGIN; LOCK TABLE stock IN SHARE UPDATE EXCLUSIVE MODE").await;
+    let app = db.connect("app").await;
+    app.run("SET lock_timeout = '300ms'").await;
+    app.refused("SELECT bulkhead.register_inventory('stock', 'sku', 'stock')").await.state("42501");
+    app.refused("SELECT bulkhead.register_inventory('pg_catalog.pg_class')").await.state("42501");
+    app.refused("SELECT bulkhead.register_inventory(77)").await.state("42501");
+    app.run("BEGIN").await;
+    app.refused("SELECT bulkhead.register_inventory('pg_catalog.pg_class')").await.state("42501");
+    let locked =
+        "SELECT count(*) FROM pg_locks WHERE mode = 'ShareUpdateExclusiveLock' AND relation = 'pg_class'::regclass";
+    assert_eq!(owner.one(locked).await, "0");
 }
 
 async fn names_of_any_kind(db: Database) {
