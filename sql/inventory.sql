@@ -212,8 +212,9 @@ DECLARE
   -- Requests that wait on: another transaction is deciding them, or they fail for a reason that is none of theirs.
   passed bigint[] := '{}';
   batch record;
-  code text;
-  message text;
+  -- Qualified: types are looked up in pg_temp first, and a procedure that commits has no SET clause.
+  code pg_catalog.text;
+  message pg_catalog.text;
 BEGIN
   LOOP
     COMMIT;
