@@ -237,6 +237,8 @@ BEGIN
         code := batch.code;
         message := batch.message;
       END IF;
+      -- A whole batch of which nothing goes through: what is wrong is wrong with the table.
+      EXIT WHEN batch.code IS NOT NULL AND batch.done OPERATOR(pg_catalog.=) 0 AND pg_catalog.cardinality(passed) OPERATOR(pg_catalog.>=) 100;
     ELSE
       -- Nothing is left but what was passed by. Another transaction may have ended meanwhile.
       EXIT WHEN code IS NOT NULL OR pg_catalog.cardinality(passed) OPERATOR(pg_catalog.=) 0 OR tries OPERATOR(pg_catalog.>=) 10;

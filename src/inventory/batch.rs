@@ -12,7 +12,7 @@ use super::section::Section;
 use super::table::Inventory;
 use crate::error::{self, Result};
 use crate::pg::plans::{self, Run, Steps};
-use crate::pg::{items, security};
+use crate::pg::{items, security, wal};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
@@ -83,6 +83,7 @@ impl Batch {
 
     fn decide(&mut self) -> Result<()> {
         let ledger = Ledger::open()?;
+        let mut until = 0;
         for found in ledger.look_up(&self.sections)? {
             if found.is_busy() {
                 if self.busy == Busy::Raise {
@@ -91,12 +92,13 @@ impl Batch {
                 self.sections[found.section].leave(found.order);
                 continue;
             }
-            if self.busy == Busy::Raise {
-                // A transaction that only repeats orders flushes nothing at its end.
-                found.make_durable();
-            }
+            until = until.max(found.durable_at());
             let rows = found.rows.into_iter().filter(|row| row.line != ledger::RELEASED).collect();
             self.sections[found.section].is_stored(found.order, rows);
+        }
+        if self.busy == Busy::Raise && until > 0 {
+            // A transaction that only repeats orders flushes nothing at its end.
+            wal::make_durable(until);
         }
         for section in &mut self.sections {
             section.leave_locked();

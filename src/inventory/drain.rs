@@ -11,7 +11,7 @@ use pgrx::prelude::*;
 use super::abandoned;
 use super::backlog::{self, Waiting};
 use super::batch::Busy;
-use super::judge::{self, Judged};
+use super::judge::{self, Fate, Judged};
 use super::ledger::Ledger;
 use super::table;
 use crate::error::{self, Result};
@@ -39,6 +39,13 @@ pub struct Went {
     pub left: Vec<i64>,
     /// An error that some of those have met, and no other transaction's doing.
     pub failure: Option<Failure>,
+}
+
+/// What has not been tried for want of time is taken again.
+fn take_again(decided: &[Fate]) {
+    if decided.contains(&Fate::Untried) {
+        backlog::forget();
+    }
 }
 
 /// The last batch of a call has left something, which the next call begins with.
@@ -99,20 +106,23 @@ pub fn take(relation: pg_sys::Oid, size: usize, busy: Busy, except: &HashSet<i64
     };
     for waiting in &stray {
         judge::set_aside(waiting, "55000".to_owned(), STRAY.to_owned()).map_err(Failure::into_report)?;
-        decided.push(true);
+        decided.push(Fate::Done);
     }
     let taken: Vec<Waiting> = taken.into_iter().chain(stray).collect();
     let segments = (0..SEGMENTS.len()).map(Segment::open).collect::<Result<Vec<_>>>()?;
     let mut went = Went { done: 0, left: Vec::new(), failure };
-    for (waiting, is_decided) in taken.iter().zip(&decided) {
-        if *is_decided {
-            segments[waiting.segment].delete(waiting.place);
-            went.done += 1;
-        } else {
-            went.left.push(waiting.request.number);
+    for (waiting, fate) in taken.iter().zip(&decided) {
+        match fate {
+            Fate::Done => {
+                segments[waiting.segment].delete(waiting.place);
+                went.done += 1;
+            }
+            Fate::Left => went.left.push(waiting.request.number),
+            Fate::Untried => {}
         }
     }
     backlog::taken();
+    take_again(&decided);
     drop(segments);
     tidy(relation)?;
     if went.done > 0 {

@@ -16,14 +16,25 @@ use super::backlog::Waiting;
 use super::batch::Busy;
 use super::many::{self, Halving, Order};
 use super::table::Inventory;
-use crate::pg::keys;
 use crate::pg::queue::{self, Poison};
 use crate::pg::subtransaction::{self, Failure};
+use crate::pg::{keys, settings};
+
+/// What becomes of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// It is decided, or set aside.
+    Done,
+    /// It waits on.
+    Left,
+    /// There was no time for it.
+    Untried,
+}
 
 /// What became of some requests.
 pub struct Judged {
-    /// Of each, whether it is done with.
-    pub decided: Vec<bool>,
+    /// Of each.
+    pub decided: Vec<Fate>,
     /// An error for which some wait that may be the table's.
     pub failure: Option<Failure>,
 }
@@ -31,6 +42,7 @@ pub struct Judged {
 enum Became {
     Done,
     Left,
+    Untried,
     Strange(Failure),
 }
 
@@ -58,21 +70,27 @@ pub fn decide(inventory: &Rc<Inventory>, requests: &[Waiting], busy: Busy) -> st
             Ok(Became::Done)
         },
         is_over: &|| busy.leaves_items() && begun.elapsed() > many::SIFTING,
-        untried: &|| Became::Left,
+        untried: &|| Became::Untried,
+        has_judged: Cell::new(false),
     };
+    if busy.leaves_items() {
+        // What one order waits for in a trigger, all of its batch wait for.
+        settings::set_local(c"lock_timeout", "5ms");
+    }
     let became = halving.decide(&requests.iter().collect::<Vec<_>>())?;
     let mut judged = Judged { decided: Vec::with_capacity(requests.len()), failure: None };
     for (request, became) in requests.iter().zip(became) {
         judged.decided.push(match became {
-            Became::Done => true,
-            Became::Left => false,
+            Became::Done => Fate::Done,
+            Became::Left => Fate::Left,
+            Became::Untried => Fate::Untried,
             Became::Strange(failure) if is_written.get() => {
                 set_aside_for(request, &failure)?;
-                true
+                Fate::Done
             }
             Became::Strange(failure) => {
                 judged.failure.get_or_insert(failure);
-                false
+                Fate::Left
             }
         });
     }

@@ -14,7 +14,8 @@ use super::section::Section;
 use crate::error::{self, Result};
 use crate::partition;
 use crate::pg::verdicts::{self, Leaf, NewRow, Probe, Row, Table};
-use crate::pg::{keys, settings, wal};
+use crate::pg::wal::Place;
+use crate::pg::{keys, settings};
 
 /// The line number of the row that says that an order was given back.
 pub const RELEASED: i32 = 0;
@@ -44,11 +45,9 @@ impl Found {
         self.rows.iter().any(|row| row.is_uncommitted && row.line != RELEASED)
     }
 
-    /// Sees to it that the rows are on disk, before anybody is told of them.
-    pub fn make_durable(&self) {
-        if let Some(until) = self.rows.iter().map(|row| row.until).max().filter(|until| *until > 0) {
-            wal::flush(until);
-        }
+    /// How far the log has to be on disk before anybody is told of the rows; 0 where it is.
+    pub fn durable_at(&self) -> Place {
+        self.rows.iter().map(|row| row.until).max().unwrap_or(0)
     }
 }
 

@@ -4,6 +4,7 @@
 //! about, so triggers and policies see what they would see of a client of that tenant. An order that the table's constraints or triggers refuse is found by
 //! halving the batch.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -89,9 +90,11 @@ pub fn attempt<O: Order>(inventory: &Rc<Inventory>, orders: &[&O], busy: Busy) -
 /// Runs the batch's statements, each for its tenant; what comes one after the other for the same tenant without changing the context in between.
 fn run(batch: &mut Batch) -> Result<()> {
     plans::connected(|| {
-        let mut next = batch.next()?;
+        // As the owner from the beginning: a statement is planned for the role that runs it.
+        let relation = batch.inventory.relation;
+        let mut next = security::as_owner(relation, || batch.next())?;
         while !next.is_none() {
-            let (section, relation) = (batch.section(), batch.inventory.relation);
+            let section = batch.section();
             let tenant = batch.sections[section].tenant.clone();
             next = acting_for(&tenant, || {
                 settings::set_for_a_while(c"search_path", b"pg_catalog, pg_temp");
@@ -133,15 +136,16 @@ pub struct Halving<'a, O, T> {
     /// What comes of the one order that fails.
     #[allow(clippy::type_complexity)]
     pub failed: &'a dyn Fn(&O, Failure) -> std::result::Result<T, Failure>,
-    /// When that has become so, nothing more is tried, and `untried` comes of the rest.
+    /// When that has become so and one order at least is judged, nothing more is tried, and `untried` comes of the rest.
     pub is_over: &'a dyn Fn() -> bool,
     pub untried: &'a dyn Fn() -> T,
+    pub has_judged: Cell<bool>,
 }
 
 impl<O: Order, T> Halving<'_, O, T> {
     /// Decides the orders, each half in a subtransaction when the whole fails. Nothing is done when this fails.
     pub fn decide(&self, orders: &[&O]) -> std::result::Result<Vec<T>, Failure> {
-        if orders.is_empty() || (self.is_over)() {
+        if orders.is_empty() || self.has_judged.get() && (self.is_over)() {
             return Ok(orders.iter().map(|_| (self.untried)()).collect());
         }
         let attempt = || {
@@ -149,13 +153,17 @@ impl<O: Order, T> Halving<'_, O, T> {
             Ok((0..orders.len()).map(|number| (self.told)(&decided, number)).collect())
         };
         let failure = match subtransaction::kept(|| false, attempt) {
-            Ok(told) => return Ok(told),
+            Ok(told) => {
+                self.has_judged.set(true);
+                return Ok(told);
+            }
             Err(failure) => failure,
         };
         if !(self.is_an_orders)(&failure) {
             return Err(failure);
         }
         if let [only] = orders {
+            self.has_judged.set(true);
             return Ok(vec![(self.failed)(only, failure)?]);
         }
         // When the second half fails, what the first one did must not stay either.

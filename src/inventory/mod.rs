@@ -42,7 +42,7 @@ use pgrx::prelude::*;
 
 use crate::error::{self, Result};
 use crate::pg::verdicts::Row;
-use crate::pg::{registry, settings, watch};
+use crate::pg::{registry, settings, wal, watch};
 use fold::Verdict;
 use ledger::Ledger;
 use section::Section;
@@ -129,7 +129,9 @@ pub fn order_verdicts(relation: pg_sys::Oid, order: Option<&[u8]>, mut put: impl
     section.order(Some(order));
     let Some(ledger) = Ledger::open_to_read()? else { return Ok(()) };
     for mut found in ledger.look_up(&[section])? {
-        found.make_durable();
+        if found.durable_at() > 0 {
+            wal::make_durable(found.durable_at());
+        }
         found.rows.sort_by_key(|row| row.line);
         for row in found.rows.iter().filter(|row| row.line != ledger::RELEASED && !row.is_uncommitted) {
             put(row, Verdict::of_letter(row.verdict).unwrap_or(Verdict::Invalid));

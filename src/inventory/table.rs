@@ -123,6 +123,7 @@ pub fn inventory(relation: pg_sys::Oid) -> Result<Rc<Inventory>> {
     if let Some(known) = known(relation) {
         return Ok(known);
     }
+    let is_new = !watch::is_on(relation);
     // Reading may bring in a message that makes what was read old again.
     for _ in 0..8 {
         watch::on(&[relation, scan::table(c"inventory")]);
@@ -136,8 +137,10 @@ pub fn inventory(relation: pg_sys::Oid) -> Result<Rc<Inventory>> {
         let read = match read(relation) {
             Ok(read) => Rc::new(read),
             Err(report) => {
-                // Anybody may ask about any number.
-                watch::off(relation);
+                // Anybody may ask about any number; and about one that others watch.
+                if is_new {
+                    watch::off(relation);
+                }
                 return Err(report);
             }
         };

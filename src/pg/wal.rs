@@ -33,6 +33,15 @@ pub fn wait_for_standbys(until: Place) {
     }
 }
 
+/// Both, but on a standby, which shows what it has been sent.
+pub fn make_durable(until: Place) {
+    // SAFETY: reads what the server knows of itself.
+    if !unsafe { pg_sys::RecoveryInProgress() } {
+        flush(until);
+        wait_for_standbys(until);
+    }
+}
+
 /// How far the log has to be on disk for that transaction's commit to be there; 0 where it is.
 pub fn commit_of(transaction: pg_sys::TransactionId) -> Place {
     // SAFETY: the transaction has committed, and a row of it is not frozen, so that the server knows of it still.

@@ -25,7 +25,12 @@ pub fn on(relations: &[pg_sys::Oid]) {
     RELATIONS.borrow_mut().extend(relations.iter().map(|relation| relation.to_u32()));
 }
 
-/// Nothing is kept about this one.
+/// Whether changes of the relation are heard of.
+pub fn is_on(relation: pg_sys::Oid) -> bool {
+    RELATIONS.borrow().contains(&relation.to_u32())
+}
+
+/// Nothing is kept about this one. Only for who has put it on.
 pub fn off(relation: pg_sys::Oid) {
     RELATIONS.borrow_mut().remove(&relation.to_u32());
 }

@@ -7,7 +7,7 @@ use super::super::table;
 use super::body::{self, Fault, Reply, Request};
 use crate::error::{self, Result};
 use crate::pg::group::{self, Waiter};
-use crate::pg::{keys, locks, security, transaction};
+use crate::pg::{keys, locks, security, transaction, wal};
 
 /// A wait of more than an hour is a mistake: the caller's snapshot keeps VACUUM from what has died since.
 const MOST_WAIT: i64 = 60 * 60 * 1_000_000;
@@ -87,8 +87,13 @@ pub fn ask(
 
 /// ACCESS SHARE on the table, which may take as long as the order's verdict.
 fn lock_within(relation: pg_sys::Oid, deadline: i64) -> Result<()> {
-    let mut pause = 1;
+    let (mut pause, circle_at) = (1, circle_at());
     while !locks::try_relation_for_reading(relation) {
+        if group::now() >= circle_at
+            && let Some(what) = group::wanted_of_mine()
+        {
+            return Err(circle(what));
+        }
         let left = group::until(deadline);
         if left <= 0 {
             let table = security::relation_name(relation);
@@ -100,27 +105,35 @@ fn lock_within(relation: pg_sys::Oid, deadline: i64) -> Result<()> {
     Ok(())
 }
 
+/// When it is time to look for a circle: the server's own look is for statements that wait for locks.
+fn circle_at() -> i64 {
+    group::now() + locks::deadlock_milliseconds() * 1_000
+}
+
 /// Somebody waits for a lock that this transaction had before, and would keep the worker from deciding: nobody else sees that circle.
 fn check_circle(waiter: &Waiter) -> Result<()> {
-    let Some(what) = group::wanted_of_mine() else { return Ok(()) };
-    if !waiter.withdraw() {
-        return Ok(());
+    match group::wanted_of_mine() {
+        Some(what) if waiter.withdraw() => Err(circle(what)),
+        _ => Ok(()),
     }
+}
+
+fn circle(what: Option<pg_sys::Oid>) -> pgrx::pg_sys::panic::ErrorReport {
     let what = match what {
         Some(table) => format!("a lock on {}", security::relation_name(table)),
         None => "an advisory lock".to_owned(),
     };
-    Err(error::deadlock(
+    error::deadlock(
         "decrement_now() may be waiting for its own transaction",
         format!(
             "The transaction holds {what}, for which another waits; the order was not decided meanwhile, and is not placed."
         ),
         "Call it first in its transaction, or in one of its own.",
-    ))
+    )
 }
 
 fn wait_for(waiter: Waiter, deadline: i64) -> Result<Outcome> {
-    let circle_at = group::now() + locks::deadlock_milliseconds() * 1_000;
+    let circle_at = circle_at();
     while !waiter.is_done() {
         if group::now() >= circle_at {
             check_circle(&waiter)?;
@@ -135,7 +148,7 @@ fn wait_for(waiter: Waiter, deadline: i64) -> Result<Outcome> {
                 ));
             }
             return match waiter.leave() {
-                Some(mut waiter) => read(&mut waiter),
+                Some(waiter) => read(waiter),
                 None => Ok(Outcome::Pending),
             };
         }
@@ -145,14 +158,18 @@ fn wait_for(waiter: Waiter, deadline: i64) -> Result<Outcome> {
             super::ring();
         }
     }
-    let mut waiter = waiter;
-    read(&mut waiter)
+    read(waiter)
 }
 
-/// Dropping the waiter gives the slot back.
-fn read(waiter: &mut Waiter) -> Result<Outcome> {
-    waiter.receive();
-    match body::read_reply(waiter.body()) {
+/// The slot is given back before standbys are waited for: they may be long.
+fn read(mut waiter: Waiter) -> Result<Outcome> {
+    let until = waiter.receive();
+    let reply = body::read_reply(waiter.body());
+    drop(waiter);
+    if until > 0 {
+        wal::wait_for_standbys(until);
+    }
+    match reply {
         Some(Reply::Told(answers)) => Ok(Outcome::Told(answers)),
         Some(Reply::Failed(fault)) => Ok(Outcome::Failed(fault)),
         None => Err(error::internal("a worker has left no answer")),

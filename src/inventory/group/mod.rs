@@ -9,7 +9,8 @@
 //! | slot.rs | whose turn it is with a slot: a word and its steps. Pure Rust, tried in every order of events (src/pg/group/slot_model.rs) |
 //! | body.rs | request, answer and error as bytes. Pure Rust |
 //! | call.rs | the caller |
-//! | round.rs, sift.rs, work.rs | one batch; one that fails; the worker's life |
+//! | round.rs, tables.rs, became.rs | one batch: who is taken and told; the orders of each table; what became of one |
+//! | sift.rs, work.rs | a batch that fails; the worker's life |
 //! | launch.rs | who has a worker |
 //! | src/pg/group | shared memory, latches, processes, the SQL functions |
 //!
@@ -43,7 +44,7 @@
 //!
 //! The worker commits with `synchronous_commit = off`: no row of the table is locked while the disk is waited for, and the next batch begins at once. Nobody is told anything before the log is on disk as far as the end of the batch's commit: each
 //! caller flushes it itself, which costs nothing where another did already, and waits for standbys as its own commits do. So `until` may be any place behind that commit, and a stored verdict that is repeated is covered as well: whoever wrote it, it is older.
-//! Where verdicts are read otherwise (order_verdicts(), decrement_inventory() for an order that comes again) the reader flushes as far as the commit of the row's writer (ledger.rs, `make_durable`), of which the server keeps account.
+//! Where verdicts are read otherwise (order_verdicts(), decrement_inventory() for an order that comes again) the reader flushes as far as the commit of the row's writer (src/pg/wal.rs, `make_durable`), of which the server keeps account.
 //! Who is to wake others does so after its flush, and also when it is cancelled or ends (src/pg/group/wait.rs); and each looks for itself once a second.
 //!
 //! # What a crash leaves
@@ -74,12 +75,14 @@
 //! A culprit's tenant is suspect for a second: its orders for that table go into a transaction apart, after the others', that is taken apart for 50 ms at most and rests for twice as long as it took. So neither who waits for a lock in a trigger nor who sends
 //! orders that fail keeps the others waiting for long.
 
+mod became;
 pub mod body;
 mod call;
 mod launch;
 mod round;
 mod sift;
 pub mod slot;
+mod tables;
 mod work;
 
 pub use call::{Outcome, ask};

@@ -1,22 +1,17 @@
 //! A round of the worker: everybody who waits, decided in one transaction.
 
 use std::collections::HashMap;
-use std::rc::Rc;
 
 use pgrx::prelude::*;
 
-use super::super::batch::Busy;
-use super::super::fold::Answer;
-use super::super::many::{self, Order};
-use super::super::{drain, queue, table};
+use super::super::many::Order;
+use super::super::queue;
+use super::became::Became;
 use super::body::{self, Fault, Request};
-use super::sift;
-use crate::error::{self, Result};
+use super::{sift, tables};
 use crate::pg::group::memory::{self, Desk, Slot};
 use crate::pg::group::{self, processes};
-use crate::pg::subtransaction::Failure;
 use crate::pg::wal::{self, Place};
-use crate::pg::{constraints, locks, security};
 
 /// What could not be decided is tried again after so many microseconds, then after twice as many, up to the last; and what failed in a way that may pass, at least as often as this.
 const FIRST_DELAY: i64 = 1_000;
@@ -63,48 +58,6 @@ impl Order for Taken {
     }
 }
 
-/// What became of a request.
-pub(super) enum Became {
-    Told(Vec<Answer>),
-    Failed(Fault),
-    /// Another transaction was in the way.
-    Left,
-}
-
-impl Became {
-    pub fn of(decided: &many::Decided, number: usize) -> Became {
-        decided.answers(number).map_or(Became::Left, |answers| Became::Told(answers.to_vec()))
-    }
-
-    /// The request's own error.
-    pub fn failure(failure: &Failure) -> Became {
-        if failure.is_transient() || failure.is_cancel {
-            return Became::Left;
-        }
-        Became::Failed(Fault {
-            sqlstate: failure.sqlstate,
-            message: failure.message.clone(),
-            detail: failure.detail_for_others().map(str::to_owned),
-            hint: failure.hint.clone(),
-        })
-    }
-
-    /// An error of a batch, and nobody's in particular: its texts might be another's.
-    pub fn nobodys(failure: &Failure, orders: usize) -> Vec<Became> {
-        if failure.is_transient() || failure.is_cancel {
-            return (0..orders).map(|_| Became::Left).collect();
-        }
-        processes::log(&format!("bulkhead could not decide {orders} orders: {}", failure.message));
-        let fault = Fault {
-            sqlstate: failure.sqlstate,
-            message: "the batch of the order could not be decided".into(),
-            detail: None,
-            hint: Some("The server's log says more. Try again with the same order_id.".into()),
-        };
-        (0..orders).map(|_| Became::Failed(fault.clone())).collect()
-    }
-}
-
 /// When a request is to be tried again.
 struct Later {
     ticket: u64,
@@ -120,6 +73,7 @@ pub struct Rounds {
     suspects: HashMap<Party, i64>,
     /// Not before.
     sift_at: i64,
+    sifted: usize,
     has_failed: bool,
 }
 
@@ -129,7 +83,7 @@ impl Rounds {
         for slot in memory::all_slots() {
             slot.word().give_back(database);
         }
-        Rounds { database, later: HashMap::new(), suspects: HashMap::new(), sift_at: 0, has_failed: false }
+        Rounds { database, later: HashMap::new(), suspects: HashMap::new(), sift_at: 0, sifted: 0, has_failed: false }
     }
 
     /// Whether a round since the last question did not go through as a whole.
@@ -145,7 +99,7 @@ impl Rounds {
         }
         taken.sort_unstable_by_key(|taken| taken.ticket);
         if !taken.is_empty() {
-            match processes::transaction(|| together(&taken)) {
+            match processes::transaction(|| tables::together(&taken)) {
                 Ok(became) => self.tell(taken, became, desk),
                 // One of them may be the reason.
                 Err(_) => suspects.extend(taken),
@@ -191,19 +145,23 @@ impl Rounds {
     /// Decides orders of which one has failed: in a transaction apart, which is not for long, and not too often.
     fn sift(&mut self, mut suspects: Vec<Taken>, desk: &Desk) {
         self.has_failed = true;
-        // What was not tried yet comes first, and a tenant's orders together.
+        // A tenant's orders together, and another tenant's first each time: there may not be time for all.
         suspects.sort_unstable_by(|one, other| {
-            let key = |taken: &Taken| (taken.delay, taken.request.relation);
+            let key = |taken: &Taken| (taken.request.relation, taken.ticket);
             let by_tenant = || one.request.tenant.cmp(other.request.tenant);
-            key(one).cmp(&key(other)).then_with(by_tenant).then_with(|| one.ticket.cmp(&other.ticket))
+            key(one).0.cmp(&key(other).0).then_with(by_tenant).then_with(|| key(one).1.cmp(&key(other).1))
         });
+        let begins = |at: &usize| *at == 0 || suspects[*at].party() != suspects[*at - 1].party();
+        let parties: Vec<usize> = (0..suspects.len()).filter(begins).collect();
+        self.sifted = self.sifted.wrapping_add(1);
+        suspects.rotate_left(parties[self.sifted % parties.len()]);
         let begun = group::now();
         let became = processes::transaction(|| sift::one_by_one(&suspects))
             .unwrap_or_else(|failure| Became::nobodys(&failure, suspects.len()));
         let now = group::now();
         self.sift_at = now + 2 * (now - begun);
         for (taken, became) in suspects.iter().zip(&became) {
-            if !matches!(became, Became::Told(_)) {
+            if matches!(became, Became::Failed(_) | Became::Stuck) {
                 self.suspects.insert(taken.party(), now + SUSPICION);
             }
         }
@@ -216,10 +174,11 @@ impl Rounds {
         for (taken, became) in taken.into_iter().zip(became) {
             match became {
                 Became::Told(_) => told.push((taken.slot, became)),
+                Became::Untried => self.put_off_until(&taken, 0, taken.delay),
                 // Nobody is there to try again: the order goes where it is not forgotten, and its slot is another's.
                 _ if taken.slot.word().is_left() && taken.request.order.is_some() => orphans.push(taken),
                 Became::Failed(_) => told.push((taken.slot, became)),
-                Became::Left => self.put_off(&taken),
+                Became::Left | Became::Stuck => self.put_off(&taken),
             }
         }
         // Requests are not read any more: their places are written.
@@ -238,7 +197,7 @@ impl Rounds {
             let length = match became {
                 Became::Told(answers) => body::write_answers(slot.body(), answers),
                 Became::Failed(fault) => body::write_fault(slot.body(), fault),
-                Became::Left => continue,
+                Became::Left | Became::Stuck | Became::Untried => continue,
             };
             slot.promise(if matches!(became, Became::Told(_)) { until } else { 0 });
             let leads = at + 1 == told.len() && slot.lead(length, &latches);
@@ -336,80 +295,4 @@ fn unreadable() -> Fault {
         message: "a request cannot be read".into(),
         ..Default::default()
     }
-}
-
-/// The requests by their tables, those of one in the order of arrival: their places in `taken`.
-pub(super) fn by_table(taken: &[Taken]) -> Vec<(pg_sys::Oid, Vec<usize>)> {
-    let mut tables: Vec<(pg_sys::Oid, Vec<usize>)> = Vec::new();
-    for (at, Taken { request, .. }) in taken.iter().enumerate() {
-        match tables.iter_mut().find(|(relation, _)| relation.to_u32() == request.relation) {
-            Some((_, places)) => places.push(at),
-            None => tables.push((request.relation.into(), vec![at])),
-        }
-    }
-    tables
-}
-
-/// A table, and the requests for it: their places in the round, and themselves.
-pub(super) struct Opened<'a> {
-    pub inventory: Rc<table::Inventory>,
-    pub places: Vec<usize>,
-    pub orders: Vec<&'a Taken>,
-}
-
-/// The table, if it needs no waiting; and of the requests those that still fit it.
-pub(super) fn open<'a>(
-    relation: pg_sys::Oid,
-    places: &[usize],
-    taken: &'a [Taken],
-    became: &mut [Became],
-) -> Result<Option<Opened<'a>>> {
-    if !locks::try_relation_for_statement(relation) {
-        return Ok(None);
-    }
-    let inventory = table::inventory(relation).map_err(|report| {
-        if super::work::is_installed() {
-            return report;
-        }
-        error::state(
-            "extension bulkhead is not installed in this database any more",
-            "It was dropped while the order waited.",
-            "CREATE EXTENSION bulkhead.",
-        )
-    })?;
-    let (strays, places): (Vec<usize>, Vec<usize>) =
-        places.iter().partition(|at| inventory.is_stray(taken[**at].request.identity, taken[**at].request.tenant));
-    for at in strays {
-        became[at] = Became::Failed(Fault {
-            sqlstate: PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE as i32,
-            message: format!("{} was registered anew", security::relation_name(relation)),
-            detail: Some(drain::STRAY.into()),
-            hint: Some("Call again.".into()),
-        });
-    }
-    let orders = places.iter().map(|at| &taken[*at]).collect();
-    Ok(Some(Opened { inventory, places, orders }))
-}
-
-pub(super) fn all_left(taken: &[Taken]) -> Vec<Became> {
-    taken.iter().map(|_| Became::Left).collect()
-}
-
-/// Where an order has waited for long, what it waits for is looked into.
-pub(super) fn busy(orders: &[&Taken]) -> Busy {
-    if orders.iter().any(|taken| taken.delay >= LAST_DELAY) { Busy::LeaveLocked } else { Busy::LeaveAll }
-}
-
-/// Everything at once, as nearly always.
-fn together(taken: &[Taken]) -> Result<Vec<Became>> {
-    constraints::immediate();
-    let mut became = all_left(taken);
-    for (relation, places) in by_table(taken) {
-        let Some(Opened { inventory, places, orders }) = open(relation, &places, taken, &mut became)? else { continue };
-        let decided = many::attempt(&inventory, &orders, busy(&orders))?;
-        for (number, at) in places.into_iter().enumerate() {
-            became[at] = Became::of(&decided, number);
-        }
-    }
-    Ok(became)
 }

@@ -1,66 +1,70 @@
 //! After a failure: which order is it?
 //!
-//! The orders of a table are halved until the one that fails is found. It stops after a while, so that everybody else is not kept waiting by what waits for a lock; what was not tried then
-//! comes first the next time.
+//! First each table by itself; then the orders of those that fail are halved until the one that does is found. It stops after a while, so that everybody else is not kept waiting by what
+//! waits for a lock.
 
+use std::cell::Cell;
 use std::time::Instant;
 
 use super::super::ledger::Ledger;
 use super::super::many::{self, Halving};
-use super::round::{self, Became, Opened, Taken};
+use super::became::Became;
+use super::round::Taken;
+use super::tables::{self, Opened};
 use crate::error::Result;
-use crate::pg::{constraints, settings, subtransaction};
+use crate::pg::subtransaction::{self, Failure};
+use crate::pg::{constraints, settings};
 
-/// Decides the orders in the current transaction: each table by itself, and of its orders the one that fails.
+/// Decides the orders in the current transaction.
 pub fn one_by_one(taken: &[Taken]) -> Result<Vec<Became>> {
     // What one order of many waits for, all wait for.
     settings::set_local(c"lock_timeout", "5ms");
     constraints::immediate();
     let begun = Instant::now();
-    let is_over = || begun.elapsed() > many::SIFTING;
-    let mut became = round::all_left(taken);
-    for (relation, places) in round::by_table(taken) {
-        if is_over() {
-            break;
+    let mut became: Vec<Became> = taken.iter().map(|_| Became::Untried).collect();
+    let mut failing = Vec::new();
+    for (relation, places) in tables::by_table(taken) {
+        match subtransaction::kept(|| false, || tables::whole(relation, &places, taken)) {
+            Ok(came) => tables::put(&mut became, &places, came),
+            Err(_) => failing.push((relation, places)),
         }
-        let decide = || {
-            let mut inner = round::all_left(taken);
-            let Some(Opened { inventory, places, orders }) = round::open(relation, &places, taken, &mut inner)? else {
-                return Ok(inner);
-            };
-            // Today's partition is there before anybody is judged.
-            if let Err(failure) = subtransaction::kept(|| false, || Ledger::open().map(drop)) {
-                for (at, one) in places.iter().zip(Became::nobodys(&failure, orders.len())) {
-                    inner[*at] = one;
-                }
-                return Ok(inner);
-            }
-            let halving = Halving {
-                inventory: &inventory,
-                busy: round::busy(&orders),
-                told: &Became::of,
-                is_an_orders: &many::may_be_an_orders,
-                failed: &|_: &Taken, failure| Ok(Became::failure(&failure)),
-                is_over: &is_over,
-                untried: &|| Became::Left,
-            };
-            let decided = match halving.decide(&orders) {
-                Ok(decided) => decided,
-                Err(failure) => Became::nobodys(&failure, orders.len()),
-            };
-            for (at, one) in places.iter().zip(decided) {
-                inner[*at] = one;
-            }
-            Ok(inner)
-        };
-        let mut came = match subtransaction::kept(|| false, decide) {
-            Ok(came) => came,
+    }
+    for (relation, places) in failing {
+        let halved = || halved(relation, &places, taken, begun);
+        match subtransaction::kept(|| false, halved) {
+            Ok(came) => tables::put(&mut became, &places, came),
             // Before any order was looked at: it is about the table.
-            Err(failure) => taken.iter().map(|_| Became::failure(&failure)).collect(),
-        };
-        for at in places {
-            became[at] = std::mem::replace(&mut came[at], Became::Left);
+            Err(failure) => {
+                let came = taken.iter().map(|_| Became::failure(&failure)).collect();
+                tables::put(&mut became, &places, came);
+            }
         }
     }
     Ok(became)
+}
+
+/// The orders of a table, and the one that fails apart.
+fn halved(relation: pgrx::pg_sys::Oid, places: &[usize], taken: &[Taken], begun: Instant) -> Result<Vec<Became>> {
+    let mut inner = tables::all_left(taken);
+    let Some(Opened { inventory, places, orders }) = tables::open(relation, places, taken, &mut inner)? else {
+        return Ok(inner);
+    };
+    let halving = Halving {
+        inventory: &inventory,
+        busy: tables::busy(&orders),
+        told: &Became::of,
+        is_an_orders: &many::may_be_an_orders,
+        failed: &|_: &Taken, failure| Ok(Became::failure(&failure)),
+        is_over: &|| begun.elapsed() > many::SIFTING,
+        untried: &|| Became::Untried,
+        has_judged: Cell::new(false),
+    };
+    // Today's partition is there before anybody is judged.
+    let decided: std::result::Result<Vec<Became>, Failure> =
+        subtransaction::kept(|| false, || Ledger::open().map(drop)).and_then(|()| halving.decide(&orders));
+    let decided = decided.unwrap_or_else(|failure| Became::nobodys(&failure, orders.len()));
+    for (at, one) in places.iter().zip(decided) {
+        inner[*at] = one;
+    }
+    Ok(inner)
 }

@@ -22,6 +22,9 @@ const IDLE: i64 = 60_000_000;
 const LAST_LOOK: i64 = 1_000_000;
 const LAST_TRY: i64 = 60_000_000;
 
+/// A batch of the queue that takes longer is followed by a rest of twice the time.
+const LONG: i64 = 20_000;
+
 /// An inventory whose queue is to be drained.
 struct Due {
     at: i64,
@@ -161,7 +164,8 @@ fn drain(queues: &mut HashMap<u32, Due>) -> bool {
     };
     let relation = *relation;
     match processes::transaction(|| due.sweep.batch()) {
-        Ok(true) => due.at = now,
+        // One that has waited for locks lets the others have their turn.
+        Ok(true) => due.at = now + Some(group::now() - now).filter(|took| *took > LONG).map_or(0, |took| 2 * took),
         Ok(false) => match due.sweep.end() {
             Rest::Nothing => {
                 queues.remove(&relation);

@@ -52,16 +52,14 @@ impl Waiter {
         self.slot.word().is_done()
     }
 
-    /// Sees to it that the answer is durable, as any commit of this session would be, and wakes those whose answers are by the same flush.
-    pub fn receive(&self) {
+    /// Sees to it that the answer is on disk, and wakes those whose answers are by the same flush. Up to where standbys are to have the log.
+    pub fn receive(&self) -> wal::Place {
         let until = self.slot.promised();
         if until > 0 {
             wal::flush(until);
         }
         self.slot.wake_followers();
-        if until > 0 {
-            wal::wait_for_standbys(until);
-        }
+        until
     }
 
     /// Takes the request back, unless the worker has taken it.
