@@ -21,7 +21,7 @@ const MOST_BYTES: usize = 128 * 1_024;
 /// `enqueue_decrement(relation regclass, order_id text, items text[], quantities bigint[])`: the number of the request.
 ///
 /// Errors: 22023 no order, arrays of unequal length, empty, or longer than 1,000, an id of more than 1 kB, texts of more than 128 kB; 42501 no tenant, or no right to the table; 55000 not registered; 25006 read-only. Locks: ROW
-/// EXCLUSIVE on the table, and on the queue's. Waits for nobody.
+/// EXCLUSIVE on the table, and on the queue's. Waits for nobody, but where its number is the last of a table's turn and that table is being emptied, for that commit.
 pub fn enqueue(
     relation: pg_sys::Oid,
     order: Option<&[u8]>,

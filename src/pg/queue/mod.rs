@@ -37,7 +37,7 @@ pub fn segment_of(number: i64) -> usize {
 /// Pages that a table has to have to be emptied: less is not worth a TRUNCATE.
 const LEAST_PAGES: u32 = 256;
 
-/// Whether a table is large, and not the one that requests are added to now, nor the one before.
+/// Whether a table is large, and not the one that requests are added to now.
 pub fn is_worth_emptying(segment: &Segment, number: usize) -> Result<bool> {
     if segment.pages() < LEAST_PAGES {
         return Ok(false);
