@@ -21,6 +21,8 @@ pub struct Sweep {
     /// An error that some of those have met.
     failure: Option<Failure>,
     is_stopped: bool,
+    /// The last batch has left something.
+    is_hindered: bool,
     /// It is another time through what was left behind.
     is_repeated: bool,
 }
@@ -36,7 +38,14 @@ pub enum Rest {
 
 impl Sweep {
     pub fn new(relation: pg_sys::Oid) -> Sweep {
-        Sweep { relation, passed: HashSet::new(), failure: None, is_stopped: false, is_repeated: false }
+        Sweep {
+            relation,
+            passed: HashSet::new(),
+            failure: None,
+            is_stopped: false,
+            is_hindered: false,
+            is_repeated: false,
+        }
     }
 
     /// The next batch, in a transaction of its own. False when there is no more.
@@ -53,12 +62,18 @@ impl Sweep {
         let busy = if self.is_repeated { Busy::LeaveLocked } else { Busy::LeaveAll };
         let Some(went) = drain::take(self.relation, SIZE, busy, &self.passed)? else { return Ok(false) };
         self.is_stopped = false;
-        let is_over = went.done == 0 && went.left.is_empty();
+        self.is_hindered = !went.left.is_empty();
+        let is_over = went.done == 0 && !self.is_hindered;
         self.passed.extend(went.left);
         if self.failure.is_none() {
             self.failure = went.failure;
         }
         Ok(!is_over)
+    }
+
+    /// Whether the last batch met somebody, or something, in its way.
+    pub fn is_hindered(&self) -> bool {
+        self.is_hindered
     }
 
     /// It is over for now.

@@ -22,9 +22,6 @@ const IDLE: i64 = 60_000_000;
 const LAST_LOOK: i64 = 1_000_000;
 const LAST_TRY: i64 = 60_000_000;
 
-/// A batch of the queue that takes longer is followed by a rest of twice the time.
-const LONG: i64 = 20_000;
-
 /// An inventory whose queue is to be drained.
 struct Due {
     at: i64,
@@ -164,8 +161,9 @@ fn drain(queues: &mut HashMap<u32, Due>) -> bool {
     };
     let relation = *relation;
     match processes::transaction(|| due.sweep.batch()) {
-        // One that has waited for locks lets the others have their turn.
-        Ok(true) => due.at = now + Some(group::now() - now).filter(|took| *took > LONG).map_or(0, |took| 2 * took),
+        // One that may have waited for locks lets the others have their turn.
+        Ok(true) if due.sweep.is_hindered() => due.at = now + 3 * (group::now() - now),
+        Ok(true) => due.at = now,
         Ok(false) => match due.sweep.end() {
             Rest::Nothing => {
                 queues.remove(&relation);
