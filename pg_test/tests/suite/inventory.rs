@@ -6,6 +6,7 @@ mod crash;
 mod deciding;
 mod draining;
 pub mod fixture;
+mod giving_back;
 mod lasting;
 mod midnight;
 mod poison;
@@ -24,6 +25,7 @@ pub fn tests() -> Vec<Trial> {
         crash::tests(),
         deciding::tests(),
         draining::tests(),
+        giving_back::tests(),
         lasting::tests(),
         midnight::tests(),
         poison::tests(),
