@@ -182,9 +182,11 @@ async fn every_function_bears_any_argument(db: Database) {
 async fn a_panic_is_an_error(db: Database) {
     let boss = db.connect("postgres").await;
     let pid = boss.one("SELECT pg_backend_pid()").await;
-    for (function, argument) in
-        [("detach_scoring_wrapper", "relation_"), ("drain_batch_wrapper", "relation_"), ("lint_allow_wrapper", "rule_")]
-    {
+    for (function, argument) in [
+        ("detach_scoring_wrapper", "relation_"),
+        ("hold_partition_wrapper", "partition_"),
+        ("lint_allow_wrapper", "rule_"),
+    ] {
         boss.run(&format!(
             "CREATE FUNCTION of_{function}() RETURNS void LANGUAGE c AS '$libdir/bulkhead', '{function}'"
         ))
