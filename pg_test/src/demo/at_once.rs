@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use pg_test::Database;
+use pg_test::Client;
 use tokio::task::JoinSet;
 
 use super::Tour;
@@ -48,8 +48,12 @@ pub async fn play(tour: &mut Tour) -> Result<()> {
     let text = move || {
         format!("{} of {} customers have their answer", number(shown.load(Ordering::Relaxed)), number(CUSTOMERS))
     };
+    let mut customers = Vec::new();
+    for _ in 0..CONNECTIONS {
+        customers.push(database.try_connect("app").await?);
+    }
     let start = Instant::now();
-    let mut told = progress::during(all_at_once(database, served), text).await?;
+    let mut told = progress::during(all_at_once(customers, served), text).await?;
     let time = start.elapsed();
     told.waits.sort_unstable();
     let waited = |share: usize| told.waits.get(told.waits.len() * share / 100).copied().unwrap_or_default();
@@ -79,10 +83,9 @@ pub async fn play(tour: &mut Tour) -> Result<()> {
     )
 }
 
-async fn all_at_once(database: &Database, served: Arc<AtomicU64>) -> Result<Told> {
+async fn all_at_once(customers: Vec<Client>, served: Arc<AtomicU64>) -> Result<Told> {
     let mut sessions = JoinSet::new();
-    for connection in 0..CONNECTIONS {
-        let client = database.try_connect("app").await?;
+    for (connection, client) in customers.into_iter().enumerate() {
         let served = Arc::clone(&served);
         sessions.spawn(async move {
             let buy = "SELECT verdict FROM bulkhead.decrement_now('sale_now', $1, 'anchor', 1, '60 s')";
