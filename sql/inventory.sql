@@ -250,7 +250,7 @@ BEGIN
   END LOOP;
   IF code IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = code, MESSAGE = message,
-      DETAIL = 'Queued orders meet this error, and wait. What else was queued is decided.',
+      DETAIL = 'Queued orders meet this error, and wait. What was decided besides stays.',
       HINT = 'Mend the cause and drain again.';
   END IF;
 END

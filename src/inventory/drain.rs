@@ -41,13 +41,6 @@ pub struct Went {
     pub failure: Option<Failure>,
 }
 
-/// What has not been tried for want of time is taken again.
-fn take_again(decided: &[Fate]) {
-    if decided.contains(&Fate::Untried) {
-        backlog::forget();
-    }
-}
-
 /// The last batch of a call has left something, which the next call begins with.
 static HAS_LEFT: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
 
@@ -122,7 +115,10 @@ pub fn take(relation: pg_sys::Oid, size: usize, busy: Busy, except: &HashSet<i64
         }
     }
     backlog::taken();
-    take_again(&decided);
+    if decided.contains(&Fate::Untried) {
+        // It is taken again.
+        backlog::forget();
+    }
     drop(segments);
     tidy(relation)?;
     if went.done > 0 {

@@ -20,6 +20,7 @@ pub fn tests() -> Vec<Trial> {
         an_upgraded_or_new_extension_goes_on,
         the_setting_says_where,
         few_processes_are_shared,
+        a_standby_that_is_gone_holds_up_only_who_waits_for_it,
         a_standby_refuses_until_it_is_promoted => 300,
     ]
 }
@@ -328,4 +329,29 @@ async fn a_standby_refuses_until_it_is_promoted(_: Nowhere) {
     let owner = db.connect("owner").await;
     assert_eq!(buy(&owner, "stock", "1", "a", 1).await, "accepted 9");
     assert_eq!(buy(&owner, "stock", "2", "a", 1).await, "accepted 8");
+}
+
+/// Each caller waits for standbys as its own synchronous_commit says; the worker for none.
+async fn a_standby_that_is_gone_holds_up_only_who_waits_for_it(_: Nowhere) {
+    let cluster = Cluster::builder()
+        .setting("synchronous_standby_names", "nobody")
+        .setting("synchronous_commit", "local")
+        .start()
+        .unwrap();
+    let db = cluster.database("alone").unwrap();
+    let owner = stock(&db).await;
+    assert_eq!(buy(&owner, "stock", "1", "a", 1).await, "accepted 9");
+    let waits = {
+        let app = db.connect("app").await;
+        app.run("SET synchronous_commit = on").await;
+        tokio::spawn(async move { buy(&app, "stock", "2", "a", 1).await })
+    };
+    until("decided", async || stored(&owner, "stock", "2").await == ["a accepted 8"]).await;
+    for order in ["3", "4", "5"] {
+        assert!(buy(&owner, "stock", order, "a", 1).await.starts_with("accepted"));
+    }
+    assert!(!waits.is_finished());
+    cluster.admin("postgres", "ALTER SYSTEM SET synchronous_standby_names = ''").unwrap();
+    cluster.admin("postgres", "SELECT pg_reload_conf()").unwrap();
+    assert_eq!(waits.await.unwrap(), "accepted 8");
 }

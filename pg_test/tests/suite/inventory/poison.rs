@@ -79,7 +79,7 @@ async fn a_strange_error_is_an_orders_where_another_is_written(db: Database) {
     refused
         .state("42P01")
         .message("relation \"public.log_a\" does not exist")
-        .detail_contains("What else was queued is decided.");
+        .detail_contains("What was decided besides stays.");
     assert_eq!(db.admin(WAITING).unwrap().trim(), "2");
     assert_eq!(stored(&owner, "stock", "sold out").await.len(), 1);
     // It is theirs, when another is written.
