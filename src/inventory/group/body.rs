@@ -210,7 +210,8 @@ mod tests {
         // The request alone would fit, were it not for the answer.
         let many =
             |lines: usize| Request { items: vec![None; lines], quantities: vec![None; lines], ..Default::default() };
-        let most = (SIZE - 12) / 11;
+        let before_the_lines = 4 + 16 + 2 + 2 + 2;
+        let most = (SIZE - before_the_lines) / 11;
         assert!(write_request(&mut [0; SIZE], &many(most)));
         assert!(!write_request(&mut [0; SIZE], &many(most + 1)));
         assert!(!write_request(&mut [0; SIZE], &Request { items: vec![None], ..Default::default() }));
