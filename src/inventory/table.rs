@@ -178,10 +178,11 @@ pub fn tenant(inventory: &Inventory) -> Result<Vec<u8>> {
 /// Errors: 42501.
 fn check_rights(inventory: &Inventory) -> Result<()> {
     let may = |column: i16, right: u32| security::may_use_column(inventory.relation, column, right);
-    if may(inventory.item_column, pg_sys::ACL_SELECT)
-        && may(inventory.quantity_column, pg_sys::ACL_SELECT)
-        && may(inventory.quantity_column, pg_sys::ACL_UPDATE)
-        && (inventory.tenant_column == 0 || may(inventory.tenant_column, pg_sys::ACL_SELECT))
+    if security::may_use_table(inventory.relation, pg_sys::ACL_SELECT | pg_sys::ACL_UPDATE)
+        || may(inventory.item_column, pg_sys::ACL_SELECT)
+            && may(inventory.quantity_column, pg_sys::ACL_SELECT)
+            && may(inventory.quantity_column, pg_sys::ACL_UPDATE)
+            && (inventory.tenant_column == 0 || may(inventory.tenant_column, pg_sys::ACL_SELECT))
     {
         return Ok(());
     }

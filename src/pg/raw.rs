@@ -106,6 +106,8 @@ impl<const N: usize> Description<N> {
                     pg_sys::TupleDescInitEntry(description, at as i16 + 1, name.as_ptr(), *of_type, -1, 0);
                 }
                 self.made.set(pg_sys::BlessTupleDesc(description));
+                // Whoever is handed it must not free it; and who counts, never counts it down to nothing.
+                (*description).tdrefcount = 1;
                 pg_sys::MemoryContextSwitchTo(former);
             }
         }

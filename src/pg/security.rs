@@ -66,6 +66,13 @@ pub fn bypasses_rls(role: pg_sys::Oid) -> bool {
     unsafe { pg_sys::has_bypassrls_privilege(role) }
 }
 
+/// Whether the current role has all these rights (ACL_SELECT and its like) to the whole table.
+pub fn may_use_table(relation: pg_sys::Oid, rights: u32) -> bool {
+    let (rights, all) = (rights as pg_sys::AclMode, pg_sys::AclMaskHow::ACLMASK_ALL);
+    // SAFETY: catalog look-ups with plain oids.
+    unsafe { pg_sys::pg_class_aclmask(relation, current_role(), rights, all) == rights }
+}
+
 /// Whether the current role has the right (ACL_SELECT and its like) to the column, or to the whole table.
 pub fn may_use_column(relation: pg_sys::Oid, column: i16, right: u32) -> bool {
     let right = right as pg_sys::AclMode;

@@ -99,6 +99,9 @@ use crate::pg::{security, settings};
 
 /// Whether `bulkhead.drain_databases` wants a worker in this database.
 pub fn is_wanted_here() -> bool {
+    if settings::drains_everywhere() {
+        return true;
+    }
     let wanted = settings::drain_databases();
     wanted.iter().any(|name| name == "*")
         || !wanted.is_empty() && wanted.contains(&memory::database_name(security::database()))

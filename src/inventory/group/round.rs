@@ -170,17 +170,21 @@ impl Rounds {
 
     /// Tells what became of them, and puts off or away what nothing became of.
     fn tell(&mut self, taken: Vec<Taken>, became: Vec<Became>, desk: &Desk) {
+        let shares = shares(&taken);
         let (mut told, mut orphans) = (Vec::with_capacity(taken.len()), Vec::new());
-        for (taken, became) in taken.into_iter().zip(became) {
+        for ((taken, became), share) in taken.into_iter().zip(became).zip(shares) {
             match became {
-                Became::Told(_) => told.push((taken.slot, became)),
+                Became::Told(_) => told.push((share, taken.slot, became)),
                 Became::Untried => self.put_off_until(&taken, 0, taken.delay),
                 // Nobody is there to try again: the order goes where it is not forgotten, and its slot is another's.
                 _ if taken.slot.word().is_left() && taken.request.order.is_some() => orphans.push(taken),
-                Became::Failed(_) => told.push((taken.slot, became)),
+                Became::Failed(_) => told.push((share, taken.slot, became)),
                 Became::Left | Became::Stuck => self.put_off(&taken),
             }
         }
+        // The processors are shared out in the order in which sessions are woken: who asks for little is not to stand behind who asks for much.
+        told.sort_by_key(|(share, ..)| *share);
+        let told: Vec<_> = told.into_iter().map(|(_, slot, became)| (slot, became)).collect();
         // Requests are not read any more: their places are written.
         let until = wal::end();
         for some in told.chunks(TOGETHER) {
@@ -282,6 +286,14 @@ impl Rounds {
             }
         }
     }
+}
+
+/// For each, how many there are of its table and tenant.
+fn shares(taken: &[Taken]) -> Vec<usize> {
+    let party = |taken: &Taken| (taken.request.relation, taken.request.tenant);
+    let mut counts = HashMap::new();
+    taken.iter().for_each(|one| *counts.entry(party(one)).or_insert(0) += 1);
+    taken.iter().map(|one| counts.get(&party(one)).copied().unwrap_or(0)).collect()
 }
 
 /// Whether somebody waits for the database's worker.

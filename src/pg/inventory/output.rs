@@ -1,5 +1,7 @@
 //! The rows that a function on inventories returns: line, order, item, verdict, remaining.
 
+use std::cell::Cell;
+
 use pgrx::prelude::*;
 
 use super::super::raw::Description;
@@ -27,8 +29,8 @@ static ROW: Description<5> = Description::of([
 pub struct Output {
     store: *mut pg_sys::Tuplestorestate,
     description: pg_sys::TupleDesc,
-    /// The verdicts' texts, made once.
-    verdicts: [pg_sys::Datum; 7],
+    /// The verdicts' texts, each made when it is told first.
+    verdicts: [Cell<Option<pg_sys::Datum>>; 7],
 }
 
 const VERDICTS: [Verdict; 7] = [
@@ -59,28 +61,34 @@ impl Output {
             let random = (*info).allowedModes as u32 & pg_sys::SetFunctionReturnMode::SFRM_Materialize_Random != 0;
             let former = pg_sys::MemoryContextSwitchTo((*(*info).econtext).ecxt_per_query_memory);
             let store = pg_sys::tuplestore_begin_heap(random, false, pg_sys::work_mem);
-            let description = pg_sys::CreateTupleDescCopy(ROW.get());
+            let description = ROW.get();
             pg_sys::MemoryContextSwitchTo(former);
             (*info).returnMode = materialize;
             (*info).setResult = store;
             (*info).setDesc = description;
-            let verdicts = VERDICTS.map(|verdict| verdict.name().into_datum().unwrap_or(pg_sys::Datum::null()));
-            Ok(Output { store, description, verdicts })
+            Ok(Output { store, description, verdicts: Default::default() })
         }
     }
 
     pub fn put(&self, told: &Told) {
-        let verdict = VERDICTS.iter().position(|verdict| *verdict == told.verdict).unwrap_or(0);
         let columns = [
             told.line.into_datum(),
             told.order.and_then(IntoDatum::into_datum),
             told.item.and_then(IntoDatum::into_datum),
-            Some(self.verdicts[verdict]),
+            self.verdict(told.verdict),
             told.remaining.and_then(IntoDatum::into_datum),
         ];
         let mut nulls = columns.map(|column| column.is_none());
         let mut values = columns.map(|column| column.unwrap_or(pg_sys::Datum::null()));
         // SAFETY: the values have the types of the description; the row is copied.
         unsafe { pg_sys::tuplestore_putvalues(self.store, self.description, values.as_mut_ptr(), nulls.as_mut_ptr()) };
+    }
+
+    fn verdict(&self, verdict: Verdict) -> Option<pg_sys::Datum> {
+        let made = VERDICTS.iter().position(|each| *each == verdict).and_then(|at| self.verdicts.get(at))?;
+        if made.get().is_none() {
+            made.set(verdict.name().into_datum());
+        }
+        made.get()
     }
 }

@@ -1,6 +1,6 @@
 //! The settings of inventories: how long verdicts are kept, and where workers run.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 
@@ -23,6 +23,13 @@ static DECREMENT_SLOTS: GucSetting<i32> = GucSetting::<i32>::new(0);
 pub fn drain_databases() -> Vec<String> {
     let list = DRAIN_DATABASES.get().map_or_else(String::new, |list| list.to_string_lossy().into_owned());
     list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// Whether that is `*`, as it is by default. Asked for each call.
+pub fn drains_everywhere() -> bool {
+    // SAFETY: the server's own copy, NUL-terminated, which only a reload changes: not while this runs.
+    let list = unsafe { (*DRAIN_DATABASES.as_ptr()).as_ref().map(|list| CStr::from_ptr(list)) };
+    list == Some(c"*")
 }
 
 /// `bulkhead.decrement_slots`; 0 for as many as there can be callers.

@@ -19,7 +19,7 @@ use pgrx::prelude::*;
 
 use crate::context::state;
 pub use idempotency::{idempotency_response_limit, idempotency_retention, idempotency_window};
-pub use inventory::{decrement_slots, drain_databases, order_retention};
+pub use inventory::{decrement_slots, drain_databases, drains_everywhere, order_retention};
 pub use scoring::{score_budget_bytes, score_budget_ops};
 pub use tokens::token_rules;
 
