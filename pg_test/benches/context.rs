@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use pg_test::bench::chart::{Bar, Bars, Curve, Group, Lines};
+use pg_test::bench::chart::{Axis, Bar, Bars, Curve, Group, Lines};
 use pg_test::bench::memory::{self, Memory};
 use pg_test::bench::policies::{Policy, Table};
 use pg_test::bench::report::{Figure, grouped};
@@ -346,9 +346,9 @@ async fn million(database: &Database, table: &mut Table, options: &Options, repo
     Ok(Lines {
         title: format!("Memory of a server process over {} switches of the tenant", grouped(switches as f64)),
         subtitle: "growth of its private resident memory (RssAnon) since the warm-up".into(),
-        across: "switches".into(),
-        up: "MB more than after the warm-up".into(),
-        limit: (1.0, "at most 1 MB".into()),
+        across: Axis::even("switches"),
+        up: Axis::even("MB more than after the warm-up"),
+        limit: Some((1.0, "at most 1 MB".into())),
         curves,
     })
 }

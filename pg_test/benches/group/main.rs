@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use pg_test::bench::chart::{Bar, Bars, Group};
+use pg_test::bench::chart::{Axis, Curve, Lines};
 use pg_test::bench::demand::Demand;
-use pg_test::bench::report::{Figure, grouped};
+use pg_test::bench::report::Figure;
 use pg_test::bench::server::{self, Conditions};
 use pg_test::bench::stats::percentile;
 use pg_test::bench::throughput::{slice, timed_slice};
@@ -33,34 +33,54 @@ async fn measure(options: &Options) -> Result<()> {
     let mut report = Report::new("group", "what each of many callers gets, and when", conditions);
     report.notes = vec![
         "Orders a second, each with a row in the ledger, looked up before. synchronous_commit = on.".into(),
-        "By hand: the table by_hand and a ledger of the same columns and primary key; digests by md5.".into(),
+        "By hand: the table by_hand and a ledger of the same columns and primary keys; digests by md5. Both ledgers have 1,000,000 verdicts over 8 days before it begins.".into(),
     ];
     let database = cluster.database("group")?;
-    progress::stage("made the tables", || tables::make(&database))?;
+    progress::stage("made the tables", || tables::make(&database, options))?;
     let mut charts = Charts::default();
     let measured = all(&database, options, &mut report, &mut charts).await;
     // Also what was measured before a fault.
     let directory = bench::directory(options)?;
     report.publish(&directory)?;
     measured?;
-    for (name, title, axis, groups) in [
-        ("group.svg", "Orders a second, durable, each with its verdict in the ledger", "orders a second", charts.rates),
-        ("group-p99.svg", "What one order in a hundred waits at least (p99)", "milliseconds", charts.waits),
-    ] {
-        let more = if axis == "milliseconds" { "less" } else { "more" };
+    for (name, chart) in charts.whole() {
         let path = directory.join(name);
-        let subtitle = format!("each dot is one round ({more} is better)");
-        Bars { title: title.into(), subtitle, axis: axis.into(), from: 0.0, groups }.write(&path)?;
+        chart.write(&path)?;
         report.say_where(&path);
     }
     Ok(())
 }
 
-/// A group for each comparison.
+/// A point of each way's curve for each number of sessions.
 #[derive(Default)]
 struct Charts {
-    rates: Vec<Group>,
-    waits: Vec<Group>,
+    rates: [Vec<(f64, f64)>; WAYS.len()],
+    waits: [Vec<(f64, f64)>; WAYS.len()],
+}
+
+impl Charts {
+    /// With the names of their files.
+    fn whole(&self) -> [(&'static str, Lines); 2] {
+        let lines = |title: &str, up: &str, points: &[Vec<(f64, f64)>]| Lines {
+            title: title.into(),
+            subtitle: "one item; the median of the rounds".into(),
+            across: Axis { name: "sessions".into(), is_doubling: true },
+            up: Axis { name: up.into(), is_doubling: true },
+            limit: None,
+            curves: WAYS
+                .iter()
+                .zip(points)
+                .map(|(way, points)| Curve { name: way.name().into(), points: points.clone() })
+                .collect(),
+        };
+        [
+            (
+                "group.svg",
+                lines("Orders a second, durable, each with its verdict in the ledger", "orders a second", &self.rates),
+            ),
+            ("group-p99.svg", lines("What one order in a hundred waits at least (p99)", "milliseconds", &self.waits)),
+        ]
+    }
 }
 
 async fn all(database: &Database, options: &Options, report: &mut Report, charts: &mut Charts) -> Result<()> {
@@ -140,17 +160,11 @@ async fn compare(
             target: (sessions == 200 && *way != Way::Line).then_some(Target::AtMost(0.05)),
         });
     }
-    let group = |measured: &Rounds<4>, label: &dyn Fn(f64) -> String| {
-        let bar = |(at, way): (usize, &Way)| Bar {
-            name: way.name().into(),
-            ours: at == 0,
-            rounds: measured.values(at),
-            median: measured.median(at),
-            label: label(measured.median(at)),
-        };
-        Group { title: title.to_owned(), target: None, bars: WAYS.iter().enumerate().map(bar).collect() }
-    };
-    charts.rates.push(group(&rates, &grouped));
-    charts.waits.push(group(&waits, &|wait| format!("{wait:.1}")));
+    if demand == Demand::Hot {
+        for at in 0..WAYS.len() {
+            charts.rates[at].push((sessions as f64, rates.median(at)));
+            charts.waits[at].push((sessions as f64, waits.median(at)));
+        }
+    }
     Ok(())
 }

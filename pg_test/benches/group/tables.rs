@@ -3,12 +3,13 @@
 use anyhow::Result;
 use pg_test::Database;
 use pg_test::bench::demand::ITEMS;
+use pg_test::bench::{Options, ledger};
 
 /// Tenants of the protected one.
 pub const TENANTS: u32 = 10;
 
-/// `hot` and `shops` are registered; `by_hand` and `ledger`, of the same columns and keys, are the rivals'.
-pub fn make(database: &Database) -> Result<()> {
+/// `hot` and `shops` are registered; `by_hand` and `ledger`, of the same columns, keys and rows, are the rivals'.
+pub fn make(database: &Database, options: &Options) -> Result<()> {
     database.admin(&format!(
         "SET ROLE owner;
          CREATE TABLE hot (id text PRIMARY KEY, quantity bigint NOT NULL CHECK (quantity >= 0));
@@ -19,14 +20,7 @@ pub fn make(database: &Database) -> Result<()> {
          INSERT INTO shops SELECT 'shop ' || n, 'item 1', 1000000000 FROM generate_series(1, {TENANTS}) n;
          SELECT bulkhead.protect('shops');
          SELECT bulkhead.register_inventory('hot'), bulkhead.register_inventory('shops');
-         RESET ROLE;
-         CREATE TABLE ledger (LIKE bulkhead.order_verdict) PARTITION BY RANGE (decided_at);
-         CREATE TABLE ledger_now PARTITION OF ledger DEFAULT;
-         ALTER TABLE ledger_now ADD PRIMARY KEY (digest, line);
-         ALTER TABLE ledger OWNER TO owner;
-         ALTER TABLE ledger_now OWNER TO owner;
-         CALL bulkhead.maintain();
-         VACUUM (FREEZE, ANALYZE); CHECKPOINT"
+         RESET ROLE;"
     ))?;
-    Ok(())
+    ledger::fill(database, options.pick(1_000_000, 20_000))
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use pg_test::Database;
 use pg_test::bench::Options;
-use pg_test::bench::chart::{Curve, Lines};
+use pg_test::bench::chart::{Axis, Curve, Lines};
 use pg_test::bench::demand::Demand;
 use pg_test::bench::throughput::slice;
 use pg_test::progress;
@@ -55,9 +55,9 @@ pub async fn measure(database: &Database, crowd: usize, options: &Options) -> Re
     let lines = Lines {
         title: "A hot row beside an old snapshot".into(),
         subtitle: "each way's orders a second, by what they were before the snapshot".into(),
-        across: "seconds since the snapshot was taken".into(),
-        up: "per cent".into(),
-        limit: (100.0, "before the snapshot".into()),
+        across: Axis::even("seconds since the snapshot was taken"),
+        up: Axis::even("per cent"),
+        limit: Some((100.0, "before the snapshot".into())),
         curves,
     };
     Ok((lines, notes))

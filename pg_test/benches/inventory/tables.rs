@@ -4,6 +4,7 @@ use anyhow::Result;
 use pg_test::Database;
 use pg_test::bench::Options;
 use pg_test::bench::demand::ITEMS;
+use pg_test::bench::ledger;
 
 /// Verdicts that are there already, over eight partitions.
 pub fn verdicts(options: &Options) -> u32 {
@@ -15,7 +16,6 @@ const PLENTY: i64 = 1_000_000_000;
 
 /// Both ledgers, the same rows in both; `hot` is registered, `by_hand` is the rivals'.
 pub fn make(database: &Database, options: &Options) -> Result<()> {
-    let rows = verdicts(options) / 8;
     database.admin(&format!(
         "SET ROLE owner;
          CREATE TABLE hot (id text PRIMARY KEY, quantity bigint NOT NULL CHECK (quantity >= 0));
@@ -26,32 +26,11 @@ pub fn make(database: &Database, options: &Options) -> Result<()> {
          INSERT INTO units (item) SELECT 'item 1' FROM generate_series(1, {units});
          CREATE INDEX ON units (item, id);
          SELECT bulkhead.register_inventory('hot');
-         RESET ROLE;
-         CREATE TABLE ledger (LIKE bulkhead.order_verdict) PARTITION BY RANGE (decided_at);
-         ALTER TABLE ledger OWNER TO owner;
-         GRANT SELECT, INSERT ON ledger TO app;",
+         RESET ROLE;",
         units = options.pick(400_000, 5_000),
     ))?;
-    for day in 0..8 {
-        database.admin(&format!(
-            "DO $$ DECLARE
-               day date := (now() AT TIME ZONE 'UTC')::date - {day};
-               bounds text := format('FOR VALUES FROM (%L) TO (%L)', day || ' 00:00:00+00', day + 1 || ' 00:00:00+00');
-             BEGIN
-               CREATE TABLE ledger_{day} (LIKE ledger);
-               INSERT INTO ledger_{day} SELECT gen_random_uuid(), day::timestamp AT TIME ZONE 'UTC' + interval '1 s', 1, 7, 'hot'::regclass, 1, 'a', '',
-                 gen_random_uuid()::text, 'item 1' FROM generate_series(1, {rows});
-               CREATE TABLE bulkhead.order_verdict_{day}_ago (LIKE bulkhead.order_verdict);
-               INSERT INTO bulkhead.order_verdict_{day}_ago SELECT * FROM ledger_{day};
-               ALTER TABLE ledger_{day} ADD PRIMARY KEY (digest, line);
-               ALTER TABLE bulkhead.order_verdict_{day}_ago ADD PRIMARY KEY (digest, line);
-               EXECUTE 'ALTER TABLE ledger ATTACH PARTITION ledger_{day} ' || bounds;
-               EXECUTE 'ALTER TABLE bulkhead.order_verdict ATTACH PARTITION bulkhead.order_verdict_{day}_ago ' || bounds;
-             END $$;"
-        ))?;
-    }
-    database.admin(RIVALS)?;
-    database.admin("CALL bulkhead.maintain(); VACUUM (FREEZE, ANALYZE); CHECKPOINT").map(drop)
+    ledger::fill(database, verdicts(options))?;
+    database.admin(RIVALS).map(drop)
 }
 
 /// What can be written by hand: the best set-based batch, which locks, looks its orders up, takes and stores in two statements; and a loop over the batch. Neither

@@ -8,7 +8,7 @@ mod lines;
 
 pub use bars::{Bar, Bars, Group};
 pub use latency::{Latency, Panel};
-pub use lines::{Curve, Lines};
+pub use lines::{Axis, Curve, Lines};
 
 use plotters::prelude::RGBColor;
 use plotters::style::{IntoFont, TextStyle};

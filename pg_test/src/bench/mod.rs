@@ -11,12 +11,14 @@
 //! | [`stats`] | median, and the interval it may lie in |
 //! | [`policies`] | one table under protect() and under the usual policies, by turns |
 //! | [`throughput`] | transactions a second of some clients |
+//! | [`demand`], [`ledger`] | orders as customers send them; verdicts that are there already |
 //! | [`memory`] | the private memory of a server process |
 //! | [`report`] | the table to read, and the JSON |
 //! | [`chart`] | the SVG |
 
 pub mod chart;
 pub mod demand;
+pub mod ledger;
 pub mod memory;
 pub mod options;
 pub mod policies;
