@@ -1,8 +1,9 @@
 //! What CI asks of the sources, besides that they work.
 //!
 //! `cargo run --bin checks`: clippy over the extension with the settings of its build, `unsafe` only
-//! in `src/pg/`, files that are read in one sitting, and nothing that is true of one machine only.
+//! in `src/pg/`, files that are read in one sitting, nothing that is true of one machine only, one version, and licences that deny.toml allows.
 
+mod packages;
 mod source;
 
 use std::path::{Path, PathBuf};
@@ -40,6 +41,8 @@ fn run() -> Result<Vec<String>> {
         };
         check(inside, &text, &mut faults);
     }
+    packages::versions(pg_test::root(), &mut faults)?;
+    packages::licences(pg_test::root(), &mut faults)?;
     progress::stage("clippy on the extension", provision::lint_extension)?;
     Ok(faults)
 }
