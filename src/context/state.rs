@@ -342,8 +342,9 @@ impl Drop for FormerLock {
     }
 }
 
-/// Runs `work` as though a transaction of its own began here, with no tenant fixed. Only for leak_test(): it tries one tenant after the
-/// other, each in a subtransaction that is rolled back inside `work` and takes the tenant with it; what this transaction acts for comes back after.
+/// Runs `work` as though a transaction of its own began here, with no tenant fixed; what this transaction acts for comes back after. For leak_test(), which
+/// tries one tenant after the other, and for `acting_for`. `work` has to put back what it sets: the one by a subtransaction that is rolled back
+/// and takes the tenant with it, the other by `settings::kept`.
 pub fn as_new_transaction<R>(work: impl FnOnce() -> R) -> R {
     let former = FormerLock(Some(STATE.lock.replace(Lock::new())));
     changed();
