@@ -1,4 +1,7 @@
-//! The one place that chooses SQLSTATE, message, detail and hint.
+//! The SQLSTATEs that are raised, each under the name of what it means. Message, detail and hint are the caller's, who knows the thing.
+//!
+//! Two cannot raise here and choose their own: the check hooks of settings (src/pg/settings), whose error the server makes, and group commit
+//! (src/inventory/group), whose worker hands the error to whoever called.
 //!
 //! 22023 a bad argument · 25001 not in such a transaction · 25006 read-only · 28000 a token that does not verify (src/pg/settings/context.rs) · 40001 run it again · 40P01 transactions wait for each other · 42501 no context, or no
 //! privilege · 53400 full · 54000 larger than a limit · 55P03 locked · 55000 an object that is not in the needed state. Texts are ASCII: a message must get through in any database encoding.
@@ -39,7 +42,7 @@ pub fn crowded(message: impl Into<String>, hint: impl Into<String>) -> ErrorRepo
     report(PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, message).set_hint(hint)
 }
 
-/// Another transaction is at the same thing: 40001.
+/// Another transaction is at the same thing, or was faster and this one cannot see what it did: 40001.
 pub fn retry(message: impl Into<String>, detail: impl Into<String>) -> ErrorReport {
     report(PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE, message)
         .set_detail(detail)
@@ -59,11 +62,6 @@ pub fn transaction(message: impl Into<String>, detail: impl Into<String>, hint: 
 /// Nothing can be written here: 25006.
 pub fn read_only(message: impl Into<String>, hint: impl Into<String>) -> ErrorReport {
     report(PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION, message).set_hint(hint)
-}
-
-/// Another transaction was faster, and this one cannot see what it did: 40001.
-pub fn again(message: impl Into<String>, detail: impl Into<String>) -> ErrorReport {
-    report(PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE, message).set_detail(detail).set_hint("Try again.")
 }
 
 /// A lock that could not be had: 55P03.

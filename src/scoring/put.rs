@@ -98,7 +98,7 @@ fn retire(owner: &Owner, name: &str) -> Result<()> {
 }
 
 fn taken(name: &str) -> pg_sys::panic::ErrorReport {
-    error::again(
+    error::retry(
         format!("rule set \"{}\" was put by another session at the same time", ascii(name)),
         "This transaction is REPEATABLE READ or SERIALIZABLE and does not see what the other put.",
     )
