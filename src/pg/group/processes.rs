@@ -106,9 +106,10 @@ unsafe extern "C-unwind" {
     fn pqsignal(signal: c_int, handler: unsafe extern "C-unwind" fn(c_int)) -> usize;
 }
 
-const SIGHUP: c_int = 1;
-const SIGUSR1: c_int = 10;
-const SIGTERM: c_int = 15;
+// The numbers are the platform's.
+const SIGHUP: c_int = pg_sys::SIGHUP as c_int;
+const SIGUSR1: c_int = pg_sys::SIGUSR1 as c_int;
+const SIGTERM: c_int = pg_sys::SIGTERM as c_int;
 
 static KEPT_HERE: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
 
