@@ -82,7 +82,7 @@ fn drain_batch(
 ) -> Result<
     TableIterator<
         'static,
-        (name!(done, i64), name!(passed, Vec<i64>), name!(code, Option<String>), name!(message, Option<String>)),
+        (name!(done, i64), name!(passed_by, Vec<i64>), name!(code, Option<String>), name!(message, Option<String>)),
     >,
 > {
     let given = |name: &str| error::argument(format!("{name} must not be NULL"), "Give it a value.");

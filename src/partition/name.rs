@@ -9,10 +9,10 @@ const LONGEST: usize = 63;
 /// `parent_p202601`, `parent_p20260105`, `parent_p20260105_0600`; cut to 63 bytes, and never one that is taken.
 pub fn of(parent: &str, range: &Range, monthly: bool, taken: impl Fn(&str) -> bool) -> String {
     let suffix = suffix(range, monthly);
-    let mut name = join(parent, &suffix);
+    let mut name = with_suffix(parent, &suffix);
     let mut number = 2;
     while taken(&name) {
-        name = join(parent, &format!("{suffix}_{number}"));
+        name = with_suffix(parent, &format!("{suffix}_{number}"));
         number += 1;
     }
     name
@@ -20,7 +20,7 @@ pub fn of(parent: &str, range: &Range, monthly: bool, taken: impl Fn(&str) -> bo
 
 /// The name before any other took it.
 pub fn first(parent: &str, range: &Range, monthly: bool) -> String {
-    join(parent, &suffix(range, monthly))
+    with_suffix(parent, &suffix(range, monthly))
 }
 
 fn suffix(range: &Range, monthly: bool) -> String {
@@ -42,10 +42,6 @@ fn suffix(range: &Range, monthly: bool) -> String {
 
 /// The name with the suffix, cut to 63 bytes.
 pub fn with_suffix(parent: &str, suffix: &str) -> String {
-    join(parent, suffix)
-}
-
-fn join(parent: &str, suffix: &str) -> String {
     if parent.len() + suffix.len() <= LONGEST {
         return format!("{parent}{suffix}");
     }
@@ -71,7 +67,7 @@ pub fn is_like(parent: &str, name: &str) -> bool {
         let mut parts = rest.split('_');
         let date = parts.next().is_some_and(|date| digits(date, &[6, 8]));
         let others = parts.all(|part| digits(part, &[1, 2, 3, 4, 6]));
-        date && others && (stem == parent || join(parent, suffix) == name)
+        date && others && (stem == parent || with_suffix(parent, suffix) == name)
     })
 }
 

@@ -208,12 +208,12 @@ impl Rounds {
             // Before the slot is the caller's, and perhaps another's right after.
             let latch = slot.latch();
             match slot.word().finish(self.database) {
-                true if leads => return memory::wake_caller(latch),
+                true if leads => return memory::wake(latch),
                 true => latches.push(latch),
                 false => memory::freed(),
             }
         }
-        latches.into_iter().for_each(memory::wake_caller);
+        latches.into_iter().for_each(memory::wake);
     }
 
     fn put_off(&mut self, taken: &Taken) {

@@ -164,7 +164,7 @@ unsafe extern "C-unwind" {
 }
 
 /// Wakes the process that the latch belonged to. When that is gone, another is woken in vain.
-pub(super) fn wake(latch: usize) {
+pub fn wake(latch: usize) {
     if latch != 0 {
         // SAFETY: the latch of a process lies in shared memory, which is at the same address in all, and stays a latch when the process is gone.
         unsafe { set_latch(latch as *mut pg_sys::Latch) };
@@ -286,11 +286,6 @@ pub fn abandon(database: u32) {
             freed();
         }
     }
-}
-
-/// Tells the caller that its answer is there.
-pub fn wake_caller(latch: usize) {
-    wake(latch);
 }
 
 /// Takes a free slot for a request in the database: the search begins where no other process's is likely to.
