@@ -1,6 +1,6 @@
 //! Bulkhead: multi-tenancy for PostgreSQL that is safe and fast from inside the database.
 //!
-//! The rooms, each with its SQL in sql/<room>.sql, its tests in pg_test/tests/suite/<room>.rs and its page in docs/<room>.md:
+//! The rooms, each with its SQL in sql/<room>.sql, its tests in pg_test/tests/suite/<room>.rs and its page in docs/<room>.md (leak_test: leak-test.md):
 //! - `context`: the tenant that the current transaction acts for
 //! - `rls`: protect() a table in one call
 //! - `observe`: which statements protect() would refuse, before it does

@@ -1,6 +1,6 @@
 //! The context: the tenant that the current transaction acts for.
 //!
-//! The setting `bulkhead.tenant_context` is the only place a tenant comes from. Its hooks (src/pg/settings.rs) parse
+//! The setting `bulkhead.tenant_context` is the only place a tenant comes from. Its hooks (src/pg/settings/context.rs) parse
 //! it once and publish it in `state`; set_tenant() (src/pg/switch.rs) sets it; the accessors (src/pg/accessors.rs) hand it to
 //! policies; `lock` keeps a transaction to one tenant. This file is the SQL surface; the functions are declared in sql/context.sql.
 

@@ -2,8 +2,9 @@
 //!
 //! `fold` decides, `item` says what a text means, `digest` what stands for an order, `sieve` which orders a day may have: pure Rust. `section` is one tenant's part
 //! of a batch, `batch` its steps, `ledger` the stored verdicts, `closed` those of days that are over, `table` what has to be known of a registered table, `register` which
-//! those are. `call` is decrement_inventory(), `release` release_order(), `queue` enqueue_decrement(), `drain` drain_inventory(), `backlog` what it takes next, `poison`
-//! what it set aside, `abandoned` what nobody drains, `follow` what renames change.
+//! those are. `call` is decrement_inventory(), `release` release_order(), `queue` enqueue_decrement(), `drain` drain_inventory(), `sweep` a worker's way through the queue,
+//! `backlog` what either takes next, `many` how orders of several tenants are decided, `judge` what becomes of those that fail, `poison` what was set aside, `abandoned` what
+//! nobody drains, `lag` what health() says of it, `follow` what renames change, `group` group commit.
 //! src/pg/inventory has the raw functions, src/pg/verdicts and src/pg/queue the rows. This file is the SQL surface; the functions are declared in
 //! sql/inventory.sql.
 

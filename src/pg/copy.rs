@@ -123,7 +123,7 @@ unsafe fn read_by_query(command: *mut pg_sys::CopyStmt, relation: pg_sys::Oid) {
     }
 }
 
-/// `COPY t FROM … WHERE c` gets `WHERE c AND bulkhead.copied_row(tenant_column)`.
+/// `COPY t FROM … WHERE c` gets `WHERE c AND bulkhead.copied_row_uuid(tenant_column)`, or the one for text or bigint.
 ///
 /// # Safety
 /// As above.

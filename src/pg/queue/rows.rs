@@ -1,4 +1,4 @@
-//! Rows of the queue and of what was set aside, by position: sql/queue.sql says so too.
+//! Rows of the queue and of what was set aside, by position: sql/inventory.sql says so too.
 
 use std::ffi::CStr;
 
