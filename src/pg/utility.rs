@@ -87,7 +87,7 @@ pub unsafe fn after(statement: *mut pg_sys::PlannedStmt, before: Nesting) {
 }
 
 fn is_idle() -> bool {
-    !verdict::in_force() || registry::is_empty()
+    !verdict::in_force() || registry::is_not_installed()
 }
 
 /// Called for each table that TRUNCATE is about to empty, those that it cascades to included.

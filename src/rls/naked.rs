@@ -15,12 +15,12 @@ use crate::rls::key::Key;
 use crate::seal::verdict::Verdict;
 use crate::seal::{bypass, housekeeping};
 
-/// Nothing to check: no table is registered, or protect() itself asks, under its exclusive lock. Whatever else runs meanwhile is a function
+/// Nothing to check: the extension is not installed in this database, or protect() itself asks, under its exclusive lock. Whatever else runs meanwhile is a function
 /// of the owner's.
 ///
 /// `referential`: planned as a query of referential integrity.
 pub fn is_idle(referential: bool) -> bool {
-    registry::is_empty() || referential && super::apply::is_busy()
+    registry::is_not_installed() || referential && super::apply::is_busy()
 }
 
 /// Called for each relation of each statement, before the statement yields its first row. Raises 42501 for a protected

@@ -9,7 +9,7 @@ use crate::pg::{ddl, library, nesting, registry, security, settings};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// The seal is not in force here, or nothing is protected.
+    /// The seal is not in force here, or the extension is not installed in this database.
     Off,
     /// Filtered by the tenant. `bypass_waits`: a bypass is there, for another role than the current one.
     Sealed { bypass_waits: bool },
@@ -33,7 +33,7 @@ pub fn everywhere() -> bool {
 
 /// For a statement that is about to be planned.
 pub fn planning(statement: &Statement) -> Verdict {
-    if !in_force() || registry::is_empty() {
+    if !in_force() || registry::is_not_installed() {
         return Verdict::Off;
     }
     if nesting::is_referential() && statement.reads_one_table() {
@@ -57,7 +57,7 @@ pub fn starting(referential: bool) -> Verdict {
 
 /// For COPY and TRUNCATE, which are never planned.
 pub fn command() -> Verdict {
-    if !in_force() || registry::is_empty() {
+    if !in_force() || registry::is_not_installed() {
         return Verdict::Off;
     }
     for_a_while()
