@@ -18,7 +18,7 @@ use super::many::{self, Halving, Order};
 use super::table::Inventory;
 use crate::pg::queue::{self, Poison};
 use crate::pg::subtransaction::{self, Failure};
-use crate::pg::{keys, settings};
+use crate::pg::{keys, lock_timeout};
 
 /// What becomes of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,7 +75,7 @@ pub fn decide(inventory: &Rc<Inventory>, requests: &[Waiting], busy: Busy) -> st
     };
     if busy.leaves_items() {
         // What one order waits for in a trigger, all of its batch wait for.
-        settings::set_local(c"lock_timeout", "5ms");
+        lock_timeout::set(lock_timeout::ORDER);
     }
     let became = halving.decide(&requests.iter().collect::<Vec<_>>())?;
     let mut judged = Judged { decided: Vec::with_capacity(requests.len()), failure: None };

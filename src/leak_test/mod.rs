@@ -15,7 +15,7 @@ use pgrx::prelude::*;
 use crate::context::state;
 use crate::error::{self, Result};
 use crate::pg::name::Name;
-use crate::pg::{security, spi};
+use crate::pg::{lock_timeout, security, spi};
 
 ::pgrx::extension_sql_file!("../../sql/leak_test.sql", name = "leak_test", requires = ["rls"]);
 
@@ -65,9 +65,6 @@ fn leak_test(
     })))
 }
 
-/// Longest wait for a lock in an attempt.
-const LOCK_TIMEOUT: &str = "1s";
-
 /// Sets the tenant, a literal, as SET LOCAL would, in the innermost subtransaction. Called by a superuser, before the role changes.
 fn act_for(tenant: &str) -> Result<()> {
     // Signed mode takes tokens only, and a token for a tenant that does not exist cannot be had.
@@ -75,7 +72,8 @@ fn act_for(tenant: &str) -> Result<()> {
         &format!(
             "SELECT pg_catalog.set_config('bulkhead.context_mode', 'locked', true)
               WHERE pg_catalog.current_setting('bulkhead.context_mode') OPERATOR(pg_catalog.=) 'signed'
-             UNION ALL SELECT pg_catalog.set_config('lock_timeout', '{LOCK_TIMEOUT}', true)"
+             UNION ALL SELECT pg_catalog.set_config('lock_timeout', '{}', true)",
+            lock_timeout::ATTEMPT
         ),
         &[],
     )?;

@@ -9,7 +9,7 @@ use super::patience::Patience;
 use super::table::{Leaf, Table};
 use super::{ledger, make, table};
 use crate::error::{self, Result};
-use crate::pg::{locks, security, spi, timeout};
+use crate::pg::{lock_timeout, locks, security, spi, timeout};
 use crate::seal::housekeeping;
 
 /// What can be done for a partition next.
@@ -45,7 +45,7 @@ const DROP_MILLISECONDS: i32 = 1_000;
 /// the partition's retention.
 pub fn is_confirmed(table: &Table, leaf: &Leaf, now: i64) -> Result<bool> {
     let over = table.rule.retain.after(leaf.range.upper.at);
-    locks::limit_waiting(50);
+    lock_timeout::set(lock_timeout::MAINTENANCE);
     for later in table.leaves.iter().rev() {
         let started = later.range.lower.at <= now;
         if started && later.range.lower.at >= over && later.plain && table::has_pages(later.oid)? {
@@ -88,21 +88,24 @@ pub fn archive(table: &Table, leaf: &Leaf, function: pg_sys::Oid) -> Result<Outc
 /// Takes the locks as far as patience allows: the table that could not be locked, if one could not. Raises 55P03 where it waits, for
 /// what `asked` names.
 fn lock(leaf: pg_sys::Oid, relations: &[pg_sys::Oid], patience: &Patience, asked: &mut String) -> Option<String> {
-    let mut left = patience.waits();
-    // Autovacuum gives way only to who waits longer than deadlock_timeout. Waiting for this lock holds up nobody else.
+    let mut may_wait = patience.waits();
+    // Waiting for this lock holds up nobody else.
     *asked = security::relation_name(leaf);
-    locks::wait_for_relation(leaf, locks::Mode::ShareUpdate, locks::deadlock_milliseconds() + 500);
+    let milliseconds = locks::deadlock_milliseconds() + lock_timeout::BEYOND_DEADLOCK_TIMEOUT;
+    locks::wait_for_relation(leaf, locks::Mode::ShareUpdate, milliseconds);
     for relation in relations {
         if locks::try_relation(*relation, locks::Mode::Access) {
             continue;
         }
         // One wait for all of them, while what was locked before holds others up.
-        let Some(milliseconds) = left.take() else { return Some(security::relation_name(*relation)) };
+        if !std::mem::take(&mut may_wait) {
+            return Some(security::relation_name(*relation));
+        }
         *asked = security::relation_name(*relation);
-        locks::wait_for_relation(*relation, locks::Mode::Access, milliseconds);
+        locks::wait_for_relation(*relation, locks::Mode::Access, lock_timeout::MAINTENANCE);
     }
     // What DDL locks beyond these it must not wait for either.
-    locks::limit_waiting(50);
+    lock_timeout::set(lock_timeout::MAINTENANCE);
     None
 }
 
@@ -161,7 +164,7 @@ fn referencing(leaf: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
 /// Ends what an interrupted DETACH CONCURRENTLY left.
 pub fn finalize(table: &Table, leaf: &Leaf) -> Result<()> {
     // It waits for transactions that may still see the partition, and holds up nothing but other DDL.
-    locks::limit_waiting(2_000);
+    lock_timeout::set(lock_timeout::DDL);
     let statement = format!("ALTER TABLE {} DETACH PARTITION {} FINALIZE", table.name, leaf.name);
     timeout::within(5_000, || security::as_owner(table.oid, || spi::run(&statement, &[])))
 }

@@ -7,7 +7,7 @@ use super::bound::Range;
 use super::table::Table;
 use super::{dress, name, table};
 use crate::error::Result;
-use crate::pg::{locks, security, spi};
+use crate::pg::{lock_timeout, locks, security, spi};
 
 /// A table that stands under the name of the partition to be made, and is one that lost its parent: empty, and of the same form and owner.
 struct Orphan(pg_sys::Oid);
@@ -18,9 +18,6 @@ pub struct Made {
     pub name: String,
     pub adopted: bool,
 }
-
-/// How long the lock against other DDL is waited for: nothing of the application's is held up meanwhile.
-const DDL_WAIT_MILLISECONDS: i64 = 2_000;
 
 /// Which of the missing partitions to make.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,7 +39,7 @@ pub fn next(parent: pg_sys::Oid, now: i64, wanted: Wanted) -> Result<std::result
         Some(table) if missing(&table).is_some() => {}
         _ => return Ok(Ok(None)),
     }
-    locks::wait_for_relation(parent, locks::Mode::ShareUpdate, DDL_WAIT_MILLISECONDS);
+    locks::wait_for_relation(parent, locks::Mode::ShareUpdate, lock_timeout::DDL);
     // A foreign key of the new partition makes a trigger on the table that it refers to.
     for referenced in referenced_by(parent)? {
         if !locks::try_relation(referenced, locks::Mode::ShareRow) {

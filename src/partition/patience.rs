@@ -16,7 +16,6 @@ pub struct Patience {
 const WITHOUT_WAITING: u32 = 14;
 /// After these, attempts that wait.
 const WAITING: u32 = 4;
-const WAIT_MILLISECONDS: i64 = 50;
 
 impl Patience {
     pub fn new(hurried: bool) -> Patience {
@@ -40,9 +39,9 @@ impl Patience {
         if self.hurried { 2 } else { WITHOUT_WAITING }
     }
 
-    /// Milliseconds that this attempt may wait for a lock, if it may.
-    pub fn waits(&self) -> Option<i64> {
-        (self.tries >= self.without_waiting()).then_some(WAIT_MILLISECONDS)
+    /// This attempt may wait for a lock.
+    pub fn waits(&self) -> bool {
+        self.tries >= self.without_waiting()
     }
 
     /// The attempt failed: seconds until the next, or None when it was the last. `chance`: any number.
@@ -69,7 +68,7 @@ mod tests {
         loop {
             patience.begin(now);
             attempts += 1;
-            waiting += u32::from(patience.waits().is_some());
+            waiting += u32::from(patience.waits());
             match patience.failed(now, u64::from(attempts) * 977) {
                 Some(pause) => {
                     assert!((0.01..=1.5).contains(&pause), "{pause}");
@@ -86,9 +85,9 @@ mod tests {
     fn in_a_hurry_it_tries_three_times() {
         let mut patience = Patience::new(true);
         patience.begin(5);
-        assert!(patience.waits().is_none());
+        assert!(!patience.waits());
         assert!(patience.failed(5, 0).is_some() && patience.failed(5, 0).is_some());
-        assert_eq!(patience.waits(), Some(50));
+        assert!(patience.waits());
         assert!(patience.failed(5, 0).is_none());
     }
 

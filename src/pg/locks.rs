@@ -5,7 +5,7 @@
 
 use pgrx::prelude::*;
 
-use super::settings;
+use super::lock_timeout;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(i32)]
@@ -57,7 +57,7 @@ pub fn let_go(relation: pg_sys::Oid) {
 
 /// Locks the relation until the transaction ends; raises 55P03 when that takes longer.
 pub fn wait_for_relation(relation: pg_sys::Oid, mode: Mode, milliseconds: i64) {
-    limit_waiting(milliseconds);
+    lock_timeout::set(milliseconds);
     // SAFETY: as above.
     unsafe { pg_sys::LockRelationOid(relation, mode as i32) };
 }
@@ -66,11 +66,6 @@ pub fn wait_for_relation(relation: pg_sys::Oid, mode: Mode, milliseconds: i64) {
 pub fn deadlock_milliseconds() -> i64 {
     // SAFETY: reads a variable of the server's.
     i64::from(unsafe { pg_sys::DeadlockTimeout })
-}
-
-/// What statements of this transaction wait for a lock at most; raises 55P03 then. Ends with the transaction.
-pub fn limit_waiting(milliseconds: i64) {
-    settings::set_local(c"lock_timeout", &milliseconds.max(1).to_string());
 }
 
 /// What a lock of ours is about.

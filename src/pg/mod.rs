@@ -24,6 +24,7 @@ pub mod items;
 pub mod keys;
 pub mod library;
 pub mod list;
+pub mod lock_timeout;
 pub mod locks;
 pub mod name;
 pub mod nesting;

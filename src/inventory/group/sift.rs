@@ -13,12 +13,12 @@ use super::round::Taken;
 use super::tables::{self, Opened};
 use crate::error::Result;
 use crate::pg::subtransaction::{self, Failure};
-use crate::pg::{constraints, settings};
+use crate::pg::{constraints, lock_timeout};
 
 /// Decides the orders in the current transaction.
 pub fn one_by_one(taken: &[Taken]) -> Result<Vec<Became>> {
     // What one order of many waits for, all wait for.
-    settings::set_local(c"lock_timeout", "5ms");
+    lock_timeout::set(lock_timeout::ORDER);
     constraints::immediate();
     let begun = Instant::now();
     let mut became: Vec<Became> = taken.iter().map(|_| Became::Untried).collect();

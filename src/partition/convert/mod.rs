@@ -15,7 +15,7 @@ use super::bound::{Edge, Kind};
 use super::span::{Every, Span};
 use super::{admit, ledger, name, table};
 use crate::error::{self, Result};
-use crate::pg::{registry, security, spi};
+use crate::pg::{lock_timeout, registry, security, spi};
 
 /// What the table is called when it is a partition, and the parent before it takes over the name.
 const OLD: &str = "_before";
@@ -257,7 +257,7 @@ fn patiently(statements: &[String]) -> String {
 BEGIN
   FOR attempt IN 1..100 LOOP
     BEGIN
-      SET LOCAL lock_timeout = '100ms';{body}
+      SET LOCAL lock_timeout = '{}ms';{body}
       RETURN;
     EXCEPTION WHEN lock_not_available THEN
       PERFORM pg_catalog.pg_sleep(0.1 + pg_catalog.random());
@@ -265,6 +265,7 @@ BEGIN
   END LOOP;
   RAISE lock_not_available USING MESSAGE = 'the table was in use all the time', HINT = 'Run this statement again.';
 END
-${tag}$"
+${tag}$",
+        lock_timeout::PLAN
     )
 }

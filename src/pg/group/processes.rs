@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 
 use super::super::cell::PerBackend;
 use super::super::subtransaction::{self, Failure};
-use super::super::{library, settings};
+use super::super::{library, lock_timeout};
 use super::memory::{self, Desk};
 use super::{clock, wait};
 use crate::error::Result;
@@ -200,13 +200,14 @@ unsafe extern "C-unwind" fn worker_ends(_code: c_int, number: pg_sys::Datum) {
 
 /// Whatever the database's defaults are, the work has to see what others committed, and to write, and never to wait for long.
 fn set_up() {
-    let settings = [
+    let longest_wait = lock_timeout::text(lock_timeout::WORKER);
+    let settings: &[(&CStr, &CStr)] = &[
         (c"search_path", c"pg_catalog, pg_temp"),
         (c"default_transaction_isolation", c"read committed"),
         (c"default_transaction_read_only", c"off"),
         (c"default_transaction_deferrable", c"off"),
-        // For what may still wait: a trigger's statements. Longer than a lock that is held for a moment.
-        (c"lock_timeout", c"20ms"),
+        // For what may still wait: a trigger's statements.
+        (c"lock_timeout", &longest_wait),
         (c"statement_timeout", c"0"),
         // The next batch need not wait for the disk, and no row is locked meanwhile: callers flush the log before they tell anybody.
         (c"synchronous_commit", c"off"),
@@ -254,7 +255,7 @@ pub fn transaction<R>(work: impl FnOnce() -> Result<R>) -> std::result::Result<R
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
             let result = work()?;
             // Who notifies commits one after the other with all who do, however long that takes.
-            settings::set_local(c"lock_timeout", "0");
+            lock_timeout::lift();
             pg_sys::PopActiveSnapshot();
             pg_sys::CommitTransactionCommand();
             #[cfg(feature = "pg14")]
