@@ -82,9 +82,8 @@ const BYPASS: &str = "For work on all tenants: BEGIN; SELECT bulkhead.begin_bypa
 
 const LOST_TENANT: &str = "A local context ends with its transaction: use BEGIN. Set the tenant first: BEGIN; SET LOCAL bulkhead.tenant_context = '...'; or SELECT bulkhead.set_tenant('...') inside the transaction.";
 
-/// There is no tenant where one is needed. `what` is the object that needs it; `lost`: there was one in an earlier
-/// transaction; `hidden`: there is one, but this transaction has acted for another; `exempt`: for a role that could bypass.
-pub fn no_tenant(what: &str, lost: bool, hidden: bool, exempt: bool) -> ErrorReport {
+/// There is no tenant where one is needed: 42501. `what` is the object that needs it; `exempt`: for a role that could bypass.
+pub fn no_tenant(what: &str, exempt: bool) -> ErrorReport {
     let message = format!("no tenant context for {what}");
     let (detail, hint) = match state::absence() {
         Some(Absence::Refused(fault)) => (
@@ -98,11 +97,14 @@ pub fn no_tenant(what: &str, lost: bool, hidden: bool, exempt: bool) -> ErrorRep
             "The session has a tenant id that is not signed, and bulkhead.context_mode is signed.".to_owned(),
             "Set a signed token.",
         ),
-        Some(Absence::OtherTenant) | None if hidden => (
+        Some(Absence::OtherTenant) => (
             "A rollback or RESET brought back another tenant than the one this transaction has acted for.".to_owned(),
             "End this transaction; one transaction acts for one tenant.",
         ),
-        _ => ("The current transaction acts for no tenant.".to_owned(), if lost { LOST_TENANT } else { SET_TENANT }),
+        None => (
+            "The current transaction acts for no tenant.".to_owned(),
+            if state::ended_with_its_transaction() { LOST_TENANT } else { SET_TENANT },
+        ),
     };
     let hint = if exempt { format!("{hint} {BYPASS}") } else { hint.to_owned() };
     denied(message, detail, hint)

@@ -52,8 +52,7 @@ impl<'a> Asked<'a> {
         })?;
         let tenant = state::with_tenant(|tenant| tenant.id().to_vec());
         if tenant.is_empty() {
-            let (lost, hidden) = (state::ended_with_its_transaction(), state::is_hidden());
-            return Err(error::no_tenant("an idempotency key", lost, hidden, false));
+            return Err(error::no_tenant("an idempotency key", false));
         }
         state::touch();
         let digest = key::digest(&tenant, key);

@@ -166,8 +166,7 @@ pub fn tenant(inventory: &Inventory) -> Result<Vec<u8>> {
     let tenant = state::with_tenant(|tenant| key.fits(tenant).then(|| tenant.id().to_vec()));
     let Some(tenant) = tenant else {
         let table = security::relation_name(inventory.relation);
-        let (lost, hidden) = (state::ended_with_its_transaction(), state::is_hidden());
-        return Err(error::no_tenant(&format!("inventory {table}"), lost, hidden, false));
+        return Err(error::no_tenant(&format!("inventory {table}"), false));
     };
     state::touch();
     Ok(tenant)

@@ -79,7 +79,7 @@ fn report_missing(touched: &Touched, key: Key, none: bool) {
     let table = format!("protected table {}", security::relation_name(touched.relation));
     let report = if none {
         let exempt = security::bypasses_rls(security::current_role());
-        error::no_tenant(&table, state::ended_with_its_transaction(), state::is_hidden(), exempt)
+        error::no_tenant(&table, exempt)
     } else {
         error::denied(
             format!("the tenant context cannot be a tenant of {table}"),
@@ -176,7 +176,7 @@ pub fn report_trigger(relation: pg_sys::Oid) {
 /// the transaction is taken to have touched; and a worker would not know of a tenant that is hidden.
 pub fn check_parallel() {
     if state::is_hidden() {
-        error::no_tenant("a parallel query", false, true, false).report(PgLogLevel::ERROR);
+        error::no_tenant("a parallel query", false).report(PgLogLevel::ERROR);
     }
     if !state::with_tenant(|tenant| tenant.is_none()) {
         state::touch();

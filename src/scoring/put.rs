@@ -26,8 +26,7 @@ impl Owner {
     fn current(what: &str) -> Result<Owner> {
         let tenant = state::with_tenant(|tenant| tenant.id().to_vec());
         if tenant.is_empty() {
-            let (lost, hidden) = (state::ended_with_its_transaction(), state::is_hidden());
-            return Err(error::no_tenant(what, lost, hidden, false));
+            return Err(error::no_tenant(what, false));
         }
         state::touch();
         let tenant = String::from_utf8_lossy(&tenant).into_owned();
