@@ -18,7 +18,7 @@ use crate::error::{self, Result};
 use crate::pg::cell::PerBackend;
 use crate::pg::queue::{self, SEGMENTS, Segment};
 use crate::pg::subtransaction::Failure;
-use crate::pg::{constraints, keys, locks, security, spi};
+use crate::pg::{constraints, keys, locks, procedure, security, spi};
 use crate::seal::housekeeping;
 
 /// Requests that one batch takes.
@@ -52,12 +52,7 @@ pub fn batch(relation: pg_sys::Oid, size: i32, passed: &HashSet<i64>) -> Result<
             "500 is a good one: a batch is one transaction, and locks its items meanwhile.",
         ));
     }
-    let may = spi::row(
-        "SELECT has_function_privilege('bulkhead.drain_inventory(regclass, integer, integer)', 'EXECUTE')",
-        &[],
-        |row| row.get::<bool>(1),
-    )?;
-    if may != Some(true) {
+    if !procedure::may_execute("drain_inventory")? {
         return Err(error::denied(
             "permission denied to drain an inventory",
             "It acts for all tenants.",

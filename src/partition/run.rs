@@ -17,7 +17,7 @@ use super::patience::Patience;
 use crate::error::{self, Result};
 use crate::pg::cell::{PerBackend, hot};
 use crate::pg::subtransaction::{self, Failure};
-use crate::pg::{client, locks, security, spi, timeout};
+use crate::pg::{locks, procedure, security, timeout};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Task {
@@ -138,9 +138,7 @@ pub fn step() -> Result<Option<f64>> {
 
 /// The privilege is EXECUTE on maintain().
 pub fn admit_caller() -> Result<()> {
-    let may =
-        spi::row("SELECT has_function_privilege('bulkhead.maintain()', 'EXECUTE')", &[], |row| row.get::<bool>(1))?;
-    if may != Some(true) {
+    if !procedure::may_execute("maintain")? {
         return Err(error::denied(
             "permission denied for procedure bulkhead.maintain",
             "It acts for all tenants and all owners of managed tables.",
@@ -152,22 +150,14 @@ pub fn admit_caller() -> Result<()> {
 
 fn admit() -> Result<()> {
     admit_caller()?;
-    if !client::may_write() {
-        let hint = if security::is_standby() {
-            "Call it on the primary; the standby gets what it does."
-        } else {
-            "Call it in a session whose transactions are not read-only."
-        };
-        return Err(error::read_only("bulkhead.maintain() has to write, and this transaction is read-only", hint));
-    }
-    if security::has_transaction_snapshot() {
-        return Err(error::state(
-            "bulkhead.maintain() needs to see what others commit, and this transaction does not",
-            "It is REPEATABLE READ or SERIALIZABLE: a hold made since it began would be overlooked.",
-            "CALL bulkhead.maintain(), which begins its own transactions.",
-        ));
-    }
-    Ok(())
+    let where_it_may = if security::is_standby() {
+        "Call it on the primary; the standby gets what it does."
+    } else {
+        "Call it in a session whose transactions are not read-only."
+    };
+    procedure::refuse_read_only("bulkhead.maintain()", where_it_may)?;
+    let why = "It is REPEATABLE READ or SERIALIZABLE: a hold made since it began would be overlooked.";
+    procedure::refuse_old_snapshot("bulkhead.maintain()", why)
 }
 
 fn begin() -> Result<Run> {

@@ -32,6 +32,7 @@ pub mod partitions;
 pub mod plan;
 pub mod planning;
 pub mod plans;
+pub mod procedure;
 pub mod queue;
 pub mod raw;
 pub mod registry;
