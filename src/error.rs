@@ -27,6 +27,11 @@ pub fn argument(message: impl Into<String>, hint: impl Into<String>) -> ErrorRep
     report(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message).set_hint(hint)
 }
 
+/// An argument that must not be NULL: 22023.
+pub fn given<T>(argument: Option<T>, name: &str) -> Result<T> {
+    argument.ok_or_else(|| self::argument(format!("{name} must not be NULL"), "Give it a value."))
+}
+
 /// An object that is not in the needed state: 55000.
 pub fn state(message: impl Into<String>, detail: impl Into<String>, hint: impl Into<String>) -> ErrorReport {
     report(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message).set_detail(detail).set_hint(hint)

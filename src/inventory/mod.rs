@@ -38,10 +38,11 @@ pub use follow::follow;
 pub use lag::waiting;
 pub use queue::enqueue;
 pub use release::Release;
+pub use table::given as given_table;
 
 use pgrx::prelude::*;
 
-use crate::error::{self, Result};
+use crate::error::{Result, given};
 use crate::pg::verdicts::Row;
 use crate::pg::{registry, settings, wal, watch};
 use fold::Verdict;
@@ -61,10 +62,9 @@ fn register_inventory(
     item_column: Option<&std::ffi::CStr>,
     quantity_column: Option<&std::ffi::CStr>,
 ) -> Result<()> {
-    let given = |name: &str| error::argument(format!("{name} must not be NULL"), "Give it a value.");
-    let relation = relation.ok_or_else(|| given("relation"))?;
-    let item = item_column.ok_or_else(|| given("item_column"))?.to_string_lossy().into_owned();
-    let quantity = quantity_column.ok_or_else(|| given("quantity_column"))?.to_string_lossy().into_owned();
+    let relation = given(relation, "relation")?;
+    let item = given(item_column, "item_column")?.to_string_lossy().into_owned();
+    let quantity = given(quantity_column, "quantity_column")?.to_string_lossy().into_owned();
     register::register(relation, &item, &quantity)
 }
 
@@ -86,10 +86,9 @@ fn drain_batch(
         (name!(done, i64), name!(passed_by, Vec<i64>), name!(code, Option<String>), name!(message, Option<String>)),
     >,
 > {
-    let given = |name: &str| error::argument(format!("{name} must not be NULL"), "Give it a value.");
-    let relation = relation.ok_or_else(|| given("relation"))?;
+    let relation = given(relation, "relation")?;
     let passed = passed.unwrap_or_default().into_iter().flatten().collect();
-    let went = drain::batch(relation, batch_size.ok_or_else(|| given("batch_size"))?, &passed)?;
+    let went = drain::batch(relation, given(batch_size, "batch_size")?, &passed)?;
     Ok(TableIterator::new(went.into_iter().map(|went| {
         let (code, message) = went.failure.map(|failure| (failure.spelled(), failure.message)).unzip();
         (went.done as i64, went.left, code, message)

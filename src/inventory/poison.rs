@@ -3,7 +3,7 @@
 use pgrx::prelude::*;
 
 use super::table;
-use crate::error::{self, Result};
+use crate::error::Result;
 use crate::pg::group::ringing;
 use crate::pg::queue::{self, Poison, Request};
 use crate::pg::{keys, locks};
@@ -18,10 +18,6 @@ fn time(time: i64) -> TimestampWithTimeZone {
 
 fn items(request: &Request) -> Vec<Option<String>> {
     request.items.iter().map(|item| item.as_deref().map(text)).collect()
-}
-
-fn given(relation: Option<pg_sys::Oid>) -> Result<pg_sys::Oid> {
-    relation.ok_or_else(|| error::argument("relation must not be NULL", "Give the registered table."))
 }
 
 /// `poisoned_orders(relation regclass)`: the queued orders of the tenant that a drain set aside, and why. None that was queued for a dropped table of the same oid, or for
@@ -47,7 +43,7 @@ fn poisoned_orders(
         ),
     >,
 > {
-    let relation = given(relation)?;
+    let relation = table::given(relation)?;
     let inventory = table::for_caller(relation, false)?;
     let tenant = table::tenant(&inventory)?;
     let poisoned = collect(|request| {
@@ -127,7 +123,7 @@ fn collect(is_asked: impl Fn(&Request) -> bool) -> Result<Vec<(Request, Poison)>
 /// The privilege is EXECUTE. Errors: 22023; 55000 not registered; 25006 read-only. Locks: the inventory's drain lock, for which it waits, until the transaction ends.
 #[pg_extern(sql = false)]
 fn requeue_poisoned(relation: Option<pg_sys::Oid>, numbers: Option<Vec<Option<i64>>>) -> Result<i64> {
-    let relation = given(relation)?;
+    let relation = table::given(relation)?;
     keys::refuse_read_only(c"requeue_poisoned()");
     locks::begin_draining(relation);
     let inventory = table::inventory(relation)?;
@@ -151,7 +147,7 @@ fn requeue_poisoned(relation: Option<pg_sys::Oid>, numbers: Option<Vec<Option<i6
 /// The privilege is EXECUTE. Errors: 22023; 25006 read-only. Locks: as requeue_poisoned().
 #[pg_extern(sql = false)]
 fn forget_poisoned(relation: Option<pg_sys::Oid>, numbers: Option<Vec<Option<i64>>>) -> Result<i64> {
-    let relation = given(relation)?;
+    let relation = table::given(relation)?;
     keys::refuse_read_only(c"forget_poisoned()");
     locks::begin_draining(relation);
     take(relation, numbers.as_deref(), |_| Ok(true))

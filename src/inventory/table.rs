@@ -101,6 +101,11 @@ static KNOWN: PerBackend<RefCell<Option<Known>>> = PerBackend::new(RefCell::new(
 /// The number of changes that `watch` had heard of when they were read.
 static READ_AT: PerBackend<Cell<u64>> = PerBackend::new(Cell::new(0));
 
+/// The table's argument, which must not be NULL: 22023.
+pub fn given(relation: Option<pg_sys::Oid>) -> Result<pg_sys::Oid> {
+    relation.ok_or_else(|| error::argument("relation must not be NULL", "Give the registered table."))
+}
+
 /// The registered table for a call of the current role, which has to have the rights of an UPDATE, locked against DDL until the transaction ends: ROW
 /// EXCLUSIVE, or ACCESS SHARE where nothing of it will be written.
 ///

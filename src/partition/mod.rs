@@ -27,7 +27,7 @@ mod todo;
 
 use pgrx::prelude::*;
 
-use crate::error::{self, Result};
+use crate::error::{self, Result, given};
 use crate::pg::{locks, scan, spi};
 use crate::{idempotency, inventory};
 
@@ -41,11 +41,6 @@ pub use run::{end_transaction, is_running};
 fn retention(table: pg_sys::Oid) -> span::Span {
     let micros = if table == scan::table(c"order_verdict") { inventory::retention() } else { idempotency::retention() };
     span::Span { months: 0, days: 0, micros }
-}
-
-/// An argument that must not be NULL.
-fn given<T>(argument: Option<T>, name: &str) -> Result<T> {
-    argument.ok_or_else(|| error::argument(format!("{name} must not be NULL"), "Give it a value."))
 }
 
 /// An interval argument, and its parts.

@@ -40,7 +40,7 @@ use std::cell::RefCell;
 use bumpalo::Bump;
 use pgrx::pg_sys;
 
-use crate::error::{self, Result};
+use crate::error::{self, Result, given};
 use crate::pg::cell::PerBackend;
 use crate::pg::{client, interrupts, settings};
 pub use attach::forget;
@@ -111,7 +111,7 @@ pub fn outcome(
     document: Option<&[u8]>,
     make: impl FnOnce(&Number) -> pg_sys::Datum,
 ) -> Result<Outcome> {
-    let name = name.ok_or_else(|| error::argument("rule_set must not be NULL", "Give it a value."))?;
+    let name = given(name, "rule_set")?;
     let set = sets::current(name)?;
     interrupts::check_stack();
     let version = set.version;
