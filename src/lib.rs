@@ -12,10 +12,12 @@
 //! - `inventory`: many orders for few items, decided in batches
 //! - `scoring`: rules as JSON, compiled, that say what a document is worth
 //!
-//! `pg` is the bridge to the server and the only room that steps outside safe Rust; `error` chooses SQLSTATE, detail and hint.
+//! `pg` is the bridge to the server and the only room that steps outside safe Rust; `error` names the SQLSTATEs
+//! that are raised; `calendar` reckons with dates.
 
 use pgrx::prelude::*;
 
+mod calendar;
 mod context;
 mod error;
 mod idempotency;

@@ -3,6 +3,9 @@
 // What only the server calls has no caller here.
 #![allow(dead_code)]
 
+#[path = "../../src/calendar.rs"]
+mod calendar;
+
 #[path = "../../src/context"]
 mod context {
     pub mod lock;
