@@ -18,7 +18,7 @@ use crate::error::{self, Result};
 use crate::pg::cell::PerBackend;
 use crate::pg::queue::{self, SEGMENTS, Segment};
 use crate::pg::subtransaction::Failure;
-use crate::pg::{constraints, keys, locks, procedure, security, spi};
+use crate::pg::{constraints, keys, own_locks, procedure, relation_locks, security, spi};
 use crate::seal::housekeeping;
 
 /// Requests that one batch takes.
@@ -60,7 +60,7 @@ pub fn batch(relation: pg_sys::Oid, size: i32, passed: &HashSet<i64>) -> Result<
         ));
     }
     keys::refuse_read_only(c"drain_inventory()");
-    locks::begin_draining(relation);
+    own_locks::begin_draining(relation);
     if passed.is_empty() && HAS_LEFT.replace(false) {
         // Whatever was passed by waits on, and comes first.
         backlog::forget();
@@ -132,7 +132,7 @@ fn tidy(drained: pg_sys::Oid) -> Result<()> {
             continue;
         }
         // Nobody is made to wait: a request that is about to be added to it is a late one.
-        if !locks::try_relation(segment.oid(), locks::Mode::Access) {
+        if !relation_locks::try_relation(segment.oid(), relation_locks::Mode::Access) {
             continue;
         }
         let Some(waiting) = segment.waiting(MOST_MOVED + 1) else { continue };

@@ -6,7 +6,7 @@ use super::table;
 use crate::error::Result;
 use crate::pg::group::ringing;
 use crate::pg::queue::{self, Poison, Request};
-use crate::pg::{keys, locks};
+use crate::pg::{keys, own_locks};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -125,7 +125,7 @@ fn collect(is_asked: impl Fn(&Request) -> bool) -> Result<Vec<(Request, Poison)>
 fn requeue_poisoned(relation: Option<pg_sys::Oid>, numbers: Option<Vec<Option<i64>>>) -> Result<i64> {
     let relation = table::given(relation)?;
     keys::refuse_read_only(c"requeue_poisoned()");
-    locks::begin_draining(relation);
+    own_locks::begin_draining(relation);
     let inventory = table::inventory(relation)?;
     let count = take(relation, numbers.as_deref(), |request| {
         if inventory.is_stray(request.identity, &request.tenant) {
@@ -149,7 +149,7 @@ fn requeue_poisoned(relation: Option<pg_sys::Oid>, numbers: Option<Vec<Option<i6
 fn forget_poisoned(relation: Option<pg_sys::Oid>, numbers: Option<Vec<Option<i64>>>) -> Result<i64> {
     let relation = table::given(relation)?;
     keys::refuse_read_only(c"forget_poisoned()");
-    locks::begin_draining(relation);
+    own_locks::begin_draining(relation);
     take(relation, numbers.as_deref(), |_| Ok(true))
 }
 

@@ -14,7 +14,7 @@ use crate::pg::cell::PerBackend;
 use crate::pg::inventory::registered;
 use crate::pg::plans::Plan;
 use crate::pg::registry::{self, Border};
-use crate::pg::{columns, items, locks, scan, security, settings, spi, watch};
+use crate::pg::{columns, items, relation_locks, scan, security, settings, spi, watch};
 use crate::rls::key::Key;
 
 /// A registered table.
@@ -115,7 +115,7 @@ pub fn for_caller(relation: pg_sys::Oid, writes: bool) -> Result<Rc<Inventory>> 
     check_rights(&inventory)?;
     // Not before: who may not write must not stand in the way of an index that is being made.
     if writes {
-        locks::relation_for_statement(relation, true);
+        relation_locks::relation_for_statement(relation, true);
     }
     Ok(inventory)
 }
@@ -124,7 +124,7 @@ pub fn for_caller(relation: pg_sys::Oid, writes: bool) -> Result<Rc<Inventory>> 
 ///
 /// Errors: 55000 not registered, or not as it was when it was registered.
 pub fn inventory(relation: pg_sys::Oid) -> Result<Rc<Inventory>> {
-    locks::relation_for_statement(relation, false);
+    relation_locks::relation_for_statement(relation, false);
     if let Some(known) = known(relation) {
         return Ok(known);
     }

@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 use super::make::{self, Wanted};
 use super::{ledger, table};
 use crate::error::{self, Result};
-use crate::pg::{locks, relations, security, settings, worker};
+use crate::pg::{own_locks, relations, security, settings, worker};
 
 const WORKER_MILLISECONDS: i64 = 10_000;
 
@@ -41,9 +41,9 @@ pub fn ensure(parent: pg_sys::Oid, is_there: impl Fn() -> Result<bool>) -> Resul
     if is_there()? {
         return Ok(());
     }
-    locks::begin_making(parent);
+    own_locks::begin_making(parent);
     if is_there()? || (worker::make_partitions(parent, WORKER_MILLISECONDS) && is_there()?) {
-        locks::end_making(parent);
+        own_locks::end_making(parent);
         return Ok(());
     }
     // Its own transaction may be the one that made the table.

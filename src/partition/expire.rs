@@ -9,7 +9,7 @@ use super::patience::Patience;
 use super::table::{Leaf, Table};
 use super::{ledger, make, table};
 use crate::error::{self, Result};
-use crate::pg::{lock_timeout, locks, security, spi, timeout};
+use crate::pg::{lock_timeout, relation_locks, security, spi, timeout};
 use crate::seal::housekeeping;
 
 /// What can be done for a partition next.
@@ -91,10 +91,10 @@ fn lock(leaf: pg_sys::Oid, relations: &[pg_sys::Oid], patience: &Patience, asked
     let mut may_wait = patience.waits();
     // Waiting for this lock holds up nobody else.
     *asked = security::relation_name(leaf);
-    let milliseconds = locks::deadlock_milliseconds() + lock_timeout::BEYOND_DEADLOCK_TIMEOUT;
-    locks::wait_for_relation(leaf, locks::Mode::ShareUpdate, milliseconds);
+    let milliseconds = relation_locks::deadlock_milliseconds() + lock_timeout::BEYOND_DEADLOCK_TIMEOUT;
+    relation_locks::wait_for_relation(leaf, relation_locks::Mode::ShareUpdate, milliseconds);
     for relation in relations {
-        if locks::try_relation(*relation, locks::Mode::Access) {
+        if relation_locks::try_relation(*relation, relation_locks::Mode::Access) {
             continue;
         }
         // One wait for all of them, while what was locked before holds others up.
@@ -102,7 +102,7 @@ fn lock(leaf: pg_sys::Oid, relations: &[pg_sys::Oid], patience: &Patience, asked
             return Some(security::relation_name(*relation));
         }
         *asked = security::relation_name(*relation);
-        locks::wait_for_relation(*relation, locks::Mode::Access, lock_timeout::MAINTENANCE);
+        relation_locks::wait_for_relation(*relation, relation_locks::Mode::Access, lock_timeout::MAINTENANCE);
     }
     // What DDL locks beyond these it must not wait for either.
     lock_timeout::set(lock_timeout::MAINTENANCE);

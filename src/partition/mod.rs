@@ -28,7 +28,7 @@ mod todo;
 use pgrx::prelude::*;
 
 use crate::error::{self, Result, given};
-use crate::pg::{locks, scan, spi};
+use crate::pg::{relation_locks, scan, spi};
 use crate::{idempotency, inventory};
 
 pub use ensure::{ensure, make_present};
@@ -104,7 +104,7 @@ fn hold_partition(partition: Option<pg_sys::Oid>, reason: Option<&str>) -> Resul
         )
     })?;
     admit::partition_of(partition)?;
-    locks::relation(partition, locks::Mode::ShareUpdate);
+    relation_locks::relation(partition, relation_locks::Mode::ShareUpdate);
     // It may have been dropped while this waited.
     admit::partition_of(partition)?;
     ledger::hold(partition, reason)

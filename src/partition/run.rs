@@ -17,7 +17,7 @@ use super::patience::Patience;
 use crate::error::{self, Result};
 use crate::pg::cell::{PerBackend, hot};
 use crate::pg::subtransaction::{self, Failure};
-use crate::pg::{locks, procedure, security, timeout};
+use crate::pg::{own_locks, procedure, security, timeout, transaction};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Task {
@@ -91,7 +91,7 @@ pub fn end_transaction(committed: bool) {
             *run = None;
             RUNNING.set(false);
         }
-    } else if locks::statement_is_over() {
+    } else if transaction::statement_is_over() {
         end();
     }
 }
@@ -101,7 +101,7 @@ fn end() {
         && run.take().is_some()
     {
         RUNNING.set(false);
-        locks::end_run();
+        own_locks::end_run();
     }
 }
 
@@ -116,7 +116,7 @@ pub fn step() -> Result<Option<f64>> {
         ));
     }
     if RUN.borrow().is_none() {
-        if !locks::try_run() {
+        if !own_locks::try_run() {
             notice!("another session runs bulkhead.maintain() in this database; this one leaves it to that");
             return Ok(None);
         }

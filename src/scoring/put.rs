@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 use super::{ascii, refused, rules, sets};
 use crate::context::state;
 use crate::error::{self, Result};
-use crate::pg::{client, locks, scoring, security, settings, spi};
+use crate::pg::{client, own_locks, scoring, security, settings, spi};
 
 /// A name's length in bytes; more is no name.
 const LONGEST_NAME: usize = 255;
@@ -34,7 +34,7 @@ impl Owner {
     }
 
     fn lock(&self, name: &str) {
-        locks::rule_set(self.tenant.as_deref().unwrap_or_default(), name);
+        own_locks::rule_set(self.tenant.as_deref().unwrap_or_default(), name);
     }
 }
 
