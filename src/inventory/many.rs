@@ -97,7 +97,7 @@ fn run(batch: &mut Batch) -> Result<()> {
             let section = batch.section();
             let tenant = batch.sections[section].tenant.clone();
             next = acting_for(&tenant, || {
-                settings::set_for_a_while(c"search_path", b"pg_catalog, pg_temp");
+                settings::pin_search_path();
                 security::as_owner(relation, || {
                     while !next.is_none() && batch.section() == section {
                         step(batch, next)?;

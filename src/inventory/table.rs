@@ -78,7 +78,7 @@ impl Inventory {
     pub fn hidden(&self, items: &[&Item]) -> Result<Vec<Vec<u8>>> {
         let wanted = [items::parameter(self.item_type, items)];
         security::as_unforced_owner(self.relation, || {
-            settings::set_for_a_while(c"search_path", b"pg_catalog, pg_temp");
+            settings::pin_search_path();
             // Not a kept plan: the server would take it for one that policies filter.
             spi::rows(&self.sql_of_hidden, &wanted, |row| row.get(1))
         })

@@ -5,11 +5,11 @@ use pgrx::prelude::*;
 use super::attempts::{self, Attempt, Proof, Target};
 use super::probe::{self, Cast, Maker, Table};
 use super::tables::{self, MAX_ROLES, MAX_TABLES, Reader, Role};
-use super::{HELD, LEAKED, Outcome, PINNED, SKIPPED, act_for, under_path};
+use super::{HELD, LEAKED, Outcome, SKIPPED, act_for, under_path};
 use crate::context::state;
 use crate::error::Result;
 use crate::pg::subtransaction::{self, Failure};
-use crate::pg::{security, spi, timeout};
+use crate::pg::{security, settings, spi, timeout};
 
 /// How long an attempt may take, its check included.
 const LIMIT_MILLISECONDS: i32 = 5_000;
@@ -146,7 +146,7 @@ fn play(table: &Table, cast: &Cast, roles: &[Role], path: &str) -> Result<Vec<Ou
             outcomes.push(skipped(table, Some(role), "everything", detail));
             continue;
         }
-        let stage = Stage { table, cast, role, path: if role.superuser { PINNED } else { path } };
+        let stage = Stage { table, cast, role, path: if role.superuser { settings::PINNED_PATH } else { path } };
         if role.superuser
             && let Some(function) = tables::planned_function(table)?
         {

@@ -1,7 +1,5 @@
 //! How long something of ours waits for a lock: every lock_timeout that this library sets.
 
-use std::ffi::CString;
-
 use super::settings;
 
 // All in milliseconds.
@@ -32,6 +30,6 @@ pub fn lift() {
 }
 
 /// As a setting's value.
-pub fn text(milliseconds: i64) -> CString {
-    CString::new(format!("{milliseconds}ms")).unwrap_or_default()
+pub fn text(milliseconds: i64) -> String {
+    format!("{milliseconds}ms")
 }

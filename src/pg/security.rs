@@ -151,7 +151,7 @@ fn act_in<R>(role: Option<pg_sys::Oid>, flags: u32, work: impl FnOnce() -> R) ->
 /// pg_catalog, whatever the caller's search_path is: types and tables of pg_temp would be found first, and a domain's CHECK is code.
 pub fn as_extension<R>(work: impl FnOnce() -> R) -> R {
     settings::kept(|| {
-        settings::set_for_a_while(c"search_path", b"pg_catalog, pg_temp");
+        settings::pin_search_path();
         act_as(relation_owner(scan::protection_table()), work)
     })
 }

@@ -257,7 +257,7 @@ fn patiently(statements: &[String]) -> String {
 BEGIN
   FOR attempt IN 1..100 LOOP
     BEGIN
-      SET LOCAL lock_timeout = '{}ms';{body}
+      SET LOCAL lock_timeout = '{}';{body}
       RETURN;
     EXCEPTION WHEN lock_not_available THEN
       PERFORM pg_catalog.pg_sleep(0.1 + pg_catalog.random());
@@ -266,6 +266,6 @@ BEGIN
   RAISE lock_not_available USING MESSAGE = 'the table was in use all the time', HINT = 'Run this statement again.';
 END
 ${tag}$",
-        lock_timeout::PLAN
+        lock_timeout::text(lock_timeout::PLAN)
     )
 }

@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 
 use super::super::cell::PerBackend;
 use super::super::subtransaction::{self, Failure};
-use super::super::{library, lock_timeout};
+use super::super::{library, lock_timeout, settings};
 use super::memory::{self, Desk};
 use super::{clock, wait};
 use crate::error::Result;
@@ -200,9 +200,10 @@ unsafe extern "C-unwind" fn worker_ends(_code: c_int, number: pg_sys::Datum) {
 
 /// Whatever the database's defaults are, the work has to see what others committed, and to write, and never to wait for long.
 fn set_up() {
-    let longest_wait = lock_timeout::text(lock_timeout::WORKER);
+    let text = |value: &str| CString::new(value).unwrap_or_default();
+    let (path, longest_wait) = (text(settings::PINNED_PATH), text(&lock_timeout::text(lock_timeout::WORKER)));
     let settings: &[(&CStr, &CStr)] = &[
-        (c"search_path", c"pg_catalog, pg_temp"),
+        (c"search_path", &path),
         (c"default_transaction_isolation", c"read committed"),
         (c"default_transaction_read_only", c"off"),
         (c"default_transaction_deferrable", c"off"),

@@ -61,21 +61,23 @@ pub fn bypass() -> String {
     BYPASS.get().map_or_else(String::new, |reason| reason.to_string_lossy().into_owned())
 }
 
+/// The search_path of what must not meet users' objects. pg_temp comes last, or it would be searched first.
+pub const PINNED_PATH: &str = "pg_catalog, pg_temp";
+
 /// SET LOCAL by the current role; raises what the setting's check raises.
 pub fn set_local(name: &CStr, value: &str) {
     let value = CString::new(value.replace('\0', "")).unwrap_or_default();
+    // SAFETY: reads the current role's attribute.
+    let context =
+        if unsafe { pg_sys::superuser() } { pg_sys::GucContext::PGC_SUSET } else { pg_sys::GucContext::PGC_USERSET };
+    set(name, &value, context, pg_sys::GucAction::GUC_ACTION_LOCAL);
+}
+
+fn set(name: &CStr, value: &CStr, context: pg_sys::GucContext::Type, action: pg_sys::GucAction::Type) {
     // SAFETY: both strings outlive the call, which copies them.
     unsafe {
-        pg_sys::set_config_option(
-            name.as_ptr(),
-            value.as_ptr(),
-            if pg_sys::superuser() { pg_sys::GucContext::PGC_SUSET } else { pg_sys::GucContext::PGC_USERSET },
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_LOCAL,
-            true,
-            0,
-            false,
-        );
+        let source = pg_sys::GucSource::PGC_S_SESSION;
+        pg_sys::set_config_option(name.as_ptr(), value.as_ptr(), context, source, action, true, 0, false);
     }
 }
 
@@ -106,19 +108,12 @@ pub fn kept<R>(work: impl FnOnce() -> R) -> R {
 pub fn set_for_a_while(name: &CStr, value: &[u8]) {
     let value: Vec<u8> = value.iter().copied().filter(|byte| *byte != 0).collect();
     let value = CString::new(value).unwrap_or_default();
-    // SAFETY: both strings outlive the call, which copies them.
-    unsafe {
-        pg_sys::set_config_option(
-            name.as_ptr(),
-            value.as_ptr(),
-            pg_sys::GucContext::PGC_SUSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SAVE,
-            true,
-            0,
-            false,
-        );
-    }
+    set(name, &value, pg_sys::GucContext::PGC_SUSET, pg_sys::GucAction::GUC_ACTION_SAVE);
+}
+
+/// Pins the search_path until the end of the innermost `kept`.
+pub fn pin_search_path() {
+    set_for_a_while(c"search_path", PINNED_PATH.as_bytes());
 }
 
 /// Runs `work` as a function with a SET clause: times are printed and read in UTC and ISO, and names are those of pg_catalog. A limit of
@@ -128,21 +123,9 @@ pub fn in_utc<R>(work: impl FnOnce() -> R) -> R {
 }
 
 fn in_utc_until_then<R>(work: impl FnOnce() -> R) -> R {
-    for (name, value) in [(c"search_path", c"pg_catalog, pg_temp"), (c"TimeZone", c"UTC"), (c"DateStyle", c"ISO, YMD")]
-    {
-        // SAFETY: constant strings; the values are valid, and any role may set these.
-        unsafe {
-            pg_sys::set_config_option(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_SAVE,
-                true,
-                0,
-                false,
-            );
-        }
+    pin_search_path();
+    for (name, value) in [(c"TimeZone", c"UTC"), (c"DateStyle", c"ISO, YMD")] {
+        set(name, value, pg_sys::GucContext::PGC_USERSET, pg_sys::GucAction::GUC_ACTION_SAVE);
     }
     work()
 }
