@@ -13,13 +13,14 @@
 //! - `scoring`: rules as JSON, compiled, that say what a document is worth
 //!
 //! `pg` is the bridge to the server and the only room that steps outside safe Rust; `error` names the SQLSTATEs
-//! that are raised; `calendar` reckons with dates.
+//! that are raised; `calendar`, `fnv` and `type_oid` are pure Rust for several rooms.
 
 use pgrx::prelude::*;
 
 mod calendar;
 mod context;
 mod error;
+mod fnv;
 mod idempotency;
 mod inventory;
 mod leak_test;
@@ -30,6 +31,7 @@ mod pg;
 mod rls;
 mod scoring;
 mod seal;
+mod type_oid;
 
 ::pgrx::pg_module_magic!(name, version);
 

@@ -6,6 +6,12 @@
 #[path = "../../src/calendar.rs"]
 mod calendar;
 
+#[path = "../../src/fnv.rs"]
+mod fnv;
+
+#[path = "../../src/type_oid.rs"]
+mod type_oid;
+
 #[path = "../../src/context"]
 mod context {
     pub mod lock;

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use super::key::{self, Digest};
 use crate::context::state;
 use crate::error::{self, Result};
-use crate::partition;
 use crate::pg::keys::{self, Found, Leaf, Table};
 use crate::pg::settings;
 
@@ -108,13 +107,5 @@ pub fn checked_lease(lease: Option<i64>) -> Result<i64> {
             "a lease must be positive and no longer than bulkhead.idempotency_window",
             "Claim for as long as the work may take, a minute for example, and extend while it runs.",
         )
-    })
-}
-
-/// Sees to it that there is a partition for now.
-pub fn make_room(leaves: &keys::Leaves) -> Result<()> {
-    partition::ensure(leaves.parent, || {
-        keys::catch_up();
-        Ok(keys::leaves()?.at(keys::now()).is_some())
     })
 }

@@ -59,7 +59,7 @@ impl Ledger {
             let leaves = verdicts::leaves()?;
             let now = keys::now();
             if leaves.at(now).is_none() {
-                make_room(&leaves)?;
+                partition::ensure_ours(leaves.parent, verdicts::leaves)?;
                 continue;
             }
             let Some((opened, tables)) = open(&leaves, now, true) else { continue };
@@ -69,11 +69,7 @@ impl Ledger {
                 return Ok(Ledger { leaf: opened[at], at, tables, now });
             }
         }
-        Err(error::state(
-            "bulkhead.order_verdict has no partition for the present time",
-            "It could not be made.",
-            "CALL bulkhead.maintain(); then look at bulkhead.maintenance_log.",
-        ))
+        Err(partition::not_there("bulkhead.order_verdict"))
     }
 
     /// For looking only. None where there is no partition.
@@ -220,12 +216,4 @@ fn belong(rows: &[Row], tenant: &[u8], order: &[u8]) -> Result<()> {
         return Ok(());
     }
     Err(error::internal("two orders have the same digest"))
-}
-
-/// Sees to it that there is a partition for now.
-fn make_room(leaves: &verdicts::Leaves) -> Result<()> {
-    partition::ensure(leaves.parent, || {
-        keys::catch_up();
-        Ok(verdicts::leaves()?.at(keys::now()).is_some())
-    })
 }

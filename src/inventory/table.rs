@@ -16,6 +16,7 @@ use crate::pg::plans::Plan;
 use crate::pg::registry::{self, Border};
 use crate::pg::{columns, items, relation_locks, scan, security, settings, spi, watch};
 use crate::rls::key::Key;
+use crate::type_oid;
 
 /// A registered table.
 pub struct Inventory {
@@ -315,9 +316,9 @@ pub fn shape(relation: pg_sys::Oid, item: i16, quantity: i16) -> Result<Shape> {
             unfit(item, "An item is a uuid, a text (of a deterministic collation), an integer or a bigint.")
         })?;
     let quantity_type = match base_of_quantity {
-        20 => "pg_catalog.int8",
-        21 => "pg_catalog.int2",
-        23 => "pg_catalog.int4",
+        type_oid::INT8 => "pg_catalog.int8",
+        type_oid::INT2 => "pg_catalog.int2",
+        type_oid::INT4 => "pg_catalog.int4",
         _ => return Err(unfit(quantity, "A quantity is a bigint, an integer or a smallint.")),
     };
     Ok(Shape {

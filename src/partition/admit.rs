@@ -14,17 +14,7 @@ use crate::seal::bypass;
 
 /// The table's owner, a member of that role, or a superuser.
 pub fn owner(relation: pg_sys::Oid) -> Result<()> {
-    if !security::exists(relation) {
-        return Err(error::argument(format!("there is no relation with oid {}", relation.to_u32()), "Name a table."));
-    }
-    if security::owns(relation) {
-        return Ok(());
-    }
-    Err(error::denied(
-        format!("must be owner of table {}", security::relation_name(relation)),
-        "Only a table's owner may have its partitions made and dropped.",
-        "Call the function as the owner, or have the owner call it.",
-    ))
+    security::require_owner(relation, "Only a table's owner may have its partitions made and dropped.")
 }
 
 /// Refuses what is not partitioned as it has to be; what the table is partitioned by.

@@ -96,7 +96,7 @@ fn taken(table: &Table) -> Result<Vec<String>> {
 }
 
 /// `bulkhead_range` tells the server that there is nothing to scan for, and goes once the partition is attached.
-const RANGE: &str = "bulkhead_range";
+pub const RANGE: &str = "bulkhead_range";
 
 fn create(table: &Table, name: &str, range: &Range) -> Result<String> {
     let storage = dress::storage(table)?;

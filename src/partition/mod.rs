@@ -31,7 +31,7 @@ use crate::error::{self, Result, given};
 use crate::pg::{relation_locks, scan, spi};
 use crate::{idempotency, inventory};
 
-pub use ensure::{ensure, make_present};
+pub use ensure::{ensure_ours, make_present, not_there};
 pub use ledger::forget;
 pub use run::{end_transaction, is_running};
 

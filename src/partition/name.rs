@@ -2,6 +2,7 @@
 
 use super::bound::Range;
 use super::time::{self, Civil, SECOND};
+use crate::fnv;
 
 /// What a name may have, in bytes.
 const LONGEST: usize = 63;
@@ -46,15 +47,10 @@ pub fn with_suffix(parent: &str, suffix: &str) -> String {
         return format!("{parent}{suffix}");
     }
     // Two parents that differ only after the cut must not share names.
-    let hash = format!("_{:08x}", fingerprint(parent));
+    let hash = format!("_{:08x}", fnv::hash(parent));
     let room = LONGEST - suffix.len() - hash.len();
     let end = (0..=room).rev().find(|at| parent.is_char_boundary(*at)).unwrap_or(0);
     format!("{}{hash}{suffix}", &parent[..end])
-}
-
-/// FNV-1a, 32 bits: the same in every version of this library.
-fn fingerprint(text: &str) -> u32 {
-    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// Whether a table of this name looks like a partition of the parent that was made here.

@@ -5,6 +5,8 @@
 
 use pgrx::prelude::*;
 
+use crate::fnv;
+
 /// What a lock of ours is about.
 #[derive(Clone, Copy)]
 enum Of {
@@ -71,9 +73,7 @@ pub fn try_draining(relation: pg_sys::Oid) -> bool {
 
 /// Waits until nobody else puts or activates a rule set of that owner and name; until the transaction ends. Two names may share a lock, and wait for each other.
 pub fn rule_set(owner: &str, name: &str) {
-    let hash =
-        |text: &str| text.bytes().fold(0x811C_9DC5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    let number = hash(name) ^ hash(owner).rotate_left(16);
+    let number = fnv::hash(name) ^ fnv::hash(owner).rotate_left(16);
     // SAFETY: the tag is complete. An interrupt raises.
     unsafe {
         pg_sys::LockAcquire(&tag(Of::RuleSet, pg_sys::Oid::from(number)), pg_sys::ExclusiveLock as i32, false, false)

@@ -37,17 +37,7 @@ struct Names {
 }
 
 fn owner(relation: pg_sys::Oid) -> Result<()> {
-    if !security::exists(relation) {
-        return Err(error::argument(format!("there is no relation with oid {}", relation.to_u32()), "Name a table."));
-    }
-    if security::owns(relation) {
-        return Ok(());
-    }
-    Err(error::denied(
-        format!("must be owner of table {}", security::relation_name(relation)),
-        "Scoring writes into the table's rows.",
-        "Call the function as the owner, or have the owner call it.",
-    ))
+    security::require_owner(relation, "Scoring writes into the table's rows.")
 }
 
 /// A column of the table as it is now.

@@ -12,6 +12,7 @@ use pgrx::prelude::*;
 
 use self::parts::{Old, Reads};
 use super::bound::{Edge, Kind};
+use super::make::RANGE;
 use super::span::{Every, Span};
 use super::{admit, ledger, name, table};
 use crate::error::{self, Result};
@@ -20,8 +21,6 @@ use crate::pg::{lock_timeout, registry, security, spi};
 /// What the table is called when it is a partition, and the parent before it takes over the name.
 const OLD: &str = "_before";
 const NEW: &str = "_partitioned";
-
-const RANGE: &str = "bulkhead_range";
 
 pub fn plan(relation: pg_sys::Oid, column: &str, every: Span) -> Result<Vec<String>> {
     let (old, kind) = admit_table(relation, column)?;
