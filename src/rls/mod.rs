@@ -30,6 +30,7 @@ use crate::pg::{registry, spi};
 ::pgrx::extension_sql_file!("../../sql/rls.sql", name = "rls", requires = ["context"]);
 
 pub use apply::observe;
+pub use steps::FLOOR;
 
 type Lines = SetOfIterator<'static, String>;
 
