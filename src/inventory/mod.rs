@@ -5,8 +5,13 @@
 //! those are. `call` is decrement_inventory(), `release` release_order(), `queue` enqueue_decrement(), `drain` drain_inventory(), `sweep` a worker's way through the queue,
 //! `backlog` what either takes next, `many` how orders of several tenants are decided, `judge` what becomes of those that fail, `poison` what was set aside, `abandoned` what
 //! nobody drains, `lag` what health() says of it, `follow` what renames change, `group` group commit.
-//! src/pg/inventory has the raw functions, src/pg/verdicts and src/pg/queue the rows. This file is the SQL surface; the functions are declared in
-//! sql/inventory.sql.
+//! src/pg/verdicts and src/pg/queue read and write the rows.
+//!
+//! The SQL functions, declared in sql/inventory.sql:
+//! - register_inventory(), and what drain_inventory() and the triggers call: here
+//! - decrement_inventory(), order_verdicts(), release_order(), enqueue_decrement(): src/pg/inventory/calls.rs
+//! - decrement_now(): src/pg/group/calls.rs
+//! - poisoned_orders(), all_poisoned_orders(), requeue_poisoned(), forget_poisoned(): poison.rs
 
 mod abandoned;
 mod backlog;

@@ -1,8 +1,13 @@
 //! scoring: rule sets stored as JSON, compiled once, run on binary jsonb, with an explanation.
 //!
 //! `compile` and `rules` make a `program` of JsonLogic; `run` walks it over one document (`jsonb`), `score` adds up and explains. All of that imports no server.
-//! `sets` finds the rule set that is active for the running statement, `put` writes one; src/pg/scoring reads and makes the server's values. The SQL
-//! objects are in sql/scoring.sql.
+//! `sets` finds the rule set that is active for the running statement, `put` writes one; src/pg/scoring reads and makes the server's values.
+//!
+//! The SQL functions, declared in sql/scoring.sql:
+//! - jsonlogic(), score() and its siblings, and those that put and activate rule sets: src/pg/scoring/calls.rs
+//! - attach_scoring(), detach_scoring(): attach.rs
+//! - what score_pending() and rescore() call: batch.rs
+//! - what the view rule_sets calls: put.rs
 
 mod arithmetic;
 mod attach;
