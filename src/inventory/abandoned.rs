@@ -28,10 +28,10 @@ pub fn forget(relations: &[pg_sys::Oid]) -> Result<()> {
     for segment in &segments {
         for inventory in &inventories {
             // Whoever queues or drains has the table locked against being dropped: nobody is at work on these.
-            for (number, place) in segment.of_relation(*inventory) {
+            for (number, tid) in segment.of_relation(*inventory) {
                 pgrx::check_for_interrupts!();
-                if let Some(request) = segment.request(place, number) {
-                    segment.delete(place);
+                if let Some(request) = segment.request(tid, number) {
+                    segment.delete(tid);
                     set_aside(&request)?;
                     count += 1;
                 }

@@ -83,7 +83,7 @@ impl Batch {
 
     fn decide(&mut self) -> Result<()> {
         let ledger = Ledger::open()?;
-        let mut until = 0;
+        let mut flush_lsn = 0;
         for found in ledger.look_up(&self.sections)? {
             if found.is_busy() {
                 if self.busy == Busy::Raise {
@@ -92,13 +92,13 @@ impl Batch {
                 self.sections[found.section].leave(found.order);
                 continue;
             }
-            until = until.max(found.durable_at());
+            flush_lsn = flush_lsn.max(found.durable_at());
             let rows = found.rows.into_iter().filter(|row| row.line != ledger::RELEASED).collect();
             self.sections[found.section].is_stored(found.order, rows);
         }
-        if self.busy == Busy::Raise && until > 0 {
+        if self.busy == Busy::Raise && flush_lsn > 0 {
             // A transaction that only repeats orders flushes nothing at its end.
-            wal::make_durable(until);
+            wal::make_durable(flush_lsn);
         }
         for section in &mut self.sections {
             section.leave_locked();

@@ -102,7 +102,7 @@ pub fn take(relation: pg_sys::Oid, size: usize, busy: Busy, except: &HashSet<i64
     for (waiting, fate) in taken.iter().zip(&decided) {
         match fate {
             Fate::Done => {
-                segments[waiting.segment].delete(waiting.place);
+                segments[waiting.segment].delete(waiting.tid);
                 went.done += 1;
             }
             Fate::Left => went.left.push(waiting.request.number),
@@ -139,8 +139,8 @@ fn tidy(drained: pg_sys::Oid) -> Result<()> {
         if waiting.len() > MOST_MOVED {
             // What is being drained is not moved about, and nothing before it must be.
             if queue::is_next(number)? && waiting.iter().all(|(request, _)| request.relation != drained) {
-                for (request, place) in &waiting[..MOST_MOVED] {
-                    segment.delete(*place);
+                for (request, tid) in &waiting[..MOST_MOVED] {
+                    segment.delete(*tid);
                     abandoned::carry(request)?;
                 }
                 segment.announce();

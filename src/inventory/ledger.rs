@@ -14,7 +14,7 @@ use super::section::Section;
 use crate::error::{self, Result};
 use crate::partition;
 use crate::pg::verdicts::{self, Leaf, NewRow, Probe, Row, Table};
-use crate::pg::wal::Place;
+use crate::pg::wal::Lsn;
 use crate::pg::{keys, settings};
 
 /// The line number of the row that says that an order was given back.
@@ -46,8 +46,8 @@ impl Found {
     }
 
     /// How far the log has to be on disk before anybody is told of the rows; 0 where it is.
-    pub fn durable_at(&self) -> Place {
-        self.rows.iter().map(|row| row.until).max().unwrap_or(0)
+    pub fn durable_at(&self) -> Lsn {
+        self.rows.iter().map(|row| row.flush_lsn).max().unwrap_or(0)
     }
 }
 

@@ -3,7 +3,7 @@
 use pgrx::prelude::*;
 
 use super::attempts::{self, Attempt, Proof, Target};
-use super::probe::{self, TestTenants, ProbeRows, Table};
+use super::probe::{self, ProbeRows, Table, TestTenants};
 use super::tables::{self, MAX_ROLES, MAX_TABLES, Reader, Role};
 use super::{HELD, LEAKED, Outcome, SKIPPED, act_for, under_path};
 use crate::context::state;
@@ -146,7 +146,8 @@ fn run_attempts(table: &Table, tenants: &TestTenants, roles: &[Role], path: &str
             outcomes.push(skipped(table, Some(role), "everything", detail));
             continue;
         }
-        let attacker = Attacker { table, tenants, role, path: if role.superuser { settings::PINNED_PATH } else { path } };
+        let attacker =
+            Attacker { table, tenants, role, path: if role.superuser { settings::PINNED_PATH } else { path } };
         if role.superuser
             && let Some(function) = tables::planned_function(table)?
         {

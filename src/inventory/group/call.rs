@@ -163,11 +163,11 @@ fn wait_for(waiter: Waiter, deadline: i64) -> Result<Outcome> {
 
 /// The slot is given back before standbys are waited for: they may be long.
 fn read(mut waiter: Waiter) -> Result<Outcome> {
-    let until = waiter.receive();
+    let flush_lsn = waiter.receive();
     let reply = body::read_reply(waiter.body());
     drop(waiter);
-    if until > 0 {
-        wal::wait_for_standbys(until);
+    if flush_lsn > 0 {
+        wal::wait_for_standbys(flush_lsn);
     }
     match reply {
         Some(Reply::Told(answers)) => Ok(Outcome::Told(answers)),

@@ -43,7 +43,7 @@
 //! # Durable when it is told
 //!
 //! The worker commits with `synchronous_commit = off`: no row of the table is locked while the disk is waited for, and the next batch begins at once. Nobody is told anything before the log is on disk as far as the end of the batch's commit: each
-//! caller flushes it itself, which costs nothing where another did already, and waits for standbys as its own commits do. So `until` may be any place behind that commit, and a stored verdict that is repeated is covered as well: whoever wrote it, it is older.
+//! caller flushes it itself, which costs nothing where another did already, and waits for standbys as its own commits do. So `flush_lsn` may be any position behind that commit, and a stored verdict that is repeated is covered as well: whoever wrote it, it is older.
 //! Where verdicts are read otherwise (order_verdicts(), decrement_inventory() for an order that comes again) the reader flushes as far as the commit of the row's writer (src/pg/wal.rs, `make_durable`), of which the server keeps account.
 //! Who is to wake others does so after its flush, and also when it is cancelled or ends (src/pg/group/wait.rs); and each looks for itself once a second.
 //!

@@ -11,7 +11,7 @@ use super::body::{self, Fault, Request};
 use super::{sift, tables};
 use crate::pg::group::memory::{self, Desk, Slot};
 use crate::pg::group::{self, processes};
-use crate::pg::wal::{self, Place};
+use crate::pg::wal::{self, Lsn};
 
 /// What could not be decided is tried again after so many microseconds, then after twice as many, up to the last; and what failed in a way that may pass, at least as often as this.
 const FIRST_DELAY: i64 = 1_000;
@@ -186,15 +186,15 @@ impl Rounds {
         told.sort_by_key(|(share, ..)| *share);
         let told: Vec<_> = told.into_iter().map(|(_, slot, became)| (slot, became)).collect();
         // Requests are not read any more: their places are written.
-        let until = wal::end();
+        let flush_lsn = wal::end();
         for some in told.chunks(TOGETHER) {
-            self.answer(some, until);
+            self.answer(some, flush_lsn);
         }
         self.queue(orphans, desk);
     }
 
     /// Hands answers over, and wakes one of those who wait for them: which sees to it that the log is on disk until there, and wakes the others.
-    fn answer(&mut self, told: &[(Slot, Became)], until: Place) {
+    fn answer(&mut self, told: &[(Slot, Became)], flush_lsn: Lsn) {
         let mut latches = Vec::with_capacity(told.len());
         for (at, (slot, became)) in told.iter().enumerate() {
             self.later.remove(&slot.0);
@@ -203,7 +203,7 @@ impl Rounds {
                 Became::Failed(fault) => body::write_fault(slot.body(), fault),
                 Became::Left | Became::Stuck | Became::Untried => continue,
             };
-            slot.promise(if matches!(became, Became::Told(_)) { until } else { 0 });
+            slot.set_flush_lsn(if matches!(became, Became::Told(_)) { flush_lsn } else { 0 });
             let leads = at + 1 == told.len() && slot.lead(length, &latches);
             // Before the slot is the caller's, and perhaps another's right after.
             let latch = slot.latch();

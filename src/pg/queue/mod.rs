@@ -12,7 +12,7 @@
 mod pages;
 mod rows;
 
-pub use pages::{Place, Seen, scan};
+pub use pages::{Seen, Tid, scan};
 pub use rows::{Poison, Request, Segment, add, each_poisoned, each_waiting, poison, set_aside};
 
 use std::ffi::{CStr, c_char};
