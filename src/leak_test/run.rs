@@ -188,13 +188,13 @@ struct Attacker<'a> {
 }
 
 /// Whether it leaked; or why that is not known.
-type Verdict = std::result::Result<bool, String>;
+type AttemptResult = std::result::Result<bool, String>;
 
 impl Attacker<'_> {
     fn attempt(&self, attempt: &Attempt) -> Outcome {
         pgrx::check_for_interrupts!();
-        let verdict = self.judge(attempt);
-        let (result, detail) = match verdict {
+        let leaked = self.judge(attempt);
+        let (result, detail) = match leaked {
             Ok(false) => (HELD, None),
             Ok(true) => (LEAKED, Some(attempt.statements.join("; "))),
             Err(reason) => (SKIPPED, Some(reason)),
@@ -208,7 +208,7 @@ impl Attacker<'_> {
         }
     }
 
-    fn judge(&self, attempt: &Attempt) -> Verdict {
+    fn judge(&self, attempt: &Attempt) -> AttemptResult {
         let before = match &attempt.proof {
             Proof::Touches(tenant) => Some(self.fingerprint(tenant).map_err(unknown)?),
             _ => None,
@@ -226,7 +226,7 @@ impl Attacker<'_> {
             }
         });
         match ended {
-            Ok(verdict) => verdict,
+            Ok(result) => result,
             Err(failure) => refusal(&failure, &attempt.proof),
         }
     }
@@ -288,7 +288,7 @@ fn unknown(failure: Failure) -> String {
 }
 
 /// An attempt that ended with an error.
-fn refusal(failure: &Failure, proof: &Proof) -> Verdict {
+fn refusal(failure: &Failure, proof: &Proof) -> AttemptResult {
     use PgSqlErrorCode::*;
     match failure.code {
         ERRCODE_INSUFFICIENT_PRIVILEGE => Ok(false),

@@ -12,7 +12,7 @@ use crate::context::state;
 use crate::observe;
 use crate::rls::key::Key;
 use crate::rls::naked;
-use crate::seal::{bypass, verdict};
+use crate::seal::{bypass, decision};
 
 hot! {
     static NEXT_START: PerBackend<Cell<pg_sys::ExecutorStart_hook_type>> = PerBackend::new(Cell::new(None));
@@ -116,7 +116,7 @@ unsafe fn is_counted(statement: *const pg_sys::PlannedStmt, relation: pg_sys::Oi
     is_plain
         && nesting::is_nowhere()
         && !bypass::is_set()
-        && verdict::in_force()
+        && decision::in_force()
         && state::bare_tenant(|tenant| key.fits(tenant)).is_some_and(|fits| fits || observe::note_again(relation))
 }
 
@@ -132,7 +132,7 @@ unsafe extern "C-unwind" fn before_start(query: *mut pg_sys::QueryDesc) {
     // SAFETY: as above.
     unsafe {
         if planning::is_lifted(statement) {
-            naked::check_lifted_plan(verdict::command());
+            naked::check_lifted_plan(decision::command());
         }
         if !plan::may_be_lone_switch(query) {
             cursors::close_foreign();
@@ -146,10 +146,10 @@ unsafe extern "C-unwind" fn before_start(query: *mut pg_sys::QueryDesc) {
     }
     // A rule's statement runs where referential integrity's own does, with its rights.
     let strayed = !referential && nesting::begin_referential();
-    let verdict = verdict::starting(referential);
+    let decision = decision::starting(referential);
     let mut observed = Vec::new();
     for touched in plan::relations(statement) {
-        if naked::check(&touched, verdict) && !observed.contains(&touched.relation) {
+        if naked::check(&touched, decision) && !observed.contains(&touched.relation) {
             observed.push(touched.relation);
             observe::note(touched.relation);
         }
@@ -163,7 +163,7 @@ unsafe extern "C-unwind" fn before_start(query: *mut pg_sys::QueryDesc) {
 /// `query` is valid, and its plan was made past the seal.
 #[pg_guard]
 unsafe extern "C-unwind" fn before_lifted_run(query: *mut pg_sys::QueryDesc) {
-    naked::check_lifted_plan(verdict::command());
+    naked::check_lifted_plan(decision::command());
     // SAFETY: the caller's promise.
     if unsafe { cursors::is_being_held(query) } {
         naked::refuse_held();

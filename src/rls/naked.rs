@@ -12,7 +12,7 @@ use crate::pg::security::Rls;
 use crate::pg::settings::{ContextMode, MissingContext, context_mode, missing_context};
 use crate::pg::{library, nesting, registry, security};
 use crate::rls::key::Key;
-use crate::seal::verdict::Verdict;
+use crate::seal::decision::Decision;
 use crate::seal::{bypass, housekeeping};
 
 /// Nothing to check: the extension is not installed in this database, or protect() itself asks, under its exclusive lock. Whatever else runs meanwhile is a function
@@ -26,17 +26,17 @@ pub fn is_idle(referential: bool) -> bool {
 /// Called for each relation of each statement, before the statement yields its first row. Raises 42501 for a protected
 /// relation when there is no tenant that it could hold: under the seal for every role, and otherwise where row level security filters
 /// it for `touched.as_role`. True for an observed relation whose statement would be refused.
-pub fn check(touched: &Touched, verdict: Verdict) -> bool {
+pub fn check(touched: &Touched, decision: Decision) -> bool {
     let Some(entry) = registry::find(touched.relation) else { return false };
     if let Border::Observed(key) = entry.border {
-        return matches!(verdict, Verdict::Sealed { .. }) && !state::with_tenant(|tenant| key.fits(tenant));
+        return matches!(decision, Decision::Sealed { .. }) && !state::with_tenant(|tenant| key.fits(tenant));
     }
-    check_protected(touched, entry, verdict);
+    check_protected(touched, entry, decision);
     false
 }
 
-fn check_protected(touched: &Touched, entry: Entry, verdict: Verdict) {
-    let sealed = matches!(verdict, Verdict::Sealed { .. });
+fn check_protected(touched: &Touched, entry: Entry, decision: Decision) {
+    let sealed = matches!(decision, Decision::Sealed { .. });
     let key = match entry.border {
         Border::Shared | Border::Exposing | Border::Observed(_) => return,
         Border::Column(key) => key,
@@ -66,7 +66,7 @@ fn check_protected(touched: &Touched, entry: Entry, verdict: Verdict) {
 /// COPY of a protected table under the seal. Rows that come in need a tenant, whatever `bulkhead.missing_context` says.
 pub fn check_copy(touched: &Touched, is_from: bool) {
     let Some(entry) = registry::find(touched.relation) else { return };
-    check_protected(touched, entry, Verdict::Sealed { bypass_waits: false });
+    check_protected(touched, entry, Decision::Sealed { bypass_waits: false });
     if is_from
         && let Border::Column(key) = entry.border
         && !state::with_tenant(|tenant| key.fits(tenant))
@@ -102,11 +102,11 @@ pub fn report_exposing(relation: pg_sys::Oid) {
 }
 
 /// A plan that was made past the seal must not run when what lifted it is over.
-pub fn check_lifted_plan(verdict: Verdict) {
-    if verdict == Verdict::Lifted {
+pub fn check_lifted_plan(decision: Decision) {
+    if decision == Decision::Lifted {
         bypass::note();
     }
-    if matches!(verdict, Verdict::Lifted | Verdict::Off) {
+    if matches!(decision, Decision::Lifted | Decision::Off) {
         return;
     }
     crate::pg::plan::forget_cached();

@@ -124,7 +124,7 @@ pub fn begin(reason: &str) -> Result<()> {
 ///
 /// `why`: what the statement would do to the seal.
 pub fn require(what: &str, why: &str) -> Result<()> {
-    if !super::verdict::in_force() {
+    if !super::decision::in_force() {
         return Ok(());
     }
     if acts() {
