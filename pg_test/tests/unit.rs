@@ -73,12 +73,12 @@ mod lint {
 #[path = "../../src/partition"]
 mod partition {
     pub mod bound;
+    pub mod due;
     pub mod name;
     pub mod patience;
     pub mod readable;
     pub mod span;
     pub mod time;
-    pub mod todo;
 }
 
 #[path = "../../src/scoring"]

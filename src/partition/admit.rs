@@ -7,7 +7,7 @@ use super::bound::Kind;
 use super::span::Span;
 use super::table::{self, Shape};
 use super::time::LAST;
-use super::{ledger, todo::Rule};
+use super::{due::RetentionRule, ledger};
 use crate::error::{self, Result};
 use crate::pg::{registry, security, spi};
 use crate::seal::bypass;
@@ -78,7 +78,7 @@ pub fn parent(relation: pg_sys::Oid) -> Result<(Shape, Kind)> {
 }
 
 /// Judges the numbers: the rule that they make.
-pub fn rule(kind: Kind, every: Span, retain: Span, premake: i32) -> Result<Rule> {
+pub fn rule(kind: Kind, every: Span, retain: Span, premake: i32) -> Result<RetentionRule> {
     let every = table::every(every, kind)?;
     if retain.months < 0 || retain.days < 0 || retain.micros < 0 {
         // One month less 29 days is as long as the month is: it may be less than nothing.
@@ -99,8 +99,8 @@ pub fn rule(kind: Kind, every: Span, retain: Span, premake: i32) -> Result<Rule>
             "It is the number of partitions ahead of the present one: the default is 3.",
         ));
     }
-    let rule = Rule { kind, every, retain, premake: i64::from(premake) };
-    if every.line(ledger::now(), rule.premake) >= LAST {
+    let rule = RetentionRule { kind, every, retain, premake: i64::from(premake) };
+    if every.boundary(ledger::now(), rule.premake) >= LAST {
         return Err(error::argument("every times premake goes beyond the year 9999", "Make one of them smaller."));
     }
     Ok(rule)

@@ -1,6 +1,6 @@
 //! partition: every managed table has its partitions ahead of time, and those past retention go, without anybody noticing.
 //!
-//! What a table lacks and what is expired is decided in files that import no server: `time`, `span`, `bound`, `name`, `todo`, `patience`. `table`
+//! What a table lacks and what is expired is decided in files that import no server: `time`, `span`, `bound`, `name`, `due`, `patience`. `table`
 //! reads a managed table, `admit` says which can be, `make` and `dress` make a partition, `policies` copies its policies, `expire` lets go of one, and `run` goes
 //! through all tables step by step for maintain(), which is a procedure in sql/partition.sql; `schedule` makes that a job. `ensure` makes partitions at once,
 //! `convert` says how an ordinary table becomes a partitioned one, `health` is health(), `readable` writes lengths of time. `ledger` keeps the rows of the extension's own. This file is
@@ -10,6 +10,7 @@ mod admit;
 mod bound;
 mod convert;
 mod dress;
+mod due;
 mod ensure;
 mod expire;
 mod health;
@@ -24,7 +25,6 @@ mod schedule;
 mod span;
 mod table;
 mod time;
-mod todo;
 
 use pgrx::prelude::*;
 

@@ -76,7 +76,7 @@ fn shown(every: Every) -> String {
 /// At least one whole partition ahead, so that there is time for the plan and for maintain().
 fn boundary(kind: Kind, every: Every) -> Edge {
     let present = every.aligned(ledger::now());
-    Edge::at(kind, every.line(present, 2))
+    Edge::at(kind, every.boundary(present, 2))
 }
 
 fn admit_table(relation: pg_sys::Oid, column: &str) -> Result<(Old, Kind)> {

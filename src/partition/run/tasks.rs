@@ -18,7 +18,7 @@ impl Run {
         let Some(table) = table::read(parent)? else { return Ok(Step::Over) };
         let managed = &table.managed;
         match (managed.suspect_since, managed.last_run) {
-            (None, Some(last)) if now - last > table.rule.leap() => ledger::suspect(parent, Some(now))?,
+            (None, Some(last)) if now - last > table.rule.clock_jump_limit() => ledger::suspect(parent, Some(now))?,
             // It has gone on since, as a clock does, or came back.
             (Some(since), _) if now - since >= table.rule.every.length().max(DAY) || now < since => {
                 ledger::suspect(parent, None)?;
