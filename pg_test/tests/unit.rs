@@ -74,8 +74,8 @@ mod lint {
 mod partition {
     pub mod bound;
     pub mod due;
+    pub mod lock_backoff;
     pub mod name;
-    pub mod patience;
     pub mod readable;
     pub mod span;
     pub mod time;

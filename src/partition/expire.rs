@@ -5,7 +5,7 @@
 
 use pgrx::prelude::*;
 
-use super::patience::Patience;
+use super::lock_backoff::LockBackoff;
 use super::table::{Leaf, Table};
 use super::{ledger, make, table};
 use crate::error::{self, Result};
@@ -85,10 +85,10 @@ pub fn archive(table: &Table, leaf: &Leaf, function: pg_sys::Oid) -> Result<Outc
     Ok(Outcome::Done)
 }
 
-/// Takes the locks as far as patience allows: the table that could not be locked, if one could not. Raises 55P03 where it waits, for
+/// Takes the locks as far as `backoff` allows: the table that could not be locked, if one could not. Raises 55P03 where it waits, for
 /// what `asked` names.
-fn lock(leaf: pg_sys::Oid, relations: &[pg_sys::Oid], patience: &Patience, asked: &mut String) -> Option<String> {
-    let mut may_wait = patience.waits();
+fn lock(leaf: pg_sys::Oid, relations: &[pg_sys::Oid], backoff: &LockBackoff, asked: &mut String) -> Option<String> {
+    let mut may_wait = backoff.waits();
     // Waiting for this lock holds up nobody else.
     *asked = security::relation_name(leaf);
     let milliseconds = relation_locks::deadlock_milliseconds() + lock_timeout::BEYOND_DEADLOCK_TIMEOUT;
@@ -118,15 +118,15 @@ fn again(table: &Table, leaf: &Leaf, now: i64) -> Result<Option<(String, String)
     Ok(due.map(|leaf| (table.name.clone(), leaf.name.clone())))
 }
 
-pub fn empty(table: &Table, leaf: &Leaf, now: i64, patience: &mut Patience, asked: &mut String) -> Result<Outcome> {
+pub fn empty(table: &Table, leaf: &Leaf, now: i64, backoff: &mut LockBackoff, asked: &mut String) -> Result<Outcome> {
     // TRUNCATE refuses what a foreign key refers to, empty or not; the drop checks the rows.
     if !referencing(leaf.oid)?.is_empty() {
         return Ok(Outcome::Needless);
     }
-    if let Some(busy) = lock(leaf.oid, &[leaf.oid], patience, asked) {
+    if let Some(busy) = lock(leaf.oid, &[leaf.oid], backoff, asked) {
         return Ok(Outcome::Busy(busy));
     }
-    patience.got();
+    backoff.got();
     let Some((_, name)) = again(table, leaf, now)? else { return Ok(Outcome::Needless) };
     if !table::has_pages(leaf.oid)? {
         return Ok(Outcome::Needless);
@@ -136,14 +136,14 @@ pub fn empty(table: &Table, leaf: &Leaf, now: i64, patience: &mut Patience, aske
     Ok(Outcome::Done)
 }
 
-pub fn drop(table: &Table, leaf: &Leaf, now: i64, patience: &mut Patience, asked: &mut String) -> Result<Outcome> {
+pub fn drop(table: &Table, leaf: &Leaf, now: i64, backoff: &mut LockBackoff, asked: &mut String) -> Result<Outcome> {
     let mut relations = vec![table.oid, leaf.oid];
     relations.extend(make::referenced_by(leaf.oid)?);
     relations.extend(referencing(leaf.oid)?);
-    if let Some(busy) = lock(leaf.oid, &relations, patience, asked) {
+    if let Some(busy) = lock(leaf.oid, &relations, backoff, asked) {
         return Ok(Outcome::Busy(busy));
     }
-    patience.got();
+    backoff.got();
     let Some((parent, name)) = again(table, leaf, now)? else { return Ok(Outcome::Needless) };
     let statements = [format!("ALTER TABLE {parent} DETACH PARTITION {name}"), format!("DROP TABLE {name}")];
     timeout::within(DROP_MILLISECONDS, || {

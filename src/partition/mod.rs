@@ -1,6 +1,6 @@
 //! partition: every managed table has its partitions ahead of time, and those past retention go, without anybody noticing.
 //!
-//! What a table lacks and what is expired is decided in files that import no server: `time`, `span`, `bound`, `name`, `due`, `patience`. `table`
+//! What a table lacks and what is expired is decided in files that import no server: `time`, `span`, `bound`, `name`, `due`, `lock_backoff`. `table`
 //! reads a managed table, `admit` says which can be, `make` and `dress` make a partition, `policies` copies its policies, `expire` lets go of one, and `run` goes
 //! through all tables step by step for maintain(), which is a procedure in sql/partition.sql; `schedule` makes that a job. `ensure` makes partitions at once,
 //! `convert` says how an ordinary table becomes a partitioned one, `health` is health(), `readable` writes lengths of time. `ledger` keeps the rows of the extension's own. This file is
@@ -15,9 +15,9 @@ mod ensure;
 mod expire;
 mod health;
 mod ledger;
+mod lock_backoff;
 mod make;
 mod name;
-mod patience;
 mod policies;
 mod readable;
 mod run;

@@ -13,7 +13,7 @@ use pgrx::prelude::*;
 
 use super::expire::Action;
 use super::ledger::{self, Entry};
-use super::patience::Patience;
+use super::lock_backoff::LockBackoff;
 use crate::error::{self, Result};
 use crate::pg::cell::{PerBackend, hot};
 use crate::pg::subtransaction::{self, Failure};
@@ -31,12 +31,12 @@ enum Task {
 /// What a run keeps between its steps.
 struct Run {
     tasks: VecDeque<(Task, pg_sys::Oid)>,
-    patience: Patience,
+    backoff: LockBackoff,
     /// Partitions that were emptied in this run, or are empty, and those that are left for the next.
     emptied: Vec<pg_sys::Oid>,
     left: Vec<pg_sys::Oid>,
     /// A partition of the present table could not be locked, or several of the run.
-    hurried: bool,
+    few_attempts: bool,
     /// Partitions of the run that could not be locked.
     put_off: u32,
     /// Partitions made for the present table.
@@ -177,10 +177,10 @@ impl Run {
     fn new(tasks: VecDeque<(Task, pg_sys::Oid)>) -> Run {
         Run {
             tasks,
-            patience: Patience::default(),
+            backoff: LockBackoff::default(),
             emptied: Vec::new(),
             left: Vec::new(),
-            hurried: false,
+            few_attempts: false,
             put_off: 0,
             made: 0,
             stepping: false,
@@ -190,18 +190,18 @@ impl Run {
     fn step(&mut self) -> Result<Option<f64>> {
         let Some((task, parent)) = self.tasks.front().copied() else { return Ok(None) };
         let began = ledger::now();
-        self.patience.begin(began);
+        self.backoff.begin(began);
         timeout::reset();
         let mut doing = Doing { partition: None, action: "check", asked: String::new() };
-        let mut patience = self.patience;
+        let mut backoff = self.backoff;
         let done = subtransaction::kept(timeout::was_reached, || match task {
             Task::Begin => self.start(parent, began, &mut doing),
             Task::Create if self.made >= MOST_MADE => Ok(Step::Over),
-            Task::Create => tasks::create(parent, began, &mut patience, &mut doing),
-            Task::Expire => self.expire(parent, began, &mut patience, &mut doing),
+            Task::Create => tasks::create(parent, began, &mut backoff, &mut doing),
+            Task::Expire => self.expire(parent, began, &mut backoff, &mut doing),
             Task::End => tasks::finish(parent, &mut doing),
         });
-        self.patience = patience;
+        self.backoff = backoff;
         let now = ledger::now();
         let duration = now - began;
         let entry = |ok: bool, detail: Option<String>, lock_wait: i64| Entry {
@@ -217,7 +217,7 @@ impl Run {
             Ok(Step::Over) => self.next_task(),
             Ok(Step::On) => self.settle(&doing),
             Ok(Step::Did(detail)) => {
-                ledger::log(&entry(true, detail, self.patience.waited))?;
+                ledger::log(&entry(true, detail, self.backoff.waited))?;
                 self.made += u32::from(task == Task::Create);
                 self.settle(&doing);
             }
@@ -230,7 +230,7 @@ impl Run {
                 return self.busy(task, &doing.asked, now, &doing, &entry);
             }
             Err(failure) => {
-                ledger::log(&entry(false, Some(reason(failure)), self.patience.waited))?;
+                ledger::log(&entry(false, Some(reason(failure)), self.backoff.waited))?;
                 match task {
                     Task::Expire if doing.partition.is_some() => self.leave(&doing),
                     Task::Begin if doing.partition.is_some() => self.leave(&doing),
@@ -243,8 +243,8 @@ impl Run {
 
     fn next_task(&mut self) {
         self.tasks.pop_front();
-        self.hurried = self.put_off >= MOST_PUT_OFF;
-        self.patience = Patience::new(self.hurried);
+        self.few_attempts = self.put_off >= MOST_PUT_OFF;
+        self.backoff = LockBackoff::new(self.few_attempts);
         self.made = 0;
     }
 
@@ -255,7 +255,7 @@ impl Run {
         {
             self.emptied.push(*partition);
         }
-        self.patience = Patience::new(self.hurried);
+        self.backoff = LockBackoff::new(self.few_attempts);
     }
 
     /// Nothing more of the partition in this run.
@@ -264,7 +264,7 @@ impl Run {
             Some((partition, _)) => self.left.push(*partition),
             None => return self.next_task(),
         }
-        self.patience = Patience::new(self.hurried);
+        self.backoff = LockBackoff::new(self.few_attempts);
     }
 
     fn busy(
@@ -275,14 +275,14 @@ impl Run {
         doing: &Doing,
         entry: &dyn Fn(bool, Option<String>, i64) -> Entry,
     ) -> Result<Option<f64>> {
-        if let Some(pause) = self.patience.failed(now, now as u64) {
+        if let Some(pause) = self.backoff.failed(now, now as u64) {
             return Ok(Some(pause));
         }
         let what = if relation.is_empty() { "the table" } else { relation };
         let why = format!("{what} was in use all the time; put off to the next run");
-        ledger::log(&entry(false, Some(why), self.patience.waited))?;
-        self.hurried = task == Task::Expire;
-        self.put_off += u32::from(self.hurried);
+        ledger::log(&entry(false, Some(why), self.backoff.waited))?;
+        self.few_attempts = task == Task::Expire;
+        self.put_off += u32::from(self.few_attempts);
         match task {
             Task::Expire | Task::Begin => self.leave(doing),
             _ => self.next_task(),
