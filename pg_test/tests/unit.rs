@@ -28,10 +28,10 @@ mod idempotency {
 
 #[path = "../../src/inventory"]
 mod inventory {
+    pub mod bloom_filter;
     pub mod digest;
     pub mod fold;
     pub mod item;
-    pub mod sieve;
 
     pub mod group {
         pub mod body;

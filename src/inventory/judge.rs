@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use super::backlog::Waiting;
 use super::batch::Busy;
-use super::many::{self, Halving, Order};
+use super::many::{self, Bisection, Order};
 use super::table::Inventory;
 use crate::pg::queue::{self, Poison};
 use crate::pg::subtransaction::{self, Failure};
@@ -50,7 +50,7 @@ enum Became {
 pub fn decide(inventory: &Rc<Inventory>, requests: &[Waiting], busy: Busy) -> std::result::Result<Judged, Failure> {
     let is_written = Cell::new(false);
     let begun = Instant::now();
-    let halving = Halving {
+    let bisection = Bisection {
         inventory,
         busy,
         told: &|decided, number| {
@@ -69,7 +69,7 @@ pub fn decide(inventory: &Rc<Inventory>, requests: &[Waiting], busy: Busy) -> st
             set_aside_for(only, &failure)?;
             Ok(Became::Done)
         },
-        is_over: &|| busy.leaves_items() && begun.elapsed() > many::SIFTING,
+        is_over: &|| busy.leaves_items() && begun.elapsed() > many::BISECTION_TIME,
         untried: &|| Became::Untried,
         has_judged: Cell::new(false),
     };
@@ -77,7 +77,7 @@ pub fn decide(inventory: &Rc<Inventory>, requests: &[Waiting], busy: Busy) -> st
         // What one order waits for in a trigger, all of its batch wait for.
         lock_timeout::set(lock_timeout::ORDER);
     }
-    let became = halving.decide(&requests.iter().collect::<Vec<_>>())?;
+    let became = bisection.decide(&requests.iter().collect::<Vec<_>>())?;
     let mut judged = Judged { decided: Vec::with_capacity(requests.len()), failure: None };
     for (request, became) in requests.iter().zip(became) {
         judged.decided.push(match became {

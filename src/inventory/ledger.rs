@@ -105,7 +105,7 @@ impl Ledger {
             let before = found.len();
             let mut perhaps = Vec::with_capacity(asked.len());
             if number > self.at && !self.tables[self.at].is_empty() {
-                closed::sift(table, &asked, |(digest, ..)| digest, |one| perhaps.push(*one));
+                closed::filter_by_bloom(table, &asked, |(digest, ..)| digest, |one| perhaps.push(*one));
             } else {
                 perhaps.clone_from(&asked);
             }

@@ -125,8 +125,8 @@ fn step(batch: &mut Batch, next: Run) -> Result<()> {
     }
 }
 
-/// What comes of orders that are found out by halving.
-pub struct Halving<'a, O, T> {
+/// What comes of orders that are found out by bisection.
+pub struct Bisection<'a, O, T> {
     pub inventory: &'a Rc<Inventory>,
     pub busy: Busy,
     /// What came of an order of a batch that went through.
@@ -142,7 +142,7 @@ pub struct Halving<'a, O, T> {
     pub has_judged: Cell<bool>,
 }
 
-impl<O: Order, T> Halving<'_, O, T> {
+impl<O: Order, T> Bisection<'_, O, T> {
     /// Decides the orders, each half in a subtransaction when the whole fails. Nothing is done when this fails.
     pub fn decide(&self, orders: &[&O]) -> std::result::Result<Vec<T>, Failure> {
         if orders.is_empty() || self.has_judged.get() && (self.is_over)() {
@@ -181,7 +181,7 @@ impl<O: Order, T> Halving<'_, O, T> {
 }
 
 /// Where nobody is to be kept waiting, a batch that fails is taken apart for so long at a time.
-pub const SIFTING: Duration = Duration::from_millis(50);
+pub const BISECTION_TIME: Duration = Duration::from_millis(50);
 
 /// An error that need not be every order's: it has nothing to do with the server's memory, disks, or end.
 pub fn may_be_an_orders(failure: &Failure) -> bool {

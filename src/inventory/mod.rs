@@ -1,6 +1,6 @@
 //! inventory: many orders for few items, decided in batches.
 //!
-//! `fold` decides, `item` says what a text means, `digest` what stands for an order, `sieve` which orders a day may have: pure Rust. `section` is one tenant's part
+//! `fold` decides, `item` says what a text means, `digest` what stands for an order, `bloom_filter` which orders a day may have: pure Rust. `section` is one tenant's part
 //! of a batch, `batch` its steps, `ledger` the stored verdicts, `closed` those of days that are over, `table` what has to be known of a registered table, `register` which
 //! those are. `call` is decrement_inventory(), `release` release_order(), `queue` enqueue_decrement(), `drain` drain_inventory(), `sweep` a worker's way through the queue,
 //! `backlog` what either takes next, `many` how orders of several tenants are decided, `judge` what becomes of those that fail, `poison` what was set aside, `abandoned` what
@@ -16,6 +16,7 @@
 mod abandoned;
 mod backlog;
 mod batch;
+mod bloom_filter;
 mod call;
 mod closed;
 mod digest;
@@ -33,7 +34,6 @@ mod queue;
 mod register;
 mod release;
 mod section;
-mod sieve;
 mod sweep;
 mod table;
 

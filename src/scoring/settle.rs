@@ -154,12 +154,12 @@ fn one_by_one(call: &Call, left: &[RowId]) -> Result<(Done, Vec<RowId>)> {
     let picked = about(call, &pick, left, |row| Ok((row.get(1)?, row.get(2)?)))?;
     let mut scored = Settled::default();
     let write = statement::at_places(call.table, call.action);
-    settle(call, &write, &picked, &mut scored).map_err(Failure::into_report)?;
+    write_bisecting(call, &write, &picked, &mut scored).map_err(Failure::into_report)?;
     let mut marked = Settled::default();
     let refused = std::mem::take(&mut scored.refused);
     if !refused.is_empty() {
         let mark = statement::mark(call.table, call.action);
-        settle(call, &mark, &refused, &mut marked).map_err(Failure::into_report)?;
+        write_bisecting(call, &mark, &refused, &mut marked).map_err(Failure::into_report)?;
     }
     let silent = || {
         format!(
@@ -187,7 +187,12 @@ struct Settled {
 }
 
 /// Runs the statement for these places, and for half of them where it fails for a row.
-fn settle(call: &Call, sql: &str, places: &[RowId], settled: &mut Settled) -> std::result::Result<(), Failure> {
+fn write_bisecting(
+    call: &Call,
+    sql: &str,
+    places: &[RowId],
+    settled: &mut Settled,
+) -> std::result::Result<(), Failure> {
     if places.is_empty() {
         return Ok(());
     }
@@ -217,8 +222,8 @@ fn settle(call: &Call, sql: &str, places: &[RowId], settled: &mut Settled) -> st
                 return Ok(());
             }
             let (first, second) = places.split_at(places.len() / 2);
-            settle(call, sql, first, settled)?;
-            settle(call, sql, second, settled)
+            write_bisecting(call, sql, first, settled)?;
+            write_bisecting(call, sql, second, settled)
         }
     }
 }

@@ -10,7 +10,7 @@
 //! | body.rs | request, answer and error as bytes. Pure Rust |
 //! | call.rs | the caller |
 //! | round.rs, tables.rs, became.rs | one batch: who is taken and told; the orders of each table; what became of one |
-//! | sift.rs, work.rs | a batch that fails; the worker's life |
+//! | bisect.rs, work.rs | a batch that fails; the worker's life |
 //! | launch.rs | who has a worker |
 //! | src/pg/group | shared memory, latches, processes, the SQL functions |
 //!
@@ -76,11 +76,11 @@
 //! orders that fail keeps the others waiting for long.
 
 mod became;
+mod bisect;
 pub mod body;
 mod call;
 mod launch;
 mod round;
-mod sift;
 pub mod slot;
 mod tables;
 mod work;
