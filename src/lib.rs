@@ -50,5 +50,5 @@ pub extern "C-unwind" fn _PG_init() {
     pg::registry::register();
     pg::hooks::install();
     // What was planned before carries none of the tags that the hooks look for.
-    pg::plan::forget_cached();
+    pg::planned_stmt::forget_cached();
 }

@@ -54,7 +54,7 @@ mod observe {
 mod rls {
     pub mod facts;
     pub mod key;
-    pub mod live;
+    pub mod online_steps;
     pub mod shared;
     pub mod steps;
 }

@@ -11,7 +11,7 @@ use super::ledger::{self, Ledger};
 use super::section::Section;
 use super::table::Inventory;
 use crate::error::{self, Result};
-use crate::pg::plans::{self, Run, Steps};
+use crate::pg::prepared::{self, Run, Steps};
 use crate::pg::{items, security, wal};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -170,7 +170,7 @@ impl Steps for Batch {
                 let item_type = self.inventory.item_type;
                 let section = &mut self.sections[at];
                 let mut twice = false;
-                plans::results(|[item, quantity]| {
+                prepared::results(|[item, quantity]| {
                     if let Some(item) = item.map(|item| items::read(item_type, item)) {
                         twice |= !section.has(&item, quantity.map(|quantity| quantity.value() as i64));
                     }
@@ -185,7 +185,7 @@ impl Steps for Batch {
                 // A later snapshot than that of the lock sees the row of an item that was only locked.
                 let item_type = self.inventory.item_type;
                 let section = &mut self.sections[at];
-                plans::results(|[item]| {
+                prepared::results(|[item]| {
                     if let Some(item) = item {
                         section.is_locked(&items::read(item_type, item));
                     }
@@ -196,7 +196,7 @@ impl Steps for Batch {
             Stage::Prove(at, place) => {
                 // No error: it is free by now, and locked by us, or not to be had for whoever asks.
                 let mut quantity = None;
-                plans::results(|[_, found]| {
+                prepared::results(|[_, found]| {
                     quantity = Some(found.map(|quantity| quantity.value() as i64));
                     Ok(())
                 })?;

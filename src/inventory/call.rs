@@ -10,7 +10,7 @@ use super::table;
 use crate::error::{self, Result};
 use crate::pg::inventory::Told;
 use crate::pg::keys;
-use crate::pg::plans::{Run, Steps};
+use crate::pg::prepared::{Run, Steps};
 
 /// A text as it was given, NULL or not.
 type Text = Option<Box<[u8]>>;

@@ -17,7 +17,7 @@ use super::section::Section;
 use super::table::Inventory;
 use crate::context::acting::acting_for;
 use crate::error::Result;
-use crate::pg::plans::{self, Run, Steps};
+use crate::pg::prepared::{self, Run, Steps};
 use crate::pg::subtransaction::{self, Failure};
 use crate::pg::{security, settings};
 
@@ -89,7 +89,7 @@ pub fn attempt<O: Order>(inventory: &Rc<Inventory>, orders: &[&O], busy: Busy) -
 
 /// Runs the batch's statements, each for its tenant; what comes one after the other for the same tenant without changing the context in between.
 fn run(batch: &mut Batch) -> Result<()> {
-    plans::connected(|| {
+    prepared::connected(|| {
         // As the owner from the beginning: a statement is planned for the role that runs it.
         let relation = batch.inventory.relation;
         let mut next = security::as_owner(relation, || batch.next())?;
@@ -114,9 +114,9 @@ fn run(batch: &mut Batch) -> Result<()> {
 /// Runs a statement; that the row which it asks for is locked may be its answer.
 fn step(batch: &mut Batch, next: Run) -> Result<()> {
     if !batch.is_proving() {
-        return plans::run_guarded(batch, next);
+        return prepared::run_guarded(batch, next);
     }
-    match subtransaction::kept(|| false, || plans::run_guarded(batch, next)) {
+    match subtransaction::kept(|| false, || prepared::run_guarded(batch, next)) {
         Err(failure) if failure.code == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE => {
             batch.is_locked_indeed();
             Ok(())

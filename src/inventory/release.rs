@@ -11,7 +11,7 @@ use super::section::Section;
 use super::table::{self, Inventory};
 use crate::error::{self, Result};
 use crate::idempotency::key::shown;
-use crate::pg::plans::{self, Run, Steps};
+use crate::pg::prepared::{self, Run, Steps};
 use crate::pg::{items, keys, security};
 
 enum Stage {
@@ -164,7 +164,7 @@ impl Steps for Release {
         match self.stage {
             Stage::Lock => {
                 let item_type = self.inventory.item_type;
-                plans::results(|[item, _]| {
+                prepared::results(|[item, _]| {
                     self.present.extend(item.map(|item| items::read(item_type, item)));
                     Ok(())
                 })?;

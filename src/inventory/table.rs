@@ -12,7 +12,7 @@ use crate::context::tenant::Tenant;
 use crate::error::{self, Result};
 use crate::pg::cell::PerBackend;
 use crate::pg::inventory::registered;
-use crate::pg::plans::Plan;
+use crate::pg::prepared::PreparedStatement;
 use crate::pg::registry::{self, Border};
 use crate::pg::{columns, items, relation_locks, scan, security, settings, spi, watch};
 use crate::rls::key::Key;
@@ -53,7 +53,7 @@ pub struct Statement {
 
 struct Planned {
     sql: String,
-    plan: OnceCell<Plan>,
+    plan: OnceCell<PreparedStatement>,
 }
 
 impl Statement {
@@ -63,12 +63,12 @@ impl Statement {
     }
 
     /// The plan for so many items, whose array is the first parameter; the second is the array of their quantities.
-    pub fn plan(&self, item_type: ItemType, items: usize) -> Result<&Plan> {
+    pub fn plan(&self, item_type: ItemType, items: usize) -> Result<&PreparedStatement> {
         let planned = if items == 1 { &self.of_one } else { &self.of_many };
         if planned.plan.get().is_none() {
             let types = [items::array_type(item_type), pg_sys::INT8ARRAYOID];
             // Nobody else can have set it: a backend is one thread, and planning this runs nothing that would.
-            let _ = planned.plan.set(Plan::prepare(&planned.sql, &types, self.relation)?);
+            let _ = planned.plan.set(PreparedStatement::prepare(&planned.sql, &types, self.relation)?);
         }
         planned.plan.get().ok_or_else(|| error::internal("a statement was not planned"))
     }

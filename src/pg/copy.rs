@@ -8,7 +8,7 @@ use std::ffi::CStr;
 use pgrx::prelude::*;
 
 use super::filter::node;
-use super::plan::Touched;
+use super::planned_stmt::Touched;
 use super::registry::{self, Border, Entry};
 use super::security::{self, Rls};
 use super::{list, relations};

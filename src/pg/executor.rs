@@ -6,8 +6,8 @@ use std::ffi::c_int;
 use pgrx::prelude::*;
 
 use super::cell::{PerBackend, hot};
-use super::plan::{self, Concern};
-use super::{cursors, nesting, planning};
+use super::planned_stmt::{self, Concern};
+use super::{cursors, nesting, planner};
 use crate::context::state;
 use crate::observe;
 use crate::rls::key::Key;
@@ -97,10 +97,10 @@ unsafe fn is_seen_to(query: *const pg_sys::QueryDesc) -> bool {
     // SAFETY: the descriptor and its plan are valid until the query ends.
     unsafe {
         let statement = (*query).plannedstmt;
-        if (*statement).parallelModeNeeded || !cursors::is_empty() || planning::is_lifted(statement) {
+        if (*statement).parallelModeNeeded || !cursors::is_empty() || planner::is_lifted(statement) {
             return false;
         }
-        match plan::concern(statement) {
+        match planned_stmt::concern(statement) {
             Concern::None => true,
             Concern::Unknown => false,
             Concern::Observed(relation, key) => is_counted(statement, relation, key),
@@ -112,7 +112,7 @@ unsafe fn is_seen_to(query: *const pg_sys::QueryDesc) -> bool {
 /// `statement` is valid and reaches the observed relation.
 unsafe fn is_counted(statement: *const pg_sys::PlannedStmt, relation: pg_sys::Oid, key: Key) -> bool {
     // SAFETY: the caller's promise.
-    let is_plain = unsafe { planning::is_plain(statement) };
+    let is_plain = unsafe { planner::is_plain(statement) };
     is_plain
         && nesting::is_nowhere()
         && !bypass::is_set()
@@ -131,16 +131,15 @@ unsafe extern "C-unwind" fn before_start(query: *mut pg_sys::QueryDesc) {
     }
     // SAFETY: as above.
     unsafe {
-        if planning::is_lifted(statement) {
+        if planner::is_lifted(statement) {
             naked::check_lifted_plan(decision::command());
         }
-        if !plan::may_be_lone_switch(query) {
+        if !planned_stmt::may_be_lone_switch(query) {
             cursors::close_foreign();
         }
     }
     // SAFETY: as above.
-    let (referential, validation) =
-        unsafe { (planning::is_referential(statement), planning::is_validation(statement)) };
+    let (referential, validation) = unsafe { (planner::is_referential(statement), planner::is_validation(statement)) };
     if validation || naked::is_idle(referential) {
         return;
     }
@@ -148,7 +147,7 @@ unsafe extern "C-unwind" fn before_start(query: *mut pg_sys::QueryDesc) {
     let strayed = !referential && nesting::begin_referential();
     let decision = decision::starting(referential);
     let mut observed = Vec::new();
-    for touched in plan::relations(statement) {
+    for touched in planned_stmt::relations(statement) {
         if naked::check(&touched, decision) && !observed.contains(&touched.relation) {
             observed.push(touched.relation);
             observe::note(touched.relation);
@@ -171,11 +170,11 @@ unsafe extern "C-unwind" fn before_lifted_run(query: *mut pg_sys::QueryDesc) {
 }
 
 /// # Safety
-/// `query` is valid and `plan::may_be_lone_switch`.
+/// `query` is valid and `planned_stmt::may_be_lone_switch`.
 #[pg_guard]
 unsafe extern "C-unwind" fn before_lone_run(query: *mut pg_sys::QueryDesc) -> bool {
     // SAFETY: the caller's promise.
-    unsafe { plan::is_lone_switch(query) }
+    unsafe { planned_stmt::is_lone_switch(query) }
 }
 
 macro_rules! executor_run_hook {
@@ -191,10 +190,10 @@ macro_rules! executor_run_hook {
         ) {
             // SAFETY: passes on what it was given.
             unsafe {
-                if planning::is_lifted((*query).plannedstmt) {
+                if planner::is_lifted((*query).plannedstmt) {
                     before_lifted_run(query);
                 }
-                let alone = plan::may_be_lone_switch(query) && before_lone_run(query);
+                let alone = planned_stmt::may_be_lone_switch(query) && before_lone_run(query);
                 if alone {
                     state::set_alone(true);
                 }

@@ -1,4 +1,4 @@
-//! Statements through SPI: parametrised, with errors as reports. Never used inside a hook. What has to run without pgrx's guard is in plans.rs.
+//! Statements through SPI: parametrised, with errors as reports. Never used inside a hook. What has to run without pgrx's guard is in prepared.rs.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -6,7 +6,7 @@ use crate::context::before::Before;
 use crate::context::state;
 use crate::context::tenant::Tenant;
 use crate::error;
-use crate::pg::plan::Touched;
+use crate::pg::planned_stmt::Touched;
 use crate::pg::registry::{Border, Entry};
 use crate::pg::security::Rls;
 use crate::pg::settings::{ContextMode, MissingContext, context_mode, missing_context};
@@ -109,7 +109,7 @@ pub fn check_lifted_plan(decision: Decision) {
     if matches!(decision, Decision::Lifted | Decision::Off) {
         return;
     }
-    crate::pg::plan::forget_cached();
+    crate::pg::planned_stmt::forget_cached();
     error::state(
         "this plan was made under a bypass that is not in force any more",
         "A bypass ends with its transaction, and acts only for the role that began it; so do the cursors opened under it.",

@@ -4,7 +4,7 @@ use pgrx::prelude::*;
 
 use super::bypass;
 use crate::error;
-use crate::pg::planning::{Mode, Statement};
+use crate::pg::planner::{Mode, Statement};
 use crate::pg::{ddl, library, nesting, registry, security, settings};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,6 +1,6 @@
 //! The seal: protected tables are filtered for every role, superuser and BYPASSRLS roles too.
 //!
-//! `decision` says how a statement is treated; src/pg/planning.rs and src/pg/filter.rs put the tenant's border into its plan, src/pg/utility.rs
+//! `decision` says how a statement is treated; src/pg/planner.rs and src/pg/filter.rs put the tenant's border into its plan, src/pg/utility.rs
 //! and src/pg/copy.rs look after what is not planned. `bypass` is the way past it, and `record` writes down who took it.
 //! This file is the SQL surface; the functions are declared in sql/seal.sql.
 

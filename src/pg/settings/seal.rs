@@ -6,7 +6,7 @@ use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::prelude::*;
 
 use super::{guc_allocate, refuse};
-use crate::pg::{plan, security, transaction};
+use crate::pg::{planned_stmt, security, transaction};
 use crate::seal::bypass::{self, Grant};
 
 static SEAL: GucSetting<bool> = GucSetting::<bool>::new(true);
@@ -165,5 +165,5 @@ pub(super) unsafe extern "C-unwind" fn show() -> *const c_char {
 /// Called by the server. Must not raise.
 #[pg_guard]
 pub(super) unsafe extern "C-unwind" fn assign_seal(_newval: bool, _extra: *mut c_void) {
-    plan::forget_cached();
+    planned_stmt::forget_cached();
 }
