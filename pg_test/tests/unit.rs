@@ -15,7 +15,7 @@ mod type_oid;
 #[path = "../../src/context"]
 mod context {
     pub mod lock;
-    pub mod poison;
+    pub mod revocation;
     pub mod tenant;
     pub mod token;
 }

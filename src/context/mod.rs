@@ -12,7 +12,7 @@
 pub mod acting;
 pub mod before;
 pub mod lock;
-pub mod poison;
+pub mod revocation;
 pub mod state;
 mod status;
 pub mod tenant;

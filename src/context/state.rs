@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::lock::{Change, Lock, Refusal};
-use super::poison::{Poison, Stamp};
+use super::revocation::{Revocations, Stamp};
 use super::tenant::Tenant;
 use super::token::{Fault, Verified};
 use super::tokens;
@@ -50,7 +50,7 @@ struct State {
     generation: Cell<u64>,
     held: RefCell<Held>,
     lock: RefCell<Lock>,
-    poison: RefCell<Poison>,
+    revocations: RefCell<Revocations>,
     /// Why the last token was refused.
     refused: RefCell<Option<Fault>>,
     /// And that nothing was set or cleared since.
@@ -71,7 +71,7 @@ static STATE: PerBackend<State> = PerBackend::new(State {
     generation: Cell::new(1),
     held: RefCell::new(Held { tenant: Tenant::NONE, token: Vec::new(), stamp: 0, known: 0 }),
     lock: RefCell::new(Lock::new()),
-    poison: RefCell::new(Poison::new()),
+    revocations: RefCell::new(Revocations::new()),
     refused: RefCell::new(None),
     empty_by_refusal: Cell::new(false),
     judged: RefCell::new(None),
@@ -143,11 +143,11 @@ fn fits_lock(tenant: &Tenant) -> bool {
 }
 
 fn is_dead() -> bool {
-    STATE.poison.borrow().is_dead(STATE.held.borrow().stamp)
+    STATE.revocations.borrow().is_dead(STATE.held.borrow().stamp)
 }
 
 fn bare_counts(held: &Held) -> bool {
-    settings::context_mode() != ContextMode::Signed && !STATE.poison.borrow().is_dead(held.stamp)
+    settings::context_mode() != ContextMode::Signed && !STATE.revocations.borrow().is_dead(held.stamp)
 }
 
 /// Whether the token counts, against the settings and the time of the transaction; `None` when the value is no token.
@@ -202,7 +202,7 @@ fn heard(held: &Held) -> Tenant {
 
 /// A token was refused, or a bare id where only tokens count: what was set before no longer counts.
 pub fn refused(fault: Fault) {
-    STATE.poison.borrow_mut().fail();
+    STATE.revocations.borrow_mut().fail();
     STATE.refused.replace(Some(fault));
     STATE.empty_by_refusal.set(true);
     changed();
@@ -210,7 +210,7 @@ pub fn refused(fault: Fault) {
 
 /// For a value that is being set.
 pub fn stamp() -> Stamp {
-    STATE.poison.borrow_mut().stamp()
+    STATE.revocations.borrow_mut().stamp()
 }
 
 /// Whether SET to `new` by SQL is allowed now; the server assigns it next.

@@ -3,7 +3,7 @@
 use pgrx::prelude::*;
 
 use crate::error::Result;
-use crate::pg::queue::{self, Poison, Request, SEGMENTS, Segment};
+use crate::pg::queue::{self, DeadLetter, Request, SEGMENTS, Segment};
 use crate::pg::{keys, security, spi};
 
 const DROPPED: &str = "its table was dropped";
@@ -51,6 +51,6 @@ pub fn carry(request: &Request) -> Result<()> {
 }
 
 fn set_aside(request: &Request) -> Result<()> {
-    let poison = Poison { set_aside_at: keys::now(), sqlstate: "42P01".to_owned(), reason: DROPPED.to_owned() };
-    queue::set_aside(request, &poison)
+    let letter = DeadLetter { set_aside_at: keys::now(), sqlstate: "42P01".to_owned(), reason: DROPPED.to_owned() };
+    queue::set_aside(request, &letter)
 }

@@ -16,7 +16,7 @@ use super::backlog::Waiting;
 use super::batch::Busy;
 use super::many::{self, Bisection, Order};
 use super::table::Inventory;
-use crate::pg::queue::{self, Poison};
+use crate::pg::queue::{self, DeadLetter};
 use crate::pg::subtransaction::{self, Failure};
 use crate::pg::{keys, lock_timeout};
 
@@ -106,8 +106,8 @@ fn set_aside_for(request: &Waiting, failure: &Failure) -> std::result::Result<()
 }
 
 pub fn set_aside(waiting: &Waiting, sqlstate: String, reason: String) -> std::result::Result<(), Failure> {
-    let poison = Poison { set_aside_at: keys::now(), sqlstate, reason };
-    subtransaction::kept(|| false, || queue::set_aside(&waiting.request, &poison))
+    let letter = DeadLetter { set_aside_at: keys::now(), sqlstate, reason };
+    subtransaction::kept(|| false, || queue::set_aside(&waiting.request, &letter))
 }
 
 impl Order for Waiting {

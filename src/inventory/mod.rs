@@ -3,7 +3,7 @@
 //! `fold` decides, `item` says what a text means, `digest` what stands for an order, `bloom_filter` which orders a day may have: pure Rust. `section` is one tenant's part
 //! of a batch, `batch` its steps, `ledger` the stored verdicts, `closed` those of days that are over, `table` what has to be known of a registered table, `register` which
 //! those are. `call` is decrement_inventory(), `release` release_order(), `queue` enqueue_decrement(), `drain` drain_inventory(), `sweep` a worker's way through the queue,
-//! `backlog` what either takes next, `many` how orders of several tenants are decided, `judge` what becomes of those that fail, `poison` what was set aside, `abandoned` what
+//! `backlog` what either takes next, `many` how orders of several tenants are decided, `judge` what becomes of those that fail, `dead_letters` what was set aside, `abandoned` what
 //! nobody drains, `lag` what health() says of it, `follow` what renames change, `group` group commit.
 //! src/pg/verdicts and src/pg/queue read and write the rows.
 //!
@@ -11,7 +11,7 @@
 //! - register_inventory(), and what drain_inventory() and the triggers call: here
 //! - decrement_inventory(), order_verdicts(), release_order(), enqueue_decrement(): src/pg/inventory/calls.rs
 //! - decrement_now(): src/pg/group/calls.rs
-//! - poisoned_orders(), all_poisoned_orders(), requeue_poisoned(), forget_poisoned(): poison.rs
+//! - poisoned_orders(), all_poisoned_orders(), requeue_poisoned(), forget_poisoned(): dead_letters.rs
 
 mod abandoned;
 mod backlog;
@@ -19,6 +19,7 @@ mod batch;
 mod bloom_filter;
 mod call;
 mod closed;
+mod dead_letters;
 mod digest;
 mod drain;
 pub mod fold;
@@ -29,7 +30,6 @@ mod judge;
 mod lag;
 mod ledger;
 mod many;
-mod poison;
 mod queue;
 mod register;
 mod release;

@@ -54,7 +54,7 @@ pub struct Request {
 }
 
 /// Why one was set aside.
-pub struct Poison {
+pub struct DeadLetter {
     pub set_aside_at: i64,
     pub sqlstate: String,
     pub reason: String,
@@ -200,21 +200,21 @@ pub fn add(request: &Request) -> Result<()> {
 }
 
 /// The table of what was set aside. The caller holds the drain lock of the inventory whose rows it touches.
-pub fn poison() -> Result<Segment> {
+pub fn dead_letters() -> Result<Segment> {
     open(c"inventory_poison", COLUMNS)
 }
 
 /// Sets a request aside.
-pub fn set_aside(request: &Request, poison: &Poison) -> Result<()> {
-    self::poison()?.insert(request, Some(poison));
+pub fn set_aside(request: &Request, letter: &DeadLetter) -> Result<()> {
+    dead_letters()?.insert(request, Some(letter));
     Ok(())
 }
 
 /// Calls `each` with what was set aside, as the statement sees it.
-pub fn each_poisoned(mut each: impl FnMut(Request, Poison)) -> Result<()> {
-    poison()?.each_row(|row| {
-        if let Some((request, poison)) = row.request().zip(row.poison()) {
-            each(request, poison);
+pub fn each_dead_letter(mut each: impl FnMut(Request, DeadLetter)) -> Result<()> {
+    dead_letters()?.each_row(|row| {
+        if let Some((request, letter)) = row.request().zip(row.dead_letter()) {
+            each(request, letter);
         }
     });
     Ok(())
@@ -274,7 +274,7 @@ impl Segment {
         }
     }
 
-    fn insert(&self, request: &Request, poison: Option<&Poison>) {
+    fn insert(&self, request: &Request, letter: Option<&DeadLetter>) {
         let mut values = [pg_sys::Datum::null(); COLUMNS];
         let mut nulls = [true; COLUMNS];
         let mut set = |column: usize, value: Option<pg_sys::Datum>| {
@@ -290,10 +290,10 @@ impl Segment {
         set(ORDER, request.order.as_slice().into_datum());
         set(ITEMS, Some(items::texts(&texts)));
         set(QUANTITIES, Some(items::nullable_quantities(&request.quantities)));
-        if let Some(poison) = poison {
-            set(SET_ASIDE_AT, poison.set_aside_at.into_datum());
-            set(SQLSTATE, poison.sqlstate.as_str().into_datum());
-            set(REASON, poison.reason.as_str().into_datum());
+        if let Some(letter) = letter {
+            set(SET_ASIDE_AT, letter.set_aside_at.into_datum());
+            set(SQLSTATE, letter.sqlstate.as_str().into_datum());
+            set(REASON, letter.reason.as_str().into_datum());
         }
         // SAFETY: the values have the columns' types: a text lies in memory as a bytea does; the table is open for writing and has no index.
         unsafe {
@@ -346,8 +346,8 @@ impl Row {
         })
     }
 
-    fn poison(&self) -> Option<Poison> {
-        Some(Poison {
+    fn dead_letter(&self) -> Option<DeadLetter> {
+        Some(DeadLetter {
             set_aside_at: self.value(SET_ASIDE_AT)?,
             sqlstate: self.value(SQLSTATE)?,
             reason: self.value(REASON)?,

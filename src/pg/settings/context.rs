@@ -11,7 +11,7 @@ use pgrx::prelude::*;
 
 use super::{guc_allocate, refuse};
 use crate::context::lock::Refusal;
-use crate::context::poison::Stamp;
+use crate::context::revocation::Stamp;
 use crate::context::state::{self, Origin, Value};
 use crate::context::tenant::{Fault, MAX_BYTES, Tenant};
 use crate::context::token;

@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 use super::table;
 use crate::error::Result;
 use crate::pg::group::ringing;
-use crate::pg::queue::{self, Poison, Request};
+use crate::pg::queue::{self, DeadLetter, Request};
 use crate::pg::{keys, own_locks};
 
 fn text(bytes: &[u8]) -> String {
@@ -46,19 +46,19 @@ fn poisoned_orders(
     let relation = table::given(relation)?;
     let inventory = table::for_caller(relation, false)?;
     let tenant = table::tenant(&inventory)?;
-    let poisoned = collect(|request| {
+    let letters = collect(|request| {
         request.relation == relation && request.identity == inventory.identity && request.tenant == tenant
     })?;
-    Ok(TableIterator::new(poisoned.into_iter().map(|(request, poison)| {
+    Ok(TableIterator::new(letters.into_iter().map(|(request, letter)| {
         (
             request.number,
             text(&request.order),
             items(&request),
             request.quantities,
             time(request.queued_at),
-            time(poison.set_aside_at),
-            poison.sqlstate,
-            poison.reason,
+            time(letter.set_aside_at),
+            letter.sqlstate,
+            letter.reason,
         )
     })))
 }
@@ -88,8 +88,8 @@ fn all_poisoned_orders(
         ),
     >,
 > {
-    let poisoned = collect(|request| relation.is_none_or(|relation| request.relation == relation))?;
-    Ok(TableIterator::new(poisoned.into_iter().map(|(request, poison)| {
+    let letters = collect(|request| relation.is_none_or(|relation| request.relation == relation))?;
+    Ok(TableIterator::new(letters.into_iter().map(|(request, letter)| {
         (
             request.relation,
             text(&request.tenant),
@@ -98,23 +98,23 @@ fn all_poisoned_orders(
             items(&request),
             request.quantities,
             time(request.queued_at),
-            time(poison.set_aside_at),
-            poison.sqlstate,
-            poison.reason,
+            time(letter.set_aside_at),
+            letter.sqlstate,
+            letter.reason,
         )
     })))
 }
 
 /// In the order of arrival.
-fn collect(is_asked: impl Fn(&Request) -> bool) -> Result<Vec<(Request, Poison)>> {
-    let mut poisoned = Vec::new();
-    queue::each_poisoned(|request, poison| {
+fn collect(is_asked: impl Fn(&Request) -> bool) -> Result<Vec<(Request, DeadLetter)>> {
+    let mut letters = Vec::new();
+    queue::each_dead_letter(|request, letter| {
         if is_asked(&request) {
-            poisoned.push((request, poison));
+            letters.push((request, letter));
         }
     })?;
-    poisoned.sort_by_key(|(request, _)| request.number);
-    Ok(poisoned)
+    letters.sort_by_key(|(request, _)| request.number);
+    Ok(letters)
 }
 
 /// `requeue_poisoned(relation regclass, numbers bigint[] DEFAULT NULL)`: queues again, behind everybody, what a drain set aside of the table, for all tenants; or
@@ -159,7 +159,7 @@ fn take(
     numbers: Option<&[Option<i64>]>,
     mut done: impl FnMut(Request) -> Result<bool>,
 ) -> Result<i64> {
-    let table = queue::poison()?;
+    let table = queue::dead_letters()?;
     let mut found = table.of_relation(relation);
     if let Some(numbers) = numbers {
         let asked: std::collections::HashSet<i64> = numbers.iter().copied().flatten().collect();
