@@ -7,9 +7,9 @@ use std::rc::Rc;
 
 use pgrx::prelude::*;
 
-use super::ledger::{self, Ledger};
 use super::section::Section;
 use super::table::Inventory;
+use super::verdict_store::{self, VerdictStore};
 use crate::error::{self, Result};
 use crate::pg::prepared::{self, Run, Steps};
 use crate::pg::{items, security, wal};
@@ -82,18 +82,18 @@ impl Batch {
     }
 
     fn decide(&mut self) -> Result<()> {
-        let ledger = Ledger::open()?;
+        let store = VerdictStore::open()?;
         let mut flush_lsn = 0;
-        for found in ledger.look_up(&self.sections)? {
+        for found in store.look_up(&self.sections)? {
             if found.is_busy() {
                 if self.busy == Busy::Raise {
-                    return Err(ledger::busy());
+                    return Err(verdict_store::busy());
                 }
                 self.sections[found.section].leave(found.order);
                 continue;
             }
             flush_lsn = flush_lsn.max(found.durable_at());
-            let rows = found.rows.into_iter().filter(|row| row.line != ledger::RELEASED).collect();
+            let rows = found.rows.into_iter().filter(|row| row.line != verdict_store::RELEASED).collect();
             self.sections[found.section].is_stored(found.order, rows);
         }
         if self.busy == Busy::Raise && flush_lsn > 0 {
@@ -104,7 +104,7 @@ impl Batch {
             section.leave_locked();
             section.decide();
         }
-        ledger.store(self.inventory.relation, &self.sections)
+        store.store(self.inventory.relation, &self.sections)
     }
 }
 

@@ -3,7 +3,7 @@
 //! A new order has to be looked up in every partition that retention reaches, and is in none. After a backend has looked up often enough in a closed one that it
 //! would have been worth it, it reads the partition's index once, into a Bloom filter, and looks there first. A backend that decides an order now and then never pays for it.
 //!
-//! Why nothing is added any more (see ledger.rs): rows that are in after their day has ended are rolled back, and a batch never goes back behind a partition that
+//! Why nothing is added any more (see verdict_store.rs): rows that are in after their day has ended are rolled back, and a batch never goes back behind a partition that
 //! has rows, even when the clock does. What is given back adds a row, of an order that is there.
 
 use std::cell::RefCell;

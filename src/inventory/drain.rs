@@ -12,8 +12,8 @@ use super::abandoned;
 use super::backlog::{self, Waiting};
 use super::batch::Busy;
 use super::judge::{self, Fate, Judged};
-use super::ledger::Ledger;
 use super::table;
+use super::verdict_store::VerdictStore;
 use crate::error::{self, Result};
 use crate::pg::cell::PerBackend;
 use crate::pg::queue::{self, SEGMENTS, Segment};
@@ -86,7 +86,7 @@ pub fn take(relation: pg_sys::Oid, size: usize, busy: Busy, except: &HashSet<i64
     let (stray, taken): (Vec<_>, Vec<_>) =
         taken.into_iter().partition(|Waiting { request, .. }| inventory.is_stray(request.identity, &request.tenant));
     // Today's partition is there before anybody is judged: what goes wrong with it is no order's fault.
-    Ledger::open()?;
+    VerdictStore::open()?;
     let Judged { mut decided, failure } = match judge::decide(&inventory, &taken, busy) {
         Ok(judged) => judged,
         Err(failure) if failure.is_transient() => return Ok(None),

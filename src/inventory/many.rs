@@ -53,7 +53,7 @@ impl Decided {
 
 /// Decides the orders, in the order given, in the current transaction.
 ///
-/// Errors: whatever the table raises; 40001 where an order meets another transaction in the ledger's index. Locks: as decrement_inventory().
+/// Errors: whatever the table raises; 40001 where an order meets another transaction in the index of verdicts. Locks: as decrement_inventory().
 pub fn attempt<O: Order>(inventory: &Rc<Inventory>, orders: &[&O], busy: Busy) -> Result<Decided> {
     let mut counts: HashMap<&[u8], usize> = HashMap::new();
     for order in orders {

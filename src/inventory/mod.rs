@@ -1,7 +1,7 @@
 //! inventory: many orders for few items, decided in batches.
 //!
 //! `fold` decides, `item` says what a text means, `digest` what stands for an order, `bloom_filter` which orders a day may have: pure Rust. `section` is one tenant's part
-//! of a batch, `batch` its steps, `ledger` the stored verdicts, `closed` those of days that are over, `table` what has to be known of a registered table, `register` which
+//! of a batch, `batch` its steps, `verdict_store` the stored verdicts, `closed` those of days that are over, `table` what has to be known of a registered table, `register` which
 //! those are. `call` is decrement_inventory(), `release` release_order(), `queue` enqueue_decrement(), `drain` drain_inventory(), `sweep` a worker's way through the queue,
 //! `backlog` what either takes next, `many` how orders of several tenants are decided, `judge` what becomes of those that fail, `dead_letters` what was set aside, `abandoned` what
 //! nobody drains, `lag` what health() says of it, `follow` what renames change, `group` group commit.
@@ -28,7 +28,6 @@ pub mod group;
 pub mod item;
 mod judge;
 mod lag;
-mod ledger;
 mod many;
 mod queue;
 mod register;
@@ -36,6 +35,7 @@ mod release;
 mod section;
 mod sweep;
 mod table;
+mod verdict_store;
 
 pub use abandoned::forget;
 pub use call::Call;
@@ -51,8 +51,8 @@ use crate::error::{Result, given};
 use crate::pg::verdicts::Row;
 use crate::pg::{registry, settings, wal, watch};
 use fold::Verdict;
-use ledger::Ledger;
 use section::Section;
+use verdict_store::VerdictStore;
 
 ::pgrx::extension_sql_file!("../../sql/inventory.sql", name = "inventory", requires = ["partition"]);
 
@@ -132,13 +132,13 @@ pub fn order_verdicts(relation: pg_sys::Oid, order: Option<&[u8]>, mut put: impl
     let tenant = table::tenant(&inventory)?;
     let mut section = Section::new(tenant, inventory.identity, inventory.item_type, 1);
     section.order(Some(order));
-    let Some(ledger) = Ledger::open_to_read()? else { return Ok(()) };
-    for mut found in ledger.look_up(&[section])? {
+    let Some(store) = VerdictStore::open_to_read()? else { return Ok(()) };
+    for mut found in store.look_up(&[section])? {
         if found.durable_at() > 0 {
             wal::make_durable(found.durable_at());
         }
         found.rows.sort_by_key(|row| row.line);
-        for row in found.rows.iter().filter(|row| row.line != ledger::RELEASED && !row.is_uncommitted) {
+        for row in found.rows.iter().filter(|row| row.line != verdict_store::RELEASED && !row.is_uncommitted) {
             put(row, Verdict::of_letter(row.verdict).unwrap_or(Verdict::Invalid));
         }
     }

@@ -261,7 +261,7 @@ pub struct TenantColumn {
 
 /// The tenant column, if the table has one.
 ///
-/// Errors: 55000 for a table whose rows are kept apart by what the ledger knows nothing of.
+/// Errors: 55000 for a table whose rows are kept apart by what the stored verdicts know nothing of.
 pub fn border(relation: pg_sys::Oid) -> Result<Option<TenantColumn>> {
     let table = security::relation_name(relation);
     let refuse = |detail: &str, hint: String| {

@@ -6,8 +6,8 @@
 use std::cell::Cell;
 use std::time::Instant;
 
-use super::super::ledger::Ledger;
 use super::super::many::{self, Bisection};
+use super::super::verdict_store::VerdictStore;
 use super::became::Became;
 use super::round::Taken;
 use super::tables::{self, Opened};
@@ -61,7 +61,7 @@ fn bisected(relation: pgrx::pg_sys::Oid, places: &[usize], taken: &[Taken], begu
     };
     // Today's partition is there before anybody is judged.
     let decided: std::result::Result<Vec<Became>, Failure> =
-        subtransaction::kept(|| false, || Ledger::open().map(drop)).and_then(|()| bisection.decide(&orders));
+        subtransaction::kept(|| false, || VerdictStore::open().map(drop)).and_then(|()| bisection.decide(&orders));
     let decided = decided.unwrap_or_else(|failure| Became::nobodys(&failure, orders.len()));
     for (at, one) in places.iter().zip(decided) {
         inner[*at] = one;

@@ -49,7 +49,7 @@
 //!
 //! # What a crash leaves
 //!
-//! - The worker ends (terminated, an error): its slots stay TAKEN. The next one gives them back and decides them anew. If the former had committed, the ledger has the verdicts, and the same are told.
+//! - The worker ends (terminated, an error): its slots stay TAKEN. The next one gives them back and decides them anew. If the former had committed, they are stored, and the same are told.
 //!   That is right only while there is one: see `Desk::come` and `Desk::take_for_this_database`.
 //! - The launcher ends: the workers go on. The postmaster starts another, which finds them at their desks and is told of their ends by a wake-up.
 //! - The database is dropped: whoever drops it frees its slots and its desk, since nobody can come who would.

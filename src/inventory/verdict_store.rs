@@ -1,4 +1,4 @@
-//! The ledger of verdicts, as a batch sees it: what is known of its orders, and where its own verdicts go.
+//! The stored verdicts, as a batch sees them: what is known of its orders, and where its own verdicts go.
 //!
 //! An order has one verdict in all partitions. Two batches that decide it at once, and share no item whose lock would keep them apart, meet in the
 //! index of the partition of the present moment: the second is raised as 40001. That they go to the same partition is made sure by the order of
@@ -21,7 +21,7 @@ use crate::pg::{keys, settings};
 pub const RELEASED: i32 = 0;
 
 /// The partitions that a batch looks into, open.
-pub struct Ledger {
+pub struct VerdictStore {
     leaf: Leaf,
     /// Its place in `tables`.
     at: usize,
@@ -35,7 +35,7 @@ pub struct Found {
     pub section: usize,
     pub order: usize,
     pub rows: Vec<Row>,
-    /// Place of the partition in `Ledger::tables`.
+    /// Place of the partition in `VerdictStore::tables`.
     pub table: usize,
 }
 
@@ -51,9 +51,9 @@ impl Found {
     }
 }
 
-impl Ledger {
+impl VerdictStore {
     /// Opens the partitions that retention reaches, and chooses the one for new verdicts.
-    pub fn open() -> Result<Ledger> {
+    pub fn open() -> Result<VerdictStore> {
         // The partition for now may have to be made, or one may go while this opens them.
         for _ in 0..8 {
             let leaves = verdicts::leaves()?;
@@ -66,19 +66,19 @@ impl Ledger {
             // Verdicts never go back behind a day that has some: what is looked up there is complete.
             let newest = opened.iter().zip(&tables).position(|(leaf, table)| leaf.lower <= now || !table.is_empty());
             if let Some(at) = newest {
-                return Ok(Ledger { leaf: opened[at], at, tables, now });
+                return Ok(VerdictStore { leaf: opened[at], at, tables, now });
             }
         }
         Err(partition::not_there("bulkhead.order_verdict"))
     }
 
     /// For looking only. None where there is no partition.
-    pub fn open_to_read() -> Result<Option<Ledger>> {
+    pub fn open_to_read() -> Result<Option<VerdictStore>> {
         for _ in 0..8 {
             let leaves = verdicts::leaves()?;
             let now = keys::now();
             if let Some((opened, tables)) = open(&leaves, now, false) {
-                return Ok(opened.first().map(|leaf| Ledger { leaf: *leaf, at: 0, tables, now }));
+                return Ok(opened.first().map(|leaf| VerdictStore { leaf: *leaf, at: 0, tables, now }));
             }
         }
         Err(error::internal("the partitions of bulkhead.order_verdict keep changing"))
