@@ -13,11 +13,11 @@ pub mod acting;
 pub mod before;
 pub mod lock;
 pub mod revocation;
+pub mod session_tokens;
 pub mod state;
 mod status;
 pub mod tenant;
 pub mod token;
-pub mod tokens;
 
 use pgrx::prelude::*;
 

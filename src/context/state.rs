@@ -10,9 +10,9 @@ use std::rc::Rc;
 
 use super::lock::{Change, Lock, Refusal};
 use super::revocation::{Revocations, Stamp};
+use super::session_tokens;
 use super::tenant::Tenant;
 use super::token::{Fault, Verified};
-use super::tokens;
 use crate::pg::cell::PerBackend;
 use crate::pg::settings::{self, ContextMode};
 use crate::pg::transaction;
@@ -163,14 +163,14 @@ fn judgement() -> Option<Judgement> {
         if held.token.is_empty() {
             return None;
         }
-        tokens::verify(&held.token)
+        session_tokens::verify_cached(&held.token)
     };
     if let Ok(token) = &verified {
         // The settings may name another claim by now than when it was set.
         STATE.held.borrow_mut().tenant = token.tenant;
     }
     // A token ends with the transaction in which it expires, in workers as in their leader.
-    let judged = verified.and_then(|token| token.at(transaction::start(), transaction::now()).map(|()| token));
+    let judged = verified.and_then(|token| token.check_time(transaction::start(), transaction::now()).map(|()| token));
     STATE.judged.replace(Some((generation(), judged.clone())));
     Some(judged)
 }
@@ -181,13 +181,13 @@ fn know_tenant() {
     {
         // No more than a look while a reader holds the value.
         let held = STATE.held.borrow();
-        if held.token.is_empty() || !held.tenant.is_none() || held.known == tokens::epoch() {
+        if held.token.is_empty() || !held.tenant.is_none() || held.known == session_tokens::epoch() {
             return;
         }
     }
     let mut held = STATE.held.borrow_mut();
-    held.known = tokens::epoch();
-    if let Ok(token) = tokens::verify(&held.token) {
+    held.known = session_tokens::epoch();
+    if let Ok(token) = session_tokens::verify_cached(&held.token) {
         held.tenant = token.tenant;
     }
     if STATE.worker_waits.take() {

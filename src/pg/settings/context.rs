@@ -12,10 +12,10 @@ use pgrx::prelude::*;
 use super::{guc_allocate, refuse};
 use crate::context::lock::Refusal;
 use crate::context::revocation::Stamp;
+use crate::context::session_tokens;
 use crate::context::state::{self, Origin, Value};
 use crate::context::tenant::{Fault, MAX_BYTES, Tenant};
 use crate::context::token;
-use crate::context::tokens;
 use crate::pg::cell::PerBackend;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PostgresGucEnum)]
@@ -168,7 +168,7 @@ fn parse_token(bytes: &[u8], by_sql: bool) -> Option<Tenant> {
         }
         return Some(Tenant::NONE);
     }
-    match tokens::verify_now(bytes) {
+    match session_tokens::verify_at_set(bytes) {
         Ok(verified) => Some(verified.tenant),
         Err(fault) => {
             refuse_token(&fault);

@@ -22,7 +22,7 @@ pub use idempotency::{idempotency_response_limit, idempotency_retention, idempot
 pub use inventory::{decrement_slots, drain_databases, drains_everywhere, order_retention};
 pub use scoring::{score_budget_bytes, score_budget_ops};
 pub use seal::{bypass, seal};
-pub use tokens::token_rules;
+pub use tokens::token_requirements;
 
 /// The search_path of what must not meet users' objects. pg_temp comes last, or it would be searched first.
 pub const PINNED_PATH: &str = "pg_catalog, pg_temp";
