@@ -29,6 +29,7 @@ REVOKE ALL ON bulkhead.managed_partition FROM PUBLIC;
 -- The extension's own tables come with CREATE EXTENSION.
 SELECT pg_catalog.pg_extension_config_dump('bulkhead.managed_partition', 'WHERE retain IS NOT NULL');
 
+-- Read by position (src/pg/hold.rs).
 CREATE TABLE bulkhead.partition_hold (
   partition regclass    PRIMARY KEY,
   reason    text        NOT NULL CHECK (pg_catalog.btrim(reason) OPERATOR(pg_catalog.<>) ''),

@@ -25,6 +25,7 @@ COMMENT ON COLUMN bulkhead.rule_set.put_by IS 'by which role';
 REVOKE ALL ON bulkhead.rule_set FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('bulkhead.rule_set', '');
 
+-- Read by position as well: the columns of rule_set but the tenant, in the same order.
 CREATE TABLE bulkhead.shared_rule_set (
   name    text        COLLATE "C" NOT NULL,
   version integer     NOT NULL CHECK (version OPERATOR(pg_catalog.>) 0),

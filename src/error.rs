@@ -1,4 +1,7 @@
-//! The one place that chooses SQLSTATE, message, detail and hint.
+//! The SQLSTATEs that are raised, each under the name of what it means. Message, detail and hint are the caller's, who knows the thing.
+//!
+//! Two cannot raise here and choose their own: the check hooks of settings (src/pg/settings), whose error the server makes, and group commit
+//! (src/inventory/group), whose worker hands the error to whoever called.
 //!
 //! 22023 a bad argument · 25001 not in such a transaction · 25006 read-only · 28000 a token that does not verify (src/pg/settings/context.rs) · 40001 run it again · 40P01 transactions wait for each other · 42501 no context, or no
 //! privilege · 53400 full · 54000 larger than a limit · 55P03 locked · 55000 an object that is not in the needed state. Texts are ASCII: a message must get through in any database encoding.
@@ -24,6 +27,11 @@ pub fn argument(message: impl Into<String>, hint: impl Into<String>) -> ErrorRep
     report(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message).set_hint(hint)
 }
 
+/// An argument that must not be NULL: 22023.
+pub fn given<T>(argument: Option<T>, name: &str) -> Result<T> {
+    argument.ok_or_else(|| self::argument(format!("{name} must not be NULL"), "Give it a value."))
+}
+
 /// An object that is not in the needed state: 55000.
 pub fn state(message: impl Into<String>, detail: impl Into<String>, hint: impl Into<String>) -> ErrorReport {
     report(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message).set_detail(detail).set_hint(hint)
@@ -39,7 +47,7 @@ pub fn crowded(message: impl Into<String>, hint: impl Into<String>) -> ErrorRepo
     report(PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, message).set_hint(hint)
 }
 
-/// Another transaction is at the same thing: 40001.
+/// Another transaction is at the same thing, or was faster and this one cannot see what it did: 40001.
 pub fn retry(message: impl Into<String>, detail: impl Into<String>) -> ErrorReport {
     report(PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE, message)
         .set_detail(detail)
@@ -61,11 +69,6 @@ pub fn read_only(message: impl Into<String>, hint: impl Into<String>) -> ErrorRe
     report(PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION, message).set_hint(hint)
 }
 
-/// Another transaction was faster, and this one cannot see what it did: 40001.
-pub fn again(message: impl Into<String>, detail: impl Into<String>) -> ErrorReport {
-    report(PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE, message).set_detail(detail).set_hint("Try again.")
-}
-
 /// A lock that could not be had: 55P03.
 pub fn busy(message: impl Into<String>) -> ErrorReport {
     report(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, message).set_hint("Try again.")
@@ -84,9 +87,8 @@ const BYPASS: &str = "For work on all tenants: BEGIN; SELECT bulkhead.begin_bypa
 
 const LOST_TENANT: &str = "A local context ends with its transaction: use BEGIN. Set the tenant first: BEGIN; SET LOCAL bulkhead.tenant_context = '...'; or SELECT bulkhead.set_tenant('...') inside the transaction.";
 
-/// There is no tenant where one is needed. `what` is the object that needs it; `lost`: there was one in an earlier
-/// transaction; `hidden`: there is one, but this transaction has acted for another; `exempt`: for a role that could bypass.
-pub fn no_tenant(what: &str, lost: bool, hidden: bool, exempt: bool) -> ErrorReport {
+/// There is no tenant where one is needed: 42501. `what` is the object that needs it; `exempt`: for a role that could bypass.
+pub fn no_tenant(what: &str, exempt: bool) -> ErrorReport {
     let message = format!("no tenant context for {what}");
     let (detail, hint) = match state::absence() {
         Some(Absence::Refused(fault)) => (
@@ -100,11 +102,14 @@ pub fn no_tenant(what: &str, lost: bool, hidden: bool, exempt: bool) -> ErrorRep
             "The session has a tenant id that is not signed, and bulkhead.context_mode is signed.".to_owned(),
             "Set a signed token.",
         ),
-        Some(Absence::OtherTenant) | None if hidden => (
+        Some(Absence::OtherTenant) => (
             "A rollback or RESET brought back another tenant than the one this transaction has acted for.".to_owned(),
             "End this transaction; one transaction acts for one tenant.",
         ),
-        _ => ("The current transaction acts for no tenant.".to_owned(), if lost { LOST_TENANT } else { SET_TENANT }),
+        None => (
+            "The current transaction acts for no tenant.".to_owned(),
+            if state::ended_with_its_transaction() { LOST_TENANT } else { SET_TENANT },
+        ),
     };
     let hint = if exempt { format!("{hint} {BYPASS}") } else { hint.to_owned() };
     denied(message, detail, hint)

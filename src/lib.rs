@@ -1,6 +1,6 @@
 //! Bulkhead: multi-tenancy for PostgreSQL that is safe and fast from inside the database.
 //!
-//! The rooms, each with its SQL in sql/<room>.sql, its tests in pg_test/tests/suite/<room>.rs and its page in docs/<room>.md:
+//! The rooms, each with its SQL in sql/<room>.sql, its tests in pg_test/tests/suite/<room>.rs and its page in docs/<room>.md (leak_test: leak-test.md):
 //! - `context`: the tenant that the current transaction acts for
 //! - `rls`: protect() a table in one call
 //! - `observe`: which statements protect() would refuse, before it does
@@ -12,12 +12,15 @@
 //! - `inventory`: many orders for few items, decided in batches
 //! - `scoring`: rules as JSON, compiled, that say what a document is worth
 //!
-//! `pg` is the bridge to the server and the only room that steps outside safe Rust; `error` chooses SQLSTATE, detail and hint.
+//! `pg` is the bridge to the server and the only room that steps outside safe Rust; `error` names the SQLSTATEs
+//! that are raised; `calendar`, `fnv` and `type_oid` are pure Rust for several rooms.
 
 use pgrx::prelude::*;
 
+mod calendar;
 mod context;
 mod error;
+mod fnv;
 mod idempotency;
 mod inventory;
 mod leak_test;
@@ -28,6 +31,7 @@ mod pg;
 mod rls;
 mod scoring;
 mod seal;
+mod type_oid;
 
 ::pgrx::pg_module_magic!(name, version);
 
@@ -46,5 +50,5 @@ pub extern "C-unwind" fn _PG_init() {
     pg::registry::register();
     pg::hooks::install();
     // What was planned before carries none of the tags that the hooks look for.
-    pg::plan::forget_cached();
+    pg::planned_stmt::forget_cached();
 }

@@ -23,7 +23,8 @@ static NEXT_PORT: AtomicU32 = AtomicU32::new(6432);
 
 /// A running pgbouncer; ended when dropped.
 pub struct Pooler {
-    cluster: Cluster,
+    /// Lives as long as what stands before it.
+    _cluster: Cluster,
     dir: PathBuf,
     port: u16,
     child: Child,
@@ -80,7 +81,7 @@ impl Pooler {
             .stderr(Stdio::null())
             .spawn()
             .context("starting pgbouncer")?;
-        let mut pooler = Self { cluster: cluster.clone(), dir, port, child };
+        let mut pooler = Self { _cluster: cluster.clone(), dir, port, child };
         pooler.wait_until_ready()?;
         Ok(pooler)
     }
@@ -102,16 +103,6 @@ impl Pooler {
             Ok(client) => client,
             Err(error) => panic!("connecting through pgbouncer as {user}: {error:#}"),
         }
-    }
-
-    /// The cluster behind it.
-    pub fn cluster(&self) -> &Cluster {
-        &self.cluster
-    }
-
-    /// Environment variables for a client program, to be set over those of the cluster's own.
-    pub fn environment(&self) -> [(&'static str, String); 2] {
-        [("PGHOST", self.dir.display().to_string()), ("PGPORT", self.port.to_string())]
     }
 
     fn wait_until_ready(&mut self) -> Result<()> {

@@ -3,10 +3,19 @@
 // What only the server calls has no caller here.
 #![allow(dead_code)]
 
+#[path = "../../src/calendar.rs"]
+mod calendar;
+
+#[path = "../../src/fnv.rs"]
+mod fnv;
+
+#[path = "../../src/type_oid.rs"]
+mod type_oid;
+
 #[path = "../../src/context"]
 mod context {
     pub mod lock;
-    pub mod poison;
+    pub mod revocation;
     pub mod tenant;
     pub mod token;
 }
@@ -19,10 +28,10 @@ mod idempotency {
 
 #[path = "../../src/inventory"]
 mod inventory {
+    pub mod bloom_filter;
     pub mod digest;
     pub mod fold;
     pub mod item;
-    pub mod sieve;
 
     pub mod group {
         pub mod body;
@@ -45,7 +54,7 @@ mod observe {
 mod rls {
     pub mod facts;
     pub mod key;
-    pub mod live;
+    pub mod online_steps;
     pub mod shared;
     pub mod steps;
 }
@@ -64,12 +73,12 @@ mod lint {
 #[path = "../../src/partition"]
 mod partition {
     pub mod bound;
+    pub mod due;
+    pub mod lock_backoff;
     pub mod name;
-    pub mod patience;
     pub mod readable;
     pub mod span;
     pub mod time;
-    pub mod todo;
 }
 
 #[path = "../../src/scoring"]

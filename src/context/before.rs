@@ -1,6 +1,6 @@
 //! What has to be known of the tenant before a statement is planned: little, for every statement asks.
 
-use super::poison::Stamp;
+use super::revocation::Stamp;
 use super::state;
 
 #[derive(Clone, Copy)]

@@ -1,18 +1,23 @@
 //! The context: the tenant that the current transaction acts for.
 //!
-//! The setting `bulkhead.tenant_context` is the only place a tenant comes from. Its hooks (src/pg/settings.rs) parse
-//! it once and publish it in `state`; set_tenant() (src/pg/switch.rs) sets it; the accessors (src/pg/accessors.rs) hand it to
-//! policies; `lock` keeps a transaction to one tenant. This file is the SQL surface; the functions are declared in sql/context.sql.
+//! The setting `bulkhead.tenant_context` is the only place a tenant comes from. Its hooks (src/pg/settings/context.rs) parse
+//! it once and publish it in `state`; `lock` keeps a transaction to one tenant.
+//!
+//! The SQL functions, declared in sql/context.sql:
+//! - status(): here
+//! - tenant_id(), its siblings and require_tenant(), which policies call: src/pg/accessors.rs
+//! - claims(), user_id(), has_role(), has_permission(): src/pg/claims.rs
+//! - set_tenant(): src/pg/switch.rs
 
 pub mod acting;
 pub mod before;
 pub mod lock;
-pub mod poison;
+pub mod revocation;
+pub mod session_tokens;
 pub mod state;
 mod status;
 pub mod tenant;
 pub mod token;
-pub mod tokens;
 
 use pgrx::prelude::*;
 

@@ -9,10 +9,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::lock::{Change, Lock, Refusal};
-use super::poison::{Poison, Stamp};
+use super::revocation::{Revocations, Stamp};
+use super::session_tokens;
 use super::tenant::Tenant;
 use super::token::{Fault, Verified};
-use super::tokens;
 use crate::pg::cell::PerBackend;
 use crate::pg::settings::{self, ContextMode};
 use crate::pg::transaction;
@@ -50,7 +50,7 @@ struct State {
     generation: Cell<u64>,
     held: RefCell<Held>,
     lock: RefCell<Lock>,
-    poison: RefCell<Poison>,
+    revocations: RefCell<Revocations>,
     /// Why the last token was refused.
     refused: RefCell<Option<Fault>>,
     /// And that nothing was set or cleared since.
@@ -71,7 +71,7 @@ static STATE: PerBackend<State> = PerBackend::new(State {
     generation: Cell::new(1),
     held: RefCell::new(Held { tenant: Tenant::NONE, token: Vec::new(), stamp: 0, known: 0 }),
     lock: RefCell::new(Lock::new()),
-    poison: RefCell::new(Poison::new()),
+    revocations: RefCell::new(Revocations::new()),
     refused: RefCell::new(None),
     empty_by_refusal: Cell::new(false),
     judged: RefCell::new(None),
@@ -143,11 +143,11 @@ fn fits_lock(tenant: &Tenant) -> bool {
 }
 
 fn is_dead() -> bool {
-    STATE.poison.borrow().is_dead(STATE.held.borrow().stamp)
+    STATE.revocations.borrow().is_dead(STATE.held.borrow().stamp)
 }
 
 fn bare_counts(held: &Held) -> bool {
-    settings::context_mode() != ContextMode::Signed && !STATE.poison.borrow().is_dead(held.stamp)
+    settings::context_mode() != ContextMode::Signed && !STATE.revocations.borrow().is_dead(held.stamp)
 }
 
 /// Whether the token counts, against the settings and the time of the transaction; `None` when the value is no token.
@@ -163,14 +163,14 @@ fn judgement() -> Option<Judgement> {
         if held.token.is_empty() {
             return None;
         }
-        tokens::verify(&held.token)
+        session_tokens::verify_cached(&held.token)
     };
     if let Ok(token) = &verified {
         // The settings may name another claim by now than when it was set.
         STATE.held.borrow_mut().tenant = token.tenant;
     }
     // A token ends with the transaction in which it expires, in workers as in their leader.
-    let judged = verified.and_then(|token| token.at(transaction::start(), transaction::now()).map(|()| token));
+    let judged = verified.and_then(|token| token.check_time(transaction::start(), transaction::now()).map(|()| token));
     STATE.judged.replace(Some((generation(), judged.clone())));
     Some(judged)
 }
@@ -181,13 +181,13 @@ fn know_tenant() {
     {
         // No more than a look while a reader holds the value.
         let held = STATE.held.borrow();
-        if held.token.is_empty() || !held.tenant.is_none() || held.known == tokens::epoch() {
+        if held.token.is_empty() || !held.tenant.is_none() || held.known == session_tokens::epoch() {
             return;
         }
     }
     let mut held = STATE.held.borrow_mut();
-    held.known = tokens::epoch();
-    if let Ok(token) = tokens::verify(&held.token) {
+    held.known = session_tokens::epoch();
+    if let Ok(token) = session_tokens::verify_cached(&held.token) {
         held.tenant = token.tenant;
     }
     if STATE.worker_waits.take() {
@@ -202,7 +202,7 @@ fn heard(held: &Held) -> Tenant {
 
 /// A token was refused, or a bare id where only tokens count: what was set before no longer counts.
 pub fn refused(fault: Fault) {
-    STATE.poison.borrow_mut().fail();
+    STATE.revocations.borrow_mut().fail();
     STATE.refused.replace(Some(fault));
     STATE.empty_by_refusal.set(true);
     changed();
@@ -210,7 +210,7 @@ pub fn refused(fault: Fault) {
 
 /// For a value that is being set.
 pub fn stamp() -> Stamp {
-    STATE.poison.borrow_mut().stamp()
+    STATE.revocations.borrow_mut().stamp()
 }
 
 /// Whether SET to `new` by SQL is allowed now; the server assigns it next.
@@ -342,8 +342,9 @@ impl Drop for FormerLock {
     }
 }
 
-/// Runs `work` as though a transaction of its own began here, with no tenant fixed. Only for leak_test(): it tries one tenant after the
-/// other, each in a subtransaction that is rolled back inside `work` and takes the tenant with it; what this transaction acts for comes back after.
+/// Runs `work` as though a transaction of its own began here, with no tenant fixed; what this transaction acts for comes back after. For leak_test(), which
+/// tries one tenant after the other, and for `acting_for`. `work` has to put back what it sets: the one by a subtransaction that is rolled back
+/// and takes the tenant with it, the other by `settings::kept`.
 pub fn as_new_transaction<R>(work: impl FnOnce() -> R) -> R {
     let former = FormerLock(Some(STATE.lock.replace(Lock::new())));
     changed();

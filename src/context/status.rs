@@ -7,7 +7,7 @@ use crate::observe;
 use crate::pg::library::{self, Loaded};
 use crate::pg::settings::{self, ContextMode, MissingContext};
 use crate::pg::{security, spi, transaction};
-use crate::seal::{bypass, verdict};
+use crate::seal::{bypass, decision};
 
 pub struct Line {
     pub item: &'static str,
@@ -165,7 +165,7 @@ fn load_level() -> Line {
 }
 
 fn seal() -> Line {
-    let (value, detail) = match (verdict::in_force(), library::loaded()) {
+    let (value, detail) = match (decision::in_force(), library::loaded()) {
         (true, Loaded::Shared) => ("on", "protected tables are filtered for every role, superusers too"),
         (true, _) => (
             "on",
@@ -183,7 +183,7 @@ fn seal() -> Line {
 }
 
 fn row_security(facts: &Facts) -> Line {
-    let (value, detail) = match (facts.exempt, verdict::in_force()) {
+    let (value, detail) = match (facts.exempt, decision::in_force()) {
         (false, _) => ("bound", "policies filter what this role sees and writes"),
         (true, true) if !bypass::acts() => {
             ("exempt", "this role is superuser or BYPASSRLS: policies do not bind it, the seal does")
@@ -199,7 +199,7 @@ fn row_security(facts: &Facts) -> Line {
 /// The exception from the seal.
 fn exception() -> Line {
     const ITEM: &str = "bypass";
-    if !verdict::in_force() {
+    if !decision::in_force() {
         return line(ITEM, "none", "the seal is off, so there is nothing to bypass");
     }
     if bypass::acts() {

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use super::key::{self, Digest};
 use crate::context::state;
 use crate::error::{self, Result};
-use crate::partition;
 use crate::pg::keys::{self, Found, Leaf, Table};
 use crate::pg::settings;
 
@@ -52,8 +51,7 @@ impl<'a> Asked<'a> {
         })?;
         let tenant = state::with_tenant(|tenant| tenant.id().to_vec());
         if tenant.is_empty() {
-            let (lost, hidden) = (state::ended_with_its_transaction(), state::is_hidden());
-            return Err(error::no_tenant("an idempotency key", lost, hidden, false));
+            return Err(error::no_tenant("an idempotency key", false));
         }
         state::touch();
         let digest = key::digest(&tenant, key);
@@ -109,13 +107,5 @@ pub fn checked_lease(lease: Option<i64>) -> Result<i64> {
             "a lease must be positive and no longer than bulkhead.idempotency_window",
             "Claim for as long as the work may take, a minute for example, and extend while it runs.",
         )
-    })
-}
-
-/// Sees to it that there is a partition for now.
-pub fn make_room(leaves: &keys::Leaves) -> Result<()> {
-    partition::ensure(leaves.parent, || {
-        keys::catch_up();
-        Ok(keys::leaves()?.at(keys::now()).is_some())
     })
 }

@@ -1,8 +1,9 @@
 //! Claiming a key.
 
-use super::asked::{Asked, checked_lease, make_room};
+use super::asked::{Asked, checked_lease};
 use super::decide;
 use crate::error::{self, Result};
+use crate::partition;
 use crate::pg::keys::{self, Found, Json, NewRow};
 use crate::pg::settings;
 
@@ -27,7 +28,7 @@ pub fn claim(key: Option<&[u8]>, fingerprint: Option<&[u8]>, lease: Option<i64>)
     for _ in 0..8 {
         let leaves = keys::leaves()?;
         if leaves.at(keys::now()).is_none() {
-            make_room(&leaves)?;
+            partition::ensure_ours(leaves.parent, keys::leaves)?;
             continue;
         }
         let answer = keys::locked(&asked.digest.lock, || {
@@ -38,11 +39,7 @@ pub fn claim(key: Option<&[u8]>, fingerprint: Option<&[u8]>, lease: Option<i64>)
             return Ok(answer);
         }
     }
-    Err(error::state(
-        "bulkhead.idempotency_key has no partition for the present time",
-        "It could not be made.",
-        "CALL bulkhead.maintain(); then look at bulkhead.maintenance_log.",
-    ))
+    Err(partition::not_there("bulkhead.idempotency_key"))
 }
 
 /// Under the key's lock; none when there is no partition for now.

@@ -4,10 +4,11 @@ use std::rc::Rc;
 
 use pgrx::prelude::*;
 
-use super::asked::{Asked, checked_lease, make_room};
+use super::asked::{Asked, checked_lease};
 use super::decide::{self, Known, Refusal};
 use super::key::shown;
 use crate::error::{self, Result};
+use crate::partition;
 use crate::pg::keys::{self, Found, Json, Leaf, Table};
 use crate::pg::settings;
 
@@ -94,7 +95,7 @@ fn as_holder(
         match outcome {
             Outcome::Done => return Ok(()),
             // A partition has come or gone, or there is none for now. Made without the key's lock, which nothing may wait under.
-            Outcome::Again => make_room(&*keys::leaves()?)?,
+            Outcome::Again => partition::ensure_ours(keys::leaves()?.parent, keys::leaves)?,
             // Without the key's lock: others may look meanwhile.
             Outcome::WaitFor(transaction) => keys::wait_for(transaction),
         }

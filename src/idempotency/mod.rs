@@ -3,7 +3,7 @@
 //! A key is claimed; who is told `started` goes on, everybody else is told what there is. The table of keys is partitioned by the
 //! time of the claim, so that a day's keys go with one DROP, and a key is unique during the window all the same: each call takes
 //! the key's lock, and looks into every partition that the window reaches into. decide.rs says what a row means, key.rs what a key is,
-//! src/pg/keys reads and writes rows. The functions are declared in sql/idempotency.sql.
+//! src/pg/keys reads and writes rows. The SQL functions are in src/pg/keys/calls.rs, declared in sql/idempotency.sql.
 
 mod asked;
 mod claim;

@@ -3,7 +3,7 @@
 use pgrx::prelude::*;
 
 use crate::error::Result;
-use crate::pg::queue::{self, Poison, Request, SEGMENTS, Segment};
+use crate::pg::queue::{self, DeadLetter, Request, SEGMENTS, Segment};
 use crate::pg::{keys, security, spi};
 
 const DROPPED: &str = "its table was dropped";
@@ -28,10 +28,10 @@ pub fn forget(relations: &[pg_sys::Oid]) -> Result<()> {
     for segment in &segments {
         for inventory in &inventories {
             // Whoever queues or drains has the table locked against being dropped: nobody is at work on these.
-            for (number, place) in segment.of_relation(*inventory) {
+            for (number, tid) in segment.of_relation(*inventory) {
                 pgrx::check_for_interrupts!();
-                if let Some(request) = segment.request(place, number) {
-                    segment.delete(place);
+                if let Some(request) = segment.request(tid, number) {
+                    segment.delete(tid);
                     set_aside(&request)?;
                     count += 1;
                 }
@@ -51,6 +51,6 @@ pub fn carry(request: &Request) -> Result<()> {
 }
 
 fn set_aside(request: &Request) -> Result<()> {
-    let poison = Poison { set_aside_at: keys::now(), sqlstate: "42P01".to_owned(), reason: DROPPED.to_owned() };
-    queue::set_aside(request, &poison)
+    let letter = DeadLetter { set_aside_at: keys::now(), sqlstate: "42P01".to_owned(), reason: DROPPED.to_owned() };
+    queue::set_aside(request, &letter)
 }

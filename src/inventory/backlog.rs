@@ -7,21 +7,21 @@ use pgrx::prelude::*;
 
 use crate::error::Result;
 use crate::pg::cell::PerBackend;
-use crate::pg::queue::{self, Place, Request, SEGMENTS, Seen, Segment};
+use crate::pg::queue::{self, Request, SEGMENTS, Seen, Segment, Tid};
 use crate::pg::watch;
 
 /// A request, and where its row lies.
 pub struct Waiting {
     pub request: Request,
     pub segment: usize,
-    pub place: Place,
+    pub tid: Tid,
 }
 
 #[derive(Default)]
 struct Backlog {
     seen: [Seen; SEGMENTS.len()],
     /// Numbers and places, the smallest number first.
-    found: VecDeque<(i64, usize, Place)>,
+    found: VecDeque<(i64, usize, Tid)>,
     /// What `watch` had counted then.
     found_at: u64,
 }
@@ -53,13 +53,13 @@ pub fn take(relation: pg_sys::Oid, most: usize, except: &HashSet<i64>) -> Result
     let mut taken = next(backlog, &segments, most, except);
     if taken.len() < most {
         // What is known is used up: look for more.
-        let passed: HashSet<(usize, Place)> = taken.iter().map(|waiting| (waiting.segment, waiting.place)).collect();
+        let passed: HashSet<(usize, Tid)> = taken.iter().map(|waiting| (waiting.segment, waiting.tid)).collect();
         backlog.found.clear();
         let mut found = Vec::new();
         for (number, segment) in segments.iter().enumerate() {
-            queue::scan(segment, &mut backlog.seen[number], relation, |request, place| {
-                if !passed.contains(&(number, place)) {
-                    found.push((request, number, place));
+            queue::scan(segment, &mut backlog.seen[number], relation, |request, tid| {
+                if !passed.contains(&(number, tid)) {
+                    found.push((request, number, tid));
                 }
             });
         }
@@ -76,14 +76,14 @@ pub fn take(relation: pg_sys::Oid, most: usize, except: &HashSet<i64>) -> Result
 fn next(backlog: &mut Backlog, segments: &[Segment], most: usize, except: &HashSet<i64>) -> Vec<Waiting> {
     let mut taken = Vec::new();
     while taken.len() < most
-        && let Some((number, segment, place)) = backlog.found.pop_front()
+        && let Some((number, segment, tid)) = backlog.found.pop_front()
     {
         if except.contains(&number) {
             continue;
         }
         // Another session may have drained it.
-        if let Some(request) = segments[segment].request(place, number) {
-            taken.push(Waiting { request, segment, place });
+        if let Some(request) = segments[segment].request(tid, number) {
+            taken.push(Waiting { request, segment, tid });
         }
     }
     taken

@@ -7,11 +7,11 @@ use std::rc::Rc;
 
 use pgrx::prelude::*;
 
-use super::ledger::{self, Ledger};
 use super::section::Section;
 use super::table::Inventory;
+use super::verdict_store::{self, VerdictStore};
 use crate::error::{self, Result};
-use crate::pg::plans::{self, Run, Steps};
+use crate::pg::prepared::{self, Run, Steps};
 use crate::pg::{items, security, wal};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,29 +82,29 @@ impl Batch {
     }
 
     fn decide(&mut self) -> Result<()> {
-        let ledger = Ledger::open()?;
-        let mut until = 0;
-        for found in ledger.look_up(&self.sections)? {
+        let store = VerdictStore::open()?;
+        let mut flush_lsn = 0;
+        for found in store.look_up(&self.sections)? {
             if found.is_busy() {
                 if self.busy == Busy::Raise {
-                    return Err(ledger::busy());
+                    return Err(verdict_store::busy());
                 }
                 self.sections[found.section].leave(found.order);
                 continue;
             }
-            until = until.max(found.durable_at());
-            let rows = found.rows.into_iter().filter(|row| row.line != ledger::RELEASED).collect();
+            flush_lsn = flush_lsn.max(found.durable_at());
+            let rows = found.rows.into_iter().filter(|row| row.line != verdict_store::RELEASED).collect();
             self.sections[found.section].is_stored(found.order, rows);
         }
-        if self.busy == Busy::Raise && until > 0 {
+        if self.busy == Busy::Raise && flush_lsn > 0 {
             // A transaction that only repeats orders flushes nothing at its end.
-            wal::make_durable(until);
+            wal::make_durable(flush_lsn);
         }
         for section in &mut self.sections {
             section.leave_locked();
             section.decide();
         }
-        ledger.store(self.inventory.relation, &self.sections)
+        store.store(self.inventory.relation, &self.sections)
     }
 }
 
@@ -170,7 +170,7 @@ impl Steps for Batch {
                 let item_type = self.inventory.item_type;
                 let section = &mut self.sections[at];
                 let mut twice = false;
-                plans::results(|[item, quantity]| {
+                prepared::results(|[item, quantity]| {
                     if let Some(item) = item.map(|item| items::read(item_type, item)) {
                         twice |= !section.has(&item, quantity.map(|quantity| quantity.value() as i64));
                     }
@@ -185,7 +185,7 @@ impl Steps for Batch {
                 // A later snapshot than that of the lock sees the row of an item that was only locked.
                 let item_type = self.inventory.item_type;
                 let section = &mut self.sections[at];
-                plans::results(|[item]| {
+                prepared::results(|[item]| {
                     if let Some(item) = item {
                         section.is_locked(&items::read(item_type, item));
                     }
@@ -196,7 +196,7 @@ impl Steps for Batch {
             Stage::Prove(at, place) => {
                 // No error: it is free by now, and locked by us, or not to be had for whoever asks.
                 let mut quantity = None;
-                plans::results(|[_, found]| {
+                prepared::results(|[_, found]| {
                     quantity = Some(found.map(|quantity| quantity.value() as i64));
                     Ok(())
                 })?;

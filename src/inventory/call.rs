@@ -10,7 +10,7 @@ use super::table;
 use crate::error::{self, Result};
 use crate::pg::inventory::Told;
 use crate::pg::keys;
-use crate::pg::plans::{Run, Steps};
+use crate::pg::prepared::{Run, Steps};
 
 /// A text as it was given, NULL or not.
 type Text = Option<Box<[u8]>>;
@@ -26,7 +26,7 @@ const MOST_BYTES: usize = 64 << 20;
 /// Arguments: a line of an order each, in the order of arrival; lines of one order need not stand side by side. Errors: 22023 arrays that are NULL, of
 /// unequal length, of several dimensions or longer than 100,000, or with more than 64 MB of text; 42501 no tenant, or no right to the table; 55000 not registered; 40001 the same order is being
 /// decided elsewhere, or the transaction's snapshot is older than the items; 25006 read-only; whatever the table's constraints and triggers raise.
-/// Locks: the items' rows, in the order of their keys (FOR NO KEY UPDATE); ROW EXCLUSIVE on the table and on the partitions of the ledger.
+/// Locks: the items' rows, in the order of their keys (FOR NO KEY UPDATE); ROW EXCLUSIVE on the table and on the partitions of the verdicts' table.
 pub struct Call {
     batch: Batch,
     /// For each line of the call, the line of the batch.

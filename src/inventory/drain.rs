@@ -12,13 +12,13 @@ use super::abandoned;
 use super::backlog::{self, Waiting};
 use super::batch::Busy;
 use super::judge::{self, Fate, Judged};
-use super::ledger::Ledger;
 use super::table;
+use super::verdict_store::VerdictStore;
 use crate::error::{self, Result};
 use crate::pg::cell::PerBackend;
 use crate::pg::queue::{self, SEGMENTS, Segment};
 use crate::pg::subtransaction::Failure;
-use crate::pg::{constraints, keys, locks, security, spi};
+use crate::pg::{constraints, keys, own_locks, procedure, relation_locks, security, spi};
 use crate::seal::housekeeping;
 
 /// Requests that one batch takes.
@@ -52,12 +52,7 @@ pub fn batch(relation: pg_sys::Oid, size: i32, passed: &HashSet<i64>) -> Result<
             "500 is a good one: a batch is one transaction, and locks its items meanwhile.",
         ));
     }
-    let may = spi::row(
-        "SELECT has_function_privilege('bulkhead.drain_inventory(regclass, integer, integer)', 'EXECUTE')",
-        &[],
-        |row| row.get::<bool>(1),
-    )?;
-    if may != Some(true) {
+    if !procedure::may_execute("drain_inventory")? {
         return Err(error::denied(
             "permission denied to drain an inventory",
             "It acts for all tenants.",
@@ -65,7 +60,7 @@ pub fn batch(relation: pg_sys::Oid, size: i32, passed: &HashSet<i64>) -> Result<
         ));
     }
     keys::refuse_read_only(c"drain_inventory()");
-    locks::begin_draining(relation);
+    own_locks::begin_draining(relation);
     if passed.is_empty() && HAS_LEFT.replace(false) {
         // Whatever was passed by waits on, and comes first.
         backlog::forget();
@@ -91,7 +86,7 @@ pub fn take(relation: pg_sys::Oid, size: usize, busy: Busy, except: &HashSet<i64
     let (stray, taken): (Vec<_>, Vec<_>) =
         taken.into_iter().partition(|Waiting { request, .. }| inventory.is_stray(request.identity, &request.tenant));
     // Today's partition is there before anybody is judged: what goes wrong with it is no order's fault.
-    Ledger::open()?;
+    VerdictStore::open()?;
     let Judged { mut decided, failure } = match judge::decide(&inventory, &taken, busy) {
         Ok(judged) => judged,
         Err(failure) if failure.is_transient() => return Ok(None),
@@ -107,7 +102,7 @@ pub fn take(relation: pg_sys::Oid, size: usize, busy: Busy, except: &HashSet<i64
     for (waiting, fate) in taken.iter().zip(&decided) {
         match fate {
             Fate::Done => {
-                segments[waiting.segment].delete(waiting.place);
+                segments[waiting.segment].delete(waiting.tid);
                 went.done += 1;
             }
             Fate::Left => went.left.push(waiting.request.number),
@@ -137,15 +132,15 @@ fn tidy(drained: pg_sys::Oid) -> Result<()> {
             continue;
         }
         // Nobody is made to wait: a request that is about to be added to it is a late one.
-        if !locks::try_relation(segment.oid(), locks::Mode::Access) {
+        if !relation_locks::try_relation(segment.oid(), relation_locks::Mode::Access) {
             continue;
         }
         let Some(waiting) = segment.waiting(MOST_MOVED + 1) else { continue };
         if waiting.len() > MOST_MOVED {
             // What is being drained is not moved about, and nothing before it must be.
             if queue::is_next(number)? && waiting.iter().all(|(request, _)| request.relation != drained) {
-                for (request, place) in &waiting[..MOST_MOVED] {
-                    segment.delete(*place);
+                for (request, tid) in &waiting[..MOST_MOVED] {
+                    segment.delete(*tid);
                     abandoned::carry(request)?;
                 }
                 segment.announce();

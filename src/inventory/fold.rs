@@ -22,6 +22,16 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    pub const ALL: [Verdict; 7] = [
+        Verdict::Accepted,
+        Verdict::Insufficient,
+        Verdict::UnknownItem,
+        Verdict::Rejected,
+        Verdict::Conflict,
+        Verdict::Invalid,
+        Verdict::Pending,
+    ];
+
     pub fn name(self) -> &'static str {
         match self {
             Verdict::Accepted => "accepted",
@@ -48,17 +58,7 @@ impl Verdict {
     }
 
     pub fn of_letter(letter: u8) -> Option<Verdict> {
-        [
-            Verdict::Accepted,
-            Verdict::Insufficient,
-            Verdict::UnknownItem,
-            Verdict::Rejected,
-            Verdict::Conflict,
-            Verdict::Invalid,
-            Verdict::Pending,
-        ]
-        .into_iter()
-        .find(|verdict| verdict.letter() == letter)
+        Verdict::ALL.into_iter().find(|verdict| verdict.letter() == letter)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Items: what the texts of a request mean in the item column of an inventory table. Pure Rust.
 
+use crate::type_oid;
+
 /// The types that an item column may have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ItemType {
@@ -23,10 +25,10 @@ impl ItemType {
     /// By the oids that pg_type.dat fixes, of a column's base type; none for a type that is not supported.
     pub fn of(type_oid: u32) -> Option<ItemType> {
         match type_oid {
-            2950 => Some(ItemType::Uuid),
-            25 | 1043 => Some(ItemType::Text),
-            23 => Some(ItemType::Integer),
-            20 => Some(ItemType::Bigint),
+            type_oid::UUID => Some(ItemType::Uuid),
+            type_oid::TEXT | type_oid::VARCHAR => Some(ItemType::Text),
+            type_oid::INT4 => Some(ItemType::Integer),
+            type_oid::INT8 => Some(ItemType::Bigint),
             _ => None,
         }
     }

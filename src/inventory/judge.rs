@@ -14,11 +14,11 @@ use std::time::Instant;
 
 use super::backlog::Waiting;
 use super::batch::Busy;
-use super::many::{self, Halving, Order};
+use super::many::{self, Bisection, Order};
 use super::table::Inventory;
-use crate::pg::queue::{self, Poison};
+use crate::pg::queue::{self, DeadLetter};
 use crate::pg::subtransaction::{self, Failure};
-use crate::pg::{keys, settings};
+use crate::pg::{keys, lock_timeout};
 
 /// What becomes of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,7 +50,7 @@ enum Became {
 pub fn decide(inventory: &Rc<Inventory>, requests: &[Waiting], busy: Busy) -> std::result::Result<Judged, Failure> {
     let is_written = Cell::new(false);
     let begun = Instant::now();
-    let halving = Halving {
+    let bisection = Bisection {
         inventory,
         busy,
         told: &|decided, number| {
@@ -69,15 +69,15 @@ pub fn decide(inventory: &Rc<Inventory>, requests: &[Waiting], busy: Busy) -> st
             set_aside_for(only, &failure)?;
             Ok(Became::Done)
         },
-        is_over: &|| busy.leaves_items() && begun.elapsed() > many::SIFTING,
+        is_over: &|| busy.leaves_items() && begun.elapsed() > many::BISECTION_TIME,
         untried: &|| Became::Untried,
         has_judged: Cell::new(false),
     };
     if busy.leaves_items() {
         // What one order waits for in a trigger, all of its batch wait for.
-        settings::set_local(c"lock_timeout", "5ms");
+        lock_timeout::set(lock_timeout::ORDER);
     }
-    let became = halving.decide(&requests.iter().collect::<Vec<_>>())?;
+    let became = bisection.decide(&requests.iter().collect::<Vec<_>>())?;
     let mut judged = Judged { decided: Vec::with_capacity(requests.len()), failure: None };
     for (request, became) in requests.iter().zip(became) {
         judged.decided.push(match became {
@@ -106,8 +106,8 @@ fn set_aside_for(request: &Waiting, failure: &Failure) -> std::result::Result<()
 }
 
 pub fn set_aside(waiting: &Waiting, sqlstate: String, reason: String) -> std::result::Result<(), Failure> {
-    let poison = Poison { set_aside_at: keys::now(), sqlstate, reason };
-    subtransaction::kept(|| false, || queue::set_aside(&waiting.request, &poison))
+    let letter = DeadLetter { set_aside_at: keys::now(), sqlstate, reason };
+    subtransaction::kept(|| false, || queue::set_aside(&waiting.request, &letter))
 }
 
 impl Order for Waiting {

@@ -25,6 +25,6 @@ pub fn waiting() -> Result<Waiting> {
             waiting.longest = Some((waits, relation));
         }
     })?;
-    queue::each_poisoned(|_, _| waiting.set_aside += 1)?;
+    queue::each_dead_letter(|_, _| waiting.set_aside += 1)?;
     Ok(waiting)
 }

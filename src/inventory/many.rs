@@ -17,7 +17,7 @@ use super::section::Section;
 use super::table::Inventory;
 use crate::context::acting::acting_for;
 use crate::error::Result;
-use crate::pg::plans::{self, Run, Steps};
+use crate::pg::prepared::{self, Run, Steps};
 use crate::pg::subtransaction::{self, Failure};
 use crate::pg::{security, settings};
 
@@ -53,7 +53,7 @@ impl Decided {
 
 /// Decides the orders, in the order given, in the current transaction.
 ///
-/// Errors: whatever the table raises; 40001 where an order meets another transaction in the ledger's index. Locks: as decrement_inventory().
+/// Errors: whatever the table raises; 40001 where an order meets another transaction in the index of verdicts. Locks: as decrement_inventory().
 pub fn attempt<O: Order>(inventory: &Rc<Inventory>, orders: &[&O], busy: Busy) -> Result<Decided> {
     let mut counts: HashMap<&[u8], usize> = HashMap::new();
     for order in orders {
@@ -89,7 +89,7 @@ pub fn attempt<O: Order>(inventory: &Rc<Inventory>, orders: &[&O], busy: Busy) -
 
 /// Runs the batch's statements, each for its tenant; what comes one after the other for the same tenant without changing the context in between.
 fn run(batch: &mut Batch) -> Result<()> {
-    plans::connected(|| {
+    prepared::connected(|| {
         // As the owner from the beginning: a statement is planned for the role that runs it.
         let relation = batch.inventory.relation;
         let mut next = security::as_owner(relation, || batch.next())?;
@@ -97,7 +97,7 @@ fn run(batch: &mut Batch) -> Result<()> {
             let section = batch.section();
             let tenant = batch.sections[section].tenant.clone();
             next = acting_for(&tenant, || {
-                settings::set_for_a_while(c"search_path", b"pg_catalog, pg_temp");
+                settings::pin_search_path();
                 security::as_owner(relation, || {
                     while !next.is_none() && batch.section() == section {
                         step(batch, next)?;
@@ -114,9 +114,9 @@ fn run(batch: &mut Batch) -> Result<()> {
 /// Runs a statement; that the row which it asks for is locked may be its answer.
 fn step(batch: &mut Batch, next: Run) -> Result<()> {
     if !batch.is_proving() {
-        return plans::run_guarded(batch, next);
+        return prepared::run_guarded(batch, next);
     }
-    match subtransaction::kept(|| false, || plans::run_guarded(batch, next)) {
+    match subtransaction::kept(|| false, || prepared::run_guarded(batch, next)) {
         Err(failure) if failure.code == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE => {
             batch.is_locked_indeed();
             Ok(())
@@ -125,8 +125,8 @@ fn step(batch: &mut Batch, next: Run) -> Result<()> {
     }
 }
 
-/// What comes of orders that are found out by halving.
-pub struct Halving<'a, O, T> {
+/// What comes of orders that are found out by bisection.
+pub struct Bisection<'a, O, T> {
     pub inventory: &'a Rc<Inventory>,
     pub busy: Busy,
     /// What came of an order of a batch that went through.
@@ -142,7 +142,7 @@ pub struct Halving<'a, O, T> {
     pub has_judged: Cell<bool>,
 }
 
-impl<O: Order, T> Halving<'_, O, T> {
+impl<O: Order, T> Bisection<'_, O, T> {
     /// Decides the orders, each half in a subtransaction when the whole fails. Nothing is done when this fails.
     pub fn decide(&self, orders: &[&O]) -> std::result::Result<Vec<T>, Failure> {
         if orders.is_empty() || self.has_judged.get() && (self.is_over)() {
@@ -181,7 +181,7 @@ impl<O: Order, T> Halving<'_, O, T> {
 }
 
 /// Where nobody is to be kept waiting, a batch that fails is taken apart for so long at a time.
-pub const SIFTING: Duration = Duration::from_millis(50);
+pub const BISECTION_TIME: Duration = Duration::from_millis(50);
 
 /// An error that need not be every order's: it has nothing to do with the server's memory, disks, or end.
 pub fn may_be_an_orders(failure: &Failure) -> bool {

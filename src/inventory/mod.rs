@@ -1,17 +1,25 @@
 //! inventory: many orders for few items, decided in batches.
 //!
-//! `fold` decides, `item` says what a text means, `digest` what stands for an order, `sieve` which orders a day may have: pure Rust. `section` is one tenant's part
-//! of a batch, `batch` its steps, `ledger` the stored verdicts, `closed` those of days that are over, `table` what has to be known of a registered table, `register` which
-//! those are. `call` is decrement_inventory(), `release` release_order(), `queue` enqueue_decrement(), `drain` drain_inventory(), `backlog` what it takes next, `poison`
-//! what it set aside, `abandoned` what nobody drains, `follow` what renames change.
-//! src/pg/inventory has the raw functions, src/pg/verdicts and src/pg/queue the rows. This file is the SQL surface; the functions are declared in
-//! sql/inventory.sql.
+//! `fold` decides, `item` says what a text means, `digest` what stands for an order, `bloom_filter` which orders a day may have: pure Rust. `section` is one tenant's part
+//! of a batch, `batch` its steps, `verdict_store` the stored verdicts, `closed` those of days that are over, `table` what has to be known of a registered table, `register` which
+//! those are. `call` is decrement_inventory(), `release` release_order(), `queue` enqueue_decrement(), `drain` drain_inventory(), `sweep` a worker's way through the queue,
+//! `backlog` what either takes next, `many` how orders of several tenants are decided, `judge` what becomes of those that fail, `dead_letters` what was set aside, `abandoned` what
+//! nobody drains, `lag` what health() says of it, `follow` what renames change, `group` group commit.
+//! src/pg/verdicts and src/pg/queue read and write the rows.
+//!
+//! The SQL functions, declared in sql/inventory.sql:
+//! - register_inventory(), and what drain_inventory() and the triggers call: here
+//! - decrement_inventory(), order_verdicts(), release_order(), enqueue_decrement(): src/pg/inventory/calls.rs
+//! - decrement_now(): src/pg/group/calls.rs
+//! - poisoned_orders(), all_poisoned_orders(), requeue_poisoned(), forget_poisoned(): dead_letters.rs
 
 mod abandoned;
 mod backlog;
 mod batch;
+mod bloom_filter;
 mod call;
 mod closed;
+mod dead_letters;
 mod digest;
 mod drain;
 pub mod fold;
@@ -20,16 +28,14 @@ pub mod group;
 pub mod item;
 mod judge;
 mod lag;
-mod ledger;
 mod many;
-mod poison;
 mod queue;
 mod register;
 mod release;
 mod section;
-mod sieve;
 mod sweep;
 mod table;
+mod verdict_store;
 
 pub use abandoned::forget;
 pub use call::Call;
@@ -37,15 +43,16 @@ pub use follow::follow;
 pub use lag::waiting;
 pub use queue::enqueue;
 pub use release::Release;
+pub use table::given as given_table;
 
 use pgrx::prelude::*;
 
-use crate::error::{self, Result};
+use crate::error::{Result, given};
 use crate::pg::verdicts::Row;
 use crate::pg::{registry, settings, wal, watch};
 use fold::Verdict;
-use ledger::Ledger;
 use section::Section;
+use verdict_store::VerdictStore;
 
 ::pgrx::extension_sql_file!("../../sql/inventory.sql", name = "inventory", requires = ["partition"]);
 
@@ -60,10 +67,9 @@ fn register_inventory(
     item_column: Option<&std::ffi::CStr>,
     quantity_column: Option<&std::ffi::CStr>,
 ) -> Result<()> {
-    let given = |name: &str| error::argument(format!("{name} must not be NULL"), "Give it a value.");
-    let relation = relation.ok_or_else(|| given("relation"))?;
-    let item = item_column.ok_or_else(|| given("item_column"))?.to_string_lossy().into_owned();
-    let quantity = quantity_column.ok_or_else(|| given("quantity_column"))?.to_string_lossy().into_owned();
+    let relation = given(relation, "relation")?;
+    let item = given(item_column, "item_column")?.to_string_lossy().into_owned();
+    let quantity = given(quantity_column, "quantity_column")?.to_string_lossy().into_owned();
     register::register(relation, &item, &quantity)
 }
 
@@ -82,13 +88,12 @@ fn drain_batch(
 ) -> Result<
     TableIterator<
         'static,
-        (name!(done, i64), name!(passed, Vec<i64>), name!(code, Option<String>), name!(message, Option<String>)),
+        (name!(done, i64), name!(passed_by, Vec<i64>), name!(code, Option<String>), name!(message, Option<String>)),
     >,
 > {
-    let given = |name: &str| error::argument(format!("{name} must not be NULL"), "Give it a value.");
-    let relation = relation.ok_or_else(|| given("relation"))?;
+    let relation = given(relation, "relation")?;
     let passed = passed.unwrap_or_default().into_iter().flatten().collect();
-    let went = drain::batch(relation, batch_size.ok_or_else(|| given("batch_size"))?, &passed)?;
+    let went = drain::batch(relation, given(batch_size, "batch_size")?, &passed)?;
     Ok(TableIterator::new(went.into_iter().map(|went| {
         let (code, message) = went.failure.map(|failure| (failure.spelled(), failure.message)).unzip();
         (went.done as i64, went.left, code, message)
@@ -127,13 +132,13 @@ pub fn order_verdicts(relation: pg_sys::Oid, order: Option<&[u8]>, mut put: impl
     let tenant = table::tenant(&inventory)?;
     let mut section = Section::new(tenant, inventory.identity, inventory.item_type, 1);
     section.order(Some(order));
-    let Some(ledger) = Ledger::open_to_read()? else { return Ok(()) };
-    for mut found in ledger.look_up(&[section])? {
+    let Some(store) = VerdictStore::open_to_read()? else { return Ok(()) };
+    for mut found in store.look_up(&[section])? {
         if found.durable_at() > 0 {
             wal::make_durable(found.durable_at());
         }
         found.rows.sort_by_key(|row| row.line);
-        for row in found.rows.iter().filter(|row| row.line != ledger::RELEASED && !row.is_uncommitted) {
+        for row in found.rows.iter().filter(|row| row.line != verdict_store::RELEASED && !row.is_uncommitted) {
             put(row, Verdict::of_letter(row.verdict).unwrap_or(Verdict::Invalid));
         }
     }

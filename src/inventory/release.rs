@@ -6,12 +6,12 @@ use pgrx::prelude::*;
 
 use super::fold::Verdict;
 use super::item::Item;
-use super::ledger::{self, Found, Ledger};
 use super::section::Section;
 use super::table::{self, Inventory};
+use super::verdict_store::{self, Found, VerdictStore};
 use crate::error::{self, Result};
 use crate::idempotency::key::shown;
-use crate::pg::plans::{self, Run, Steps};
+use crate::pg::prepared::{self, Run, Steps};
 use crate::pg::{items, keys, security};
 
 enum Stage {
@@ -44,16 +44,16 @@ impl Release {
         let mut section = Section::new(tenant, inventory.identity, inventory.item_type, 1);
         section.order(Some(order));
         let sections = vec![section];
-        let found = known(&Ledger::open()?, &sections, order)?;
+        let found = known(&VerdictStore::open()?, &sections, order)?;
         let taken: Vec<(Item, i64)> = found
             .rows
             .iter()
-            .filter(|row| row.line != ledger::RELEASED && row.verdict == Verdict::Accepted.letter())
+            .filter(|row| row.line != verdict_store::RELEASED && row.verdict == Verdict::Accepted.letter())
             .filter_map(|row| Some((inventory.item_type.parse(row.item.as_deref()?), row.quantity?)))
             // What the column, of another type since, has no value for cannot be in the table.
             .filter(|(item, _)| !matches!(item, Item::Foreign(_)))
             .collect();
-        let released = found.rows.iter().any(|row| row.line == ledger::RELEASED && !row.is_uncommitted);
+        let released = found.rows.iter().any(|row| row.line == verdict_store::RELEASED && !row.is_uncommitted);
         let stage = if released || taken.is_empty() { Stage::Over } else { Stage::Lock };
         Ok(Release { inventory, sections, taken, present: Vec::new(), stage, given_back: 0 })
     }
@@ -90,12 +90,12 @@ impl Release {
 
     /// Under the items' locks; false when somebody else has given it back.
     fn mark(&self) -> Result<bool> {
-        let ledger = Ledger::open()?;
-        let found = known(&ledger, &self.sections, self.sections[0].id(0))?;
-        match found.rows.iter().find(|row| row.line == ledger::RELEASED) {
+        let store = VerdictStore::open()?;
+        let found = known(&store, &self.sections, self.sections[0].id(0))?;
+        match found.rows.iter().find(|row| row.line == verdict_store::RELEASED) {
             Some(row) if row.is_uncommitted => Err(busy()),
             Some(_) => Ok(false),
-            None if ledger.release(self.inventory.relation, &found, &self.sections[0]) => Ok(true),
+            None if store.release(self.inventory.relation, &found, &self.sections[0]) => Ok(true),
             None => Err(busy()),
         }
     }
@@ -108,8 +108,8 @@ pub fn given(order: Option<&[u8]>) -> Result<&[u8]> {
         .ok_or_else(|| error::argument("order_id must not be empty", "Pass the id that the order was placed with."))
 }
 
-fn known(ledger: &Ledger, sections: &[Section], order: &[u8]) -> Result<Found> {
-    let found = ledger.look_up(sections)?.into_iter().next().ok_or_else(|| {
+fn known(store: &VerdictStore, sections: &[Section], order: &[u8]) -> Result<Found> {
+    let found = store.look_up(sections)?.into_iter().next().ok_or_else(|| {
         error::state(
             format!("order {} has no verdict", shown(order)),
             "It was never placed, still waits in the queue, or its verdict is older than bulkhead.order_retention.",
@@ -117,7 +117,7 @@ fn known(ledger: &Ledger, sections: &[Section], order: &[u8]) -> Result<Found> {
         )
     })?;
     if found.is_busy() {
-        return Err(ledger::busy());
+        return Err(verdict_store::busy());
     }
     Ok(found)
 }
@@ -164,7 +164,7 @@ impl Steps for Release {
         match self.stage {
             Stage::Lock => {
                 let item_type = self.inventory.item_type;
-                plans::results(|[item, _]| {
+                prepared::results(|[item, _]| {
                     self.present.extend(item.map(|item| items::read(item_type, item)));
                     Ok(())
                 })?;

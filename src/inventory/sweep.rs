@@ -9,7 +9,7 @@ use super::batch::Busy;
 use super::drain;
 use crate::error::Result;
 use crate::pg::subtransaction::Failure;
-use crate::pg::{locks, security};
+use crate::pg::{own_locks, relation_locks, security};
 
 /// Requests that one batch takes.
 const SIZE: usize = 500;
@@ -56,7 +56,7 @@ impl Sweep {
             return Ok(false);
         }
         // Whoever drains now drains what was queued.
-        if !locks::try_draining(self.relation) || !locks::try_relation_for_statement(self.relation) {
+        if !own_locks::try_draining(self.relation) || !relation_locks::try_relation_for_statement(self.relation) {
             return Ok(false);
         }
         let busy = if self.is_repeated { Busy::LeaveLocked } else { Busy::LeaveAll };

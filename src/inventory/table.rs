@@ -12,10 +12,11 @@ use crate::context::tenant::Tenant;
 use crate::error::{self, Result};
 use crate::pg::cell::PerBackend;
 use crate::pg::inventory::registered;
-use crate::pg::plans::Plan;
+use crate::pg::prepared::PreparedStatement;
 use crate::pg::registry::{self, Border};
-use crate::pg::{columns, items, locks, scan, security, settings, spi, watch};
+use crate::pg::{columns, items, relation_locks, scan, security, settings, spi, watch};
 use crate::rls::key::Key;
+use crate::type_oid;
 
 /// A registered table.
 pub struct Inventory {
@@ -52,7 +53,7 @@ pub struct Statement {
 
 struct Planned {
     sql: String,
-    plan: OnceCell<Plan>,
+    plan: OnceCell<PreparedStatement>,
 }
 
 impl Statement {
@@ -62,12 +63,12 @@ impl Statement {
     }
 
     /// The plan for so many items, whose array is the first parameter; the second is the array of their quantities.
-    pub fn plan(&self, item_type: ItemType, items: usize) -> Result<&Plan> {
+    pub fn plan(&self, item_type: ItemType, items: usize) -> Result<&PreparedStatement> {
         let planned = if items == 1 { &self.of_one } else { &self.of_many };
         if planned.plan.get().is_none() {
             let types = [items::array_type(item_type), pg_sys::INT8ARRAYOID];
             // Nobody else can have set it: a backend is one thread, and planning this runs nothing that would.
-            let _ = planned.plan.set(Plan::prepare(&planned.sql, &types, self.relation)?);
+            let _ = planned.plan.set(PreparedStatement::prepare(&planned.sql, &types, self.relation)?);
         }
         planned.plan.get().ok_or_else(|| error::internal("a statement was not planned"))
     }
@@ -78,7 +79,7 @@ impl Inventory {
     pub fn hidden(&self, items: &[&Item]) -> Result<Vec<Vec<u8>>> {
         let wanted = [items::parameter(self.item_type, items)];
         security::as_unforced_owner(self.relation, || {
-            settings::set_for_a_while(c"search_path", b"pg_catalog, pg_temp");
+            settings::pin_search_path();
             // Not a kept plan: the server would take it for one that policies filter.
             spi::rows(&self.sql_of_hidden, &wanted, |row| row.get(1))
         })
@@ -101,6 +102,11 @@ static KNOWN: PerBackend<RefCell<Option<Known>>> = PerBackend::new(RefCell::new(
 /// The number of changes that `watch` had heard of when they were read.
 static READ_AT: PerBackend<Cell<u64>> = PerBackend::new(Cell::new(0));
 
+/// The table's argument, which must not be NULL: 22023.
+pub fn given(relation: Option<pg_sys::Oid>) -> Result<pg_sys::Oid> {
+    relation.ok_or_else(|| error::argument("relation must not be NULL", "Give the registered table."))
+}
+
 /// The registered table for a call of the current role, which has to have the rights of an UPDATE, locked against DDL until the transaction ends: ROW
 /// EXCLUSIVE, or ACCESS SHARE where nothing of it will be written.
 ///
@@ -110,7 +116,7 @@ pub fn for_caller(relation: pg_sys::Oid, writes: bool) -> Result<Rc<Inventory>> 
     check_rights(&inventory)?;
     // Not before: who may not write must not stand in the way of an index that is being made.
     if writes {
-        locks::relation_for_statement(relation, true);
+        relation_locks::relation_for_statement(relation, true);
     }
     Ok(inventory)
 }
@@ -119,7 +125,7 @@ pub fn for_caller(relation: pg_sys::Oid, writes: bool) -> Result<Rc<Inventory>> 
 ///
 /// Errors: 55000 not registered, or not as it was when it was registered.
 pub fn inventory(relation: pg_sys::Oid) -> Result<Rc<Inventory>> {
-    locks::relation_for_statement(relation, false);
+    relation_locks::relation_for_statement(relation, false);
     if let Some(known) = known(relation) {
         return Ok(known);
     }
@@ -166,8 +172,7 @@ pub fn tenant(inventory: &Inventory) -> Result<Vec<u8>> {
     let tenant = state::with_tenant(|tenant| key.fits(tenant).then(|| tenant.id().to_vec()));
     let Some(tenant) = tenant else {
         let table = security::relation_name(inventory.relation);
-        let (lost, hidden) = (state::ended_with_its_transaction(), state::is_hidden());
-        return Err(error::no_tenant(&format!("inventory {table}"), lost, hidden, false));
+        return Err(error::no_tenant(&format!("inventory {table}"), false));
     };
     state::touch();
     Ok(tenant)
@@ -256,7 +261,7 @@ pub struct TenantColumn {
 
 /// The tenant column, if the table has one.
 ///
-/// Errors: 55000 for a table whose rows are kept apart by what the ledger knows nothing of.
+/// Errors: 55000 for a table whose rows are kept apart by what the stored verdicts know nothing of.
 pub fn border(relation: pg_sys::Oid) -> Result<Option<TenantColumn>> {
     let table = security::relation_name(relation);
     let refuse = |detail: &str, hint: String| {
@@ -311,9 +316,9 @@ pub fn shape(relation: pg_sys::Oid, item: i16, quantity: i16) -> Result<Shape> {
             unfit(item, "An item is a uuid, a text (of a deterministic collation), an integer or a bigint.")
         })?;
     let quantity_type = match base_of_quantity {
-        20 => "pg_catalog.int8",
-        21 => "pg_catalog.int2",
-        23 => "pg_catalog.int4",
+        type_oid::INT8 => "pg_catalog.int8",
+        type_oid::INT2 => "pg_catalog.int2",
+        type_oid::INT4 => "pg_catalog.int4",
         _ => return Err(unfit(quantity, "A quantity is a bigint, an integer or a smallint.")),
     };
     Ok(Shape {

@@ -12,10 +12,10 @@ mod tables;
 
 use pgrx::prelude::*;
 
-use crate::context::state;
+use crate::context::{acting, state};
 use crate::error::{self, Result};
 use crate::pg::name::Name;
-use crate::pg::{security, spi};
+use crate::pg::{lock_timeout, security, settings, spi};
 
 ::pgrx::extension_sql_file!("../../sql/leak_test.sql", name = "leak_test", requires = ["rls"]);
 
@@ -65,28 +65,15 @@ fn leak_test(
     })))
 }
 
-/// Longest wait for a lock in an attempt.
-const LOCK_TIMEOUT: &str = "1s";
-
 /// Sets the tenant, a literal, as SET LOCAL would, in the innermost subtransaction. Called by a superuser, before the role changes.
 fn act_for(tenant: &str) -> Result<()> {
-    // Signed mode takes tokens only, and a token for a tenant that does not exist cannot be had.
-    spi::run(
-        &format!(
-            "SELECT pg_catalog.set_config('bulkhead.context_mode', 'locked', true)
-              WHERE pg_catalog.current_setting('bulkhead.context_mode') OPERATOR(pg_catalog.=) 'signed'
-             UNION ALL SELECT pg_catalog.set_config('lock_timeout', '{LOCK_TIMEOUT}', true)"
-        ),
-        &[],
-    )?;
+    acting::without_token(|mode| settings::set_local(c"bulkhead.context_mode", mode));
+    lock_timeout::set(lock_timeout::ATTEMPT);
     state::set_alone(true);
     let set = spi::run(&format!("SELECT pg_catalog.set_config('bulkhead.tenant_context', {tenant}, true)"), &[]);
     state::set_alone(false);
     set
 }
-
-/// The search_path of what runs with a superuser's rights.
-const PINNED: &str = "pg_catalog, pg_temp";
 
 /// Runs `work`, which changes the role, under the search_path that users have: their functions may need it. What runs before and after, as
 /// superuser, must not meet their operators.
@@ -95,6 +82,6 @@ fn under_path<R>(path: &str, work: impl FnOnce() -> Result<R>) -> Result<R> {
     set(path)?;
     let result = work()?;
     // After an error, the subtransaction's end does this.
-    set(PINNED)?;
+    set(settings::PINNED_PATH)?;
     Ok(result)
 }

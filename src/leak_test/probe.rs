@@ -27,7 +27,7 @@ pub struct Table {
 }
 
 /// The tenants that play. Ids are literals.
-pub struct Cast {
+pub struct TestTenants {
     pub own: String,
     pub other: String,
     /// Nobody's rows are these tenants': an INSERT for `third` can be tried, and the other's probe row be taken away.
@@ -46,7 +46,7 @@ pub struct Made {
 /// Columns by number, with the text of their values.
 type RowText = HashMap<i16, String>;
 
-pub struct Maker<'a> {
+pub struct ProbeRows<'a> {
     /// Users' search_path.
     path: &'a str,
     /// What was made already, so that a tenant has one row in each table.
@@ -67,27 +67,27 @@ struct Column {
     value: String,
 }
 
-impl Maker<'_> {
-    pub fn new(path: &str) -> Maker<'_> {
-        Maker { path, rows: HashMap::new(), number: 0 }
+impl ProbeRows<'_> {
+    pub fn new(path: &str) -> ProbeRows<'_> {
+        ProbeRows { path, rows: HashMap::new(), number: 0 }
     }
 
     /// Makes the tenants and a probe row for each; in the caller's subtransaction.
-    pub fn cast(&mut self, table: &Table) -> Result<Cast> {
+    pub fn make(&mut self, table: &Table) -> Result<TestTenants> {
         let [own, other, third] = tenants(&table.kind)?;
         for tenant in [&own, &other] {
-            self.make(table.oid, tenant, 0)?;
+            self.row(table.oid, tenant, 0)?;
         }
         let (insert_third, _) = self.statement(table.oid, &third, 0)?;
         let alone = spans_no_more_than(table)?;
         let insert_own = if alone { None } else { Some(self.statement(table.oid, &own, 0)?.0) };
         let conflict = self.conflict(table, &own, &other)?;
         let made = Some(Made { insert_third, third, insert_own, conflict });
-        Ok(Cast { own, other, made })
+        Ok(TestTenants { own, other, made })
     }
 
     /// Inserts a probe row of the tenant, unless there is one, and returns it.
-    fn make(&mut self, relation: pg_sys::Oid, tenant: &str, depth: usize) -> Result<RowText> {
+    fn row(&mut self, relation: pg_sys::Oid, tenant: &str, depth: usize) -> Result<RowText> {
         let key = (relation.to_u32(), tenant.to_owned());
         if let Some(row) = self.rows.get(&key) {
             return Ok(row.clone());
@@ -133,7 +133,7 @@ impl Maker<'_> {
             if parent == relation || !pairs.iter().any(|(child, _)| given.contains_key(child)) {
                 continue;
             }
-            let row = self.make(parent, tenant, depth + 1)?;
+            let row = self.row(parent, tenant, depth + 1)?;
             for (child, of_parent) in pairs {
                 if let Some(value) = row.get(&of_parent) {
                     given.insert(child, spi::literal(value));
@@ -168,7 +168,7 @@ impl Maker<'_> {
             |row| row.get::<Vec<i32>>(1),
         )?;
         let Some(key) = key else { return Ok(None) };
-        let row = self.make(table.oid, other, 0)?;
+        let row = self.row(table.oid, other, 0)?;
         let key: Vec<i16> = key.into_iter().filter_map(|number| i16::try_from(number).ok()).collect();
         let fixed: RowText = key.iter().filter_map(|number| Some((*number, row.get(number)?.clone()))).collect();
         if fixed.len() != key.len() {
@@ -183,7 +183,7 @@ impl Maker<'_> {
 }
 
 /// Two tenants that have rows. The rows of a sealed table are nobody's to look through.
-pub fn present(table: &Table) -> Result<Option<Cast>> {
+pub fn present(table: &Table) -> Result<Option<TestTenants>> {
     let Table { oid, name, column, .. } = table;
     if table.sealed {
         return Err(error::internal("the table is sealed"));
@@ -191,7 +191,7 @@ pub fn present(table: &Table) -> Result<Option<Cast>> {
     let sql = format!("SELECT t.id FROM (SELECT DISTINCT x.{column}::text AS id FROM {name} x LIMIT 2) t ORDER BY 1");
     let ids = security::as_unforced_owner(*oid, || spi::rows(&sql, &[], |row| row.get::<String>(1)))?;
     let [own, other] = ids.as_slice() else { return Ok(None) };
-    Ok(Some(Cast { own: spi::literal(own), other: spi::literal(other), made: None }))
+    Ok(Some(TestTenants { own: spi::literal(own), other: spi::literal(other), made: None }))
 }
 
 /// Runs `work` for a tenant in this subtransaction, and keeps what it did; the context is as before after it.

@@ -3,13 +3,13 @@
 use pgrx::prelude::*;
 
 use super::attempts::{self, Attempt, Proof, Target};
-use super::probe::{self, Cast, Maker, Table};
+use super::probe::{self, ProbeRows, Table, TestTenants};
 use super::tables::{self, MAX_ROLES, MAX_TABLES, Reader, Role};
-use super::{HELD, LEAKED, Outcome, PINNED, SKIPPED, act_for, under_path};
+use super::{HELD, LEAKED, Outcome, SKIPPED, act_for, under_path};
 use crate::context::state;
 use crate::error::Result;
 use crate::pg::subtransaction::{self, Failure};
-use crate::pg::{security, spi, timeout};
+use crate::pg::{security, settings, spi, timeout};
 
 /// How long an attempt may take, its check included.
 const LIMIT_MILLISECONDS: i32 = 5_000;
@@ -52,8 +52,8 @@ fn over<T>(list: &[T], limit: i64) -> bool {
 fn attack(table: &Table, roles: &[Role], path: &str) -> Result<Vec<Outcome>> {
     let never = || false;
     let with_probes = apart(never, || {
-        let cast = Maker::new(path).cast(table)?;
-        play(table, &cast, roles, path)
+        let tenants = ProbeRows::new(path).make(table)?;
+        run_attempts(table, &tenants, roles, path)
     });
     let reason = match with_probes {
         Ok(outcomes) => return Ok(outcomes),
@@ -64,8 +64,8 @@ fn attack(table: &Table, roles: &[Role], path: &str) -> Result<Vec<Outcome>> {
         probe::present(table)
     });
     let reason = match present {
-        Ok(Some(cast)) => {
-            let outcomes = apart(never, || play(table, &cast, roles, path));
+        Ok(Some(tenants)) => {
+            let outcomes = apart(never, || run_attempts(table, &tenants, roles, path));
             let mut outcomes = outcomes.map_err(|failure| crate::error::internal(failure.message))?;
             let detail = format!("no probe rows could be made, so tenants that have rows were used: {reason}");
             outcomes.push(skipped(table, None, "insert", detail));
@@ -96,13 +96,13 @@ struct Plan {
     left_out: Vec<(String, String)>,
 }
 
-fn plan(table: &Table, cast: &Cast) -> Result<Plan> {
+fn plan(table: &Table, tenants: &TestTenants) -> Result<Plan> {
     let merge = spi::row("SELECT current_setting('server_version_num')::integer >= 150000", &[], |row| row.get(1))?;
     let target = Target {
         table: &table.name,
         column: &table.column,
-        own: &cast.own,
-        other: &cast.other,
+        own: &tenants.own,
+        other: &tenants.other,
         merge: merge.unwrap_or(false),
         partitioned: table.partitioned,
     };
@@ -116,13 +116,13 @@ fn plan(table: &Table, cast: &Cast) -> Result<Plan> {
     // Nothing that a client receives can be had here; it is planned as a SELECT is.
     let copy = "COPY to the client cannot run inside a function; it reads what SELECT reads";
     let mut left_out = vec![("copy".to_owned(), copy.to_owned())];
-    if let Some(made) = &cast.made {
+    if let Some(made) = &tenants.made {
         attempts.push(attempts::count(&target));
         attempts.push(attempts::insert("insert", made.insert_third.clone(), &made.third));
         let own = made.insert_own.as_ref();
-        attempts.extend(own.map(|sql| attempts::insert("insert own", sql.clone(), &cast.other)));
+        attempts.extend(own.map(|sql| attempts::insert("insert own", sql.clone(), &tenants.other)));
         let conflict = made.conflict.as_ref();
-        attempts.extend(conflict.map(|sql| attempts::insert("insert on conflict", sql.clone(), &cast.other)));
+        attempts.extend(conflict.map(|sql| attempts::insert("insert on conflict", sql.clone(), &tenants.other)));
         for parent in tables::parents(table)? {
             readers.push(attempts::contents("parent", &parent, &parent));
         }
@@ -137,8 +137,8 @@ fn plan(table: &Table, cast: &Cast) -> Result<Plan> {
     Ok(Plan { attempts, readers, left_out })
 }
 
-fn play(table: &Table, cast: &Cast, roles: &[Role], path: &str) -> Result<Vec<Outcome>> {
-    let plan = plan(table, cast)?;
+fn run_attempts(table: &Table, tenants: &TestTenants, roles: &[Role], path: &str) -> Result<Vec<Outcome>> {
+    let plan = plan(table, tenants)?;
     let mut outcomes = Vec::new();
     for role in roles {
         if role.superuser && !table.sealed {
@@ -146,7 +146,8 @@ fn play(table: &Table, cast: &Cast, roles: &[Role], path: &str) -> Result<Vec<Ou
             outcomes.push(skipped(table, Some(role), "everything", detail));
             continue;
         }
-        let stage = Stage { table, cast, role, path: if role.superuser { PINNED } else { path } };
+        let attacker =
+            Attacker { table, tenants, role, path: if role.superuser { settings::PINNED_PATH } else { path } };
         if role.superuser
             && let Some(function) = tables::planned_function(table)?
         {
@@ -159,41 +160,41 @@ fn play(table: &Table, cast: &Cast, roles: &[Role], path: &str) -> Result<Vec<Ou
         if role.superuser {
             // No trigger, view, function or operator of a user's is run with a superuser's rights.
             let reads = plan.attempts.iter().filter(|attempt| !matches!(attempt.proof, Proof::Touches(_)));
-            outcomes.extend(reads.map(|attempt| stage.attempt(attempt)));
+            outcomes.extend(reads.map(|attempt| attacker.attempt(attempt)));
             let detail = "code of users' would run with a superuser's rights";
             outcomes.push(skipped(table, Some(role), "writes, views and functions", detail));
             continue;
         }
         if tables::has_rights(role, table)? {
-            outcomes.extend(plan.attempts.iter().map(|attempt| stage.attempt(attempt)));
+            outcomes.extend(plan.attempts.iter().map(|attempt| attacker.attempt(attempt)));
         } else {
             let (attempt, result, detail) =
                 ("everything".to_owned(), HELD, Some("it has no right to the table".to_owned()));
             let (relation, role) = (table.oid, Some(role.name.clone()));
             outcomes.push(Outcome { relation, role, attempt, result, detail });
         }
-        outcomes.extend(plan.readers.iter().map(|attempt| stage.attempt(attempt)));
+        outcomes.extend(plan.readers.iter().map(|attempt| attacker.attempt(attempt)));
     }
     outcomes.extend(plan.left_out.into_iter().map(|(what, why)| skipped(table, None, &what, why)));
     Ok(outcomes)
 }
 
 /// One role on one table.
-struct Stage<'a> {
+struct Attacker<'a> {
     table: &'a Table,
-    cast: &'a Cast,
+    tenants: &'a TestTenants,
     role: &'a Role,
     path: &'a str,
 }
 
 /// Whether it leaked; or why that is not known.
-type Verdict = std::result::Result<bool, String>;
+type AttemptResult = std::result::Result<bool, String>;
 
-impl Stage<'_> {
+impl Attacker<'_> {
     fn attempt(&self, attempt: &Attempt) -> Outcome {
         pgrx::check_for_interrupts!();
-        let verdict = self.judge(attempt);
-        let (result, detail) = match verdict {
+        let leaked = self.judge(attempt);
+        let (result, detail) = match leaked {
             Ok(false) => (HELD, None),
             Ok(true) => (LEAKED, Some(attempt.statements.join("; "))),
             Err(reason) => (SKIPPED, Some(reason)),
@@ -207,7 +208,7 @@ impl Stage<'_> {
         }
     }
 
-    fn judge(&self, attempt: &Attempt) -> Verdict {
+    fn judge(&self, attempt: &Attempt) -> AttemptResult {
         let before = match &attempt.proof {
             Proof::Touches(tenant) => Some(self.fingerprint(tenant).map_err(unknown)?),
             _ => None,
@@ -225,7 +226,7 @@ impl Stage<'_> {
             }
         });
         match ended {
-            Ok(verdict) => verdict,
+            Ok(result) => result,
             Err(failure) => refusal(&failure, &attempt.proof),
         }
     }
@@ -236,7 +237,7 @@ impl Stage<'_> {
 
     /// Runs the statements as the role; what the last one says, if it is a question.
     fn run(&self, attempt: &Attempt) -> Result<Option<String>> {
-        act_for(if attempt.with_tenant { &self.cast.own } else { "''" })?;
+        act_for(if attempt.with_tenant { &self.tenants.own } else { "''" })?;
         let as_role = || {
             let (last, first) = attempt.statements.split_last().unzip();
             for statement in first.into_iter().flatten() {
@@ -254,7 +255,7 @@ impl Stage<'_> {
     /// What the attempt says when the other tenant's probe row is gone.
     fn without_the_other(&self, attempt: &Attempt) -> std::result::Result<Option<String>, String> {
         let Table { oid, name, column, .. } = self.table;
-        let other = &self.cast.other;
+        let other = &self.tenants.other;
         let answer = apart(timeout::was_reached, || {
             state::as_new_transaction(|| {
                 act_for(other)?;
@@ -287,7 +288,7 @@ fn unknown(failure: Failure) -> String {
 }
 
 /// An attempt that ended with an error.
-fn refusal(failure: &Failure, proof: &Proof) -> Verdict {
+fn refusal(failure: &Failure, proof: &Proof) -> AttemptResult {
     use PgSqlErrorCode::*;
     match failure.code {
         ERRCODE_INSUFFICIENT_PRIVILEGE => Ok(false),

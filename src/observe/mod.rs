@@ -51,7 +51,7 @@ struct Counted {
     /// Its normal form, as `normalise::raw` has it, where the statement is plain ASCII: it then reads the same in every encoding.
     normal: Option<String>,
     key: u64,
-    place: board::Place,
+    place: board::EntryRef,
 }
 
 impl Counted {
@@ -112,7 +112,7 @@ pub fn note(relation: pg_sys::Oid) {
     COUNTED.borrow_mut()[relation as usize % REMEMBERED] = counted;
 }
 
-fn count(relation: u32, role: u32, application: &[u8], normal: String) -> (u64, board::Place) {
+fn count(relation: u32, role: u32, application: &[u8], normal: String) -> (u64, board::EntryRef) {
     let database = security::database();
     let query = normalise::finish(normal, board::QUERY_BYTES);
     let mut hasher = DefaultHasher::new();

@@ -7,24 +7,14 @@ use super::bound::Kind;
 use super::span::Span;
 use super::table::{self, Shape};
 use super::time::LAST;
-use super::{ledger, todo::Rule};
+use super::{due::RetentionRule, ledger};
 use crate::error::{self, Result};
 use crate::pg::{registry, security, spi};
 use crate::seal::bypass;
 
 /// The table's owner, a member of that role, or a superuser.
 pub fn owner(relation: pg_sys::Oid) -> Result<()> {
-    if !security::exists(relation) {
-        return Err(error::argument(format!("there is no relation with oid {}", relation.to_u32()), "Name a table."));
-    }
-    if security::owns(relation) {
-        return Ok(());
-    }
-    Err(error::denied(
-        format!("must be owner of table {}", security::relation_name(relation)),
-        "Only a table's owner may have its partitions made and dropped.",
-        "Call the function as the owner, or have the owner call it.",
-    ))
+    security::require_owner(relation, "Only a table's owner may have its partitions made and dropped.")
 }
 
 /// Refuses what is not partitioned as it has to be; what the table is partitioned by.
@@ -88,7 +78,7 @@ pub fn parent(relation: pg_sys::Oid) -> Result<(Shape, Kind)> {
 }
 
 /// Judges the numbers: the rule that they make.
-pub fn rule(kind: Kind, every: Span, retain: Span, premake: i32) -> Result<Rule> {
+pub fn rule(kind: Kind, every: Span, retain: Span, premake: i32) -> Result<RetentionRule> {
     let every = table::every(every, kind)?;
     if retain.months < 0 || retain.days < 0 || retain.micros < 0 {
         // One month less 29 days is as long as the month is: it may be less than nothing.
@@ -109,8 +99,8 @@ pub fn rule(kind: Kind, every: Span, retain: Span, premake: i32) -> Result<Rule>
             "It is the number of partitions ahead of the present one: the default is 3.",
         ));
     }
-    let rule = Rule { kind, every, retain, premake: i64::from(premake) };
-    if every.line(ledger::now(), rule.premake) >= LAST {
+    let rule = RetentionRule { kind, every, retain, premake: i64::from(premake) };
+    if every.boundary(ledger::now(), rule.premake) >= LAST {
         return Err(error::argument("every times premake goes beyond the year 9999", "Make one of them smaller."));
     }
     Ok(rule)

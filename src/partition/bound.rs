@@ -1,6 +1,7 @@
 //! Bounds of partitions: from what the catalog prints to moments, and back to SQL. Pure Rust.
 
 use super::time::{self, DAY, FUTURE, PAST};
+use crate::type_oid;
 
 /// What a table can be partitioned by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,10 +18,10 @@ impl Kind {
     /// By the oids that pg_type.dat fixes; none for a type that is not supported.
     pub fn of(type_oid: u32) -> Option<Kind> {
         match type_oid {
-            1184 => Some(Kind::Timestamptz),
-            1114 => Some(Kind::Timestamp),
-            1082 => Some(Kind::Date),
-            2950 => Some(Kind::Uuid),
+            type_oid::TIMESTAMPTZ => Some(Kind::Timestamptz),
+            type_oid::TIMESTAMP => Some(Kind::Timestamp),
+            type_oid::DATE => Some(Kind::Date),
+            type_oid::UUID => Some(Kind::Uuid),
             _ => None,
         }
     }

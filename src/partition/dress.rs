@@ -3,6 +3,7 @@
 
 use pgrx::prelude::*;
 
+use super::policies::{self, grantee};
 use super::table::Table;
 use crate::error::Result;
 use crate::pg::{expression, spi};
@@ -80,29 +81,8 @@ pub fn after(table: &Table, name: &str, leaf: pg_sys::Oid) -> Result<Vec<String>
 }
 
 fn policies(table: &Table, name: &str, leaf: pg_sys::Oid) -> Result<Vec<String>> {
-    let found = spi::rows(
-        "SELECT format('CREATE POLICY %I ON %s AS %s FOR %s TO %s', p.polname, $3::text,
-                       CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
-                       CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
-                       (SELECT string_agg(CASE WHEN r = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(r)) END, ', ') FROM unnest(p.polroles) r)),
-                p.polqual::text, p.polwithcheck::text
-           FROM pg_policy p
-          WHERE p.polrelid = $1 AND NOT EXISTS (SELECT FROM pg_policy o WHERE o.polrelid = $2 AND o.polname = p.polname)
-          ORDER BY p.polname",
-        &[table.oid.into(), leaf.into(), name.into()],
-        |row| Ok((row.get::<String>(1)?, row.optional::<String>(2)?, row.optional::<String>(3)?)),
-    )?;
-    let mut statements = Vec::new();
-    for (mut statement, using, check) in found {
-        if let Some(using) = using {
-            statement.push_str(&format!(" USING ({})", expression::translate(&using, table.oid, leaf)?));
-        }
-        if let Some(check) = check {
-            statement.push_str(&format!(" WITH CHECK ({})", expression::translate(&check, table.oid, leaf)?));
-        }
-        statements.push(statement);
-    }
-    Ok(statements)
+    let lacking = "NOT EXISTS (SELECT FROM pg_policy o WHERE o.polrelid = $3 AND o.polname = p.polname)";
+    policies::copied(table.oid, name, lacking, leaf.into(), |kept| expression::translate(kept, table.oid, leaf))
 }
 
 fn row_security(table: &Table, name: &str, leaf: pg_sys::Oid) -> Result<Vec<String>> {
@@ -119,8 +99,9 @@ fn row_security(table: &Table, name: &str, leaf: pg_sys::Oid) -> Result<Vec<Stri
 
 /// The difference between the rights that default privileges gave and those that the parent's have, of the table and of its columns.
 fn rights(table: &Table, name: &str, leaf: pg_sys::Oid) -> Result<Vec<String>> {
+    let grantee = grantee("s.grantee");
     spi::rows(
-        "WITH wanted AS (
+        &format!("WITH wanted AS (
            SELECT a.grantee, a.privilege_type, bool_or(a.is_grantable) AS grantable, NULL::name AS on_column
              FROM pg_class c CROSS JOIN aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) a WHERE c.oid = $1 GROUP BY 1, 2
            UNION ALL
@@ -141,9 +122,9 @@ fn rights(table: &Table, name: &str, leaf: pg_sys::Oid) -> Result<Vec<String>> {
            SELECT 2, 'GRANT %s%s ON %s TO %s%s', grantee, privilege_type, on_column, grantable
              FROM (SELECT * FROM wanted EXCEPT SELECT * FROM there) lacking)
          SELECT format(s.form, s.privilege_type, CASE WHEN s.on_column IS NULL THEN '' ELSE format(' (%I)', s.on_column) END, $3::text,
-                       CASE WHEN s.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(s.grantee)) END,
+                       {grantee},
                        CASE WHEN s.grantable AND s.grantee <> c.relowner THEN ' WITH GRANT OPTION' ELSE '' END)
-           FROM step s JOIN pg_class c ON c.oid = $2 ORDER BY s.turn, s.grantee, s.privilege_type, s.on_column",
+           FROM step s JOIN pg_class c ON c.oid = $2 ORDER BY s.turn, s.grantee, s.privilege_type, s.on_column"),
         &[table.oid.into(), leaf.into(), name.into()],
         |row| row.get(1),
     )

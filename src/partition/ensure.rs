@@ -1,11 +1,15 @@
 //! Partitions at once, for a statement that needs one and finds none: the first after an outage of maintain(), or the first of all.
 
+use std::rc::Rc;
+
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::make::{self, Wanted};
 use super::{ledger, table};
 use crate::error::{self, Result};
-use crate::pg::{locks, relations, security, settings, worker};
+use crate::pg::partitions::Leaves;
+use crate::pg::{keys, own_locks, relations, security, settings, worker};
 
 const WORKER_MILLISECONDS: i64 = 10_000;
 
@@ -41,13 +45,30 @@ pub fn ensure(parent: pg_sys::Oid, is_there: impl Fn() -> Result<bool>) -> Resul
     if is_there()? {
         return Ok(());
     }
-    locks::begin_making(parent);
+    own_locks::begin_making(parent);
     if is_there()? || (worker::make_partitions(parent, WORKER_MILLISECONDS) && is_there()?) {
-        locks::end_making(parent);
+        own_locks::end_making(parent);
         return Ok(());
     }
     // Its own transaction may be the one that made the table.
     make_present(parent)
+}
+
+/// The same for a table of the extension's own, whose partitions the server's look-ups give.
+pub fn ensure_ours(parent: pg_sys::Oid, leaves: impl Fn() -> Result<Rc<Leaves>>) -> Result<()> {
+    ensure(parent, || {
+        security::catch_up();
+        Ok(leaves()?.at(keys::now()).is_some())
+    })
+}
+
+/// It was tried again and again, and there is none.
+pub fn not_there(table: &str) -> ErrorReport {
+    error::state(
+        format!("{table} has no partition for the present time"),
+        "It could not be made.",
+        "CALL bulkhead.maintain(); then look at bulkhead.maintenance_log.",
+    )
 }
 
 /// The same for any managed table.

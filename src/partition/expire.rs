@@ -5,11 +5,11 @@
 
 use pgrx::prelude::*;
 
-use super::patience::Patience;
+use super::lock_backoff::LockBackoff;
 use super::table::{Leaf, Table};
 use super::{ledger, make, table};
 use crate::error::{self, Result};
-use crate::pg::{locks, security, spi, timeout};
+use crate::pg::{lock_timeout, relation_locks, security, spi, timeout};
 use crate::seal::housekeeping;
 
 /// What can be done for a partition next.
@@ -45,7 +45,7 @@ const DROP_MILLISECONDS: i32 = 1_000;
 /// the partition's retention.
 pub fn is_confirmed(table: &Table, leaf: &Leaf, now: i64) -> Result<bool> {
     let over = table.rule.retain.after(leaf.range.upper.at);
-    locks::limit_waiting(50);
+    lock_timeout::set(lock_timeout::MAINTENANCE);
     for later in table.leaves.iter().rev() {
         let started = later.range.lower.at <= now;
         if started && later.range.lower.at >= over && later.plain && table::has_pages(later.oid)? {
@@ -85,24 +85,27 @@ pub fn archive(table: &Table, leaf: &Leaf, function: pg_sys::Oid) -> Result<Outc
     Ok(Outcome::Done)
 }
 
-/// Takes the locks as far as patience allows: the table that could not be locked, if one could not. Raises 55P03 where it waits, for
+/// Takes the locks as far as `backoff` allows: the table that could not be locked, if one could not. Raises 55P03 where it waits, for
 /// what `asked` names.
-fn lock(leaf: pg_sys::Oid, relations: &[pg_sys::Oid], patience: &Patience, asked: &mut String) -> Option<String> {
-    let mut left = patience.waits();
-    // Autovacuum gives way only to who waits longer than deadlock_timeout. Waiting for this lock holds up nobody else.
+fn lock(leaf: pg_sys::Oid, relations: &[pg_sys::Oid], backoff: &LockBackoff, asked: &mut String) -> Option<String> {
+    let mut may_wait = backoff.waits();
+    // Waiting for this lock holds up nobody else.
     *asked = security::relation_name(leaf);
-    locks::wait_for_relation(leaf, locks::Mode::ShareUpdate, locks::deadlock_milliseconds() + 500);
+    let milliseconds = relation_locks::deadlock_milliseconds() + lock_timeout::BEYOND_DEADLOCK_TIMEOUT;
+    relation_locks::wait_for_relation(leaf, relation_locks::Mode::ShareUpdate, milliseconds);
     for relation in relations {
-        if locks::try_relation(*relation, locks::Mode::Access) {
+        if relation_locks::try_relation(*relation, relation_locks::Mode::Access) {
             continue;
         }
         // One wait for all of them, while what was locked before holds others up.
-        let Some(milliseconds) = left.take() else { return Some(security::relation_name(*relation)) };
+        if !std::mem::take(&mut may_wait) {
+            return Some(security::relation_name(*relation));
+        }
         *asked = security::relation_name(*relation);
-        locks::wait_for_relation(*relation, locks::Mode::Access, milliseconds);
+        relation_locks::wait_for_relation(*relation, relation_locks::Mode::Access, lock_timeout::MAINTENANCE);
     }
     // What DDL locks beyond these it must not wait for either.
-    locks::limit_waiting(50);
+    lock_timeout::set(lock_timeout::MAINTENANCE);
     None
 }
 
@@ -115,15 +118,15 @@ fn again(table: &Table, leaf: &Leaf, now: i64) -> Result<Option<(String, String)
     Ok(due.map(|leaf| (table.name.clone(), leaf.name.clone())))
 }
 
-pub fn empty(table: &Table, leaf: &Leaf, now: i64, patience: &mut Patience, asked: &mut String) -> Result<Outcome> {
+pub fn empty(table: &Table, leaf: &Leaf, now: i64, backoff: &mut LockBackoff, asked: &mut String) -> Result<Outcome> {
     // TRUNCATE refuses what a foreign key refers to, empty or not; the drop checks the rows.
     if !referencing(leaf.oid)?.is_empty() {
         return Ok(Outcome::Needless);
     }
-    if let Some(busy) = lock(leaf.oid, &[leaf.oid], patience, asked) {
+    if let Some(busy) = lock(leaf.oid, &[leaf.oid], backoff, asked) {
         return Ok(Outcome::Busy(busy));
     }
-    patience.got();
+    backoff.got();
     let Some((_, name)) = again(table, leaf, now)? else { return Ok(Outcome::Needless) };
     if !table::has_pages(leaf.oid)? {
         return Ok(Outcome::Needless);
@@ -133,14 +136,14 @@ pub fn empty(table: &Table, leaf: &Leaf, now: i64, patience: &mut Patience, aske
     Ok(Outcome::Done)
 }
 
-pub fn drop(table: &Table, leaf: &Leaf, now: i64, patience: &mut Patience, asked: &mut String) -> Result<Outcome> {
+pub fn drop(table: &Table, leaf: &Leaf, now: i64, backoff: &mut LockBackoff, asked: &mut String) -> Result<Outcome> {
     let mut relations = vec![table.oid, leaf.oid];
     relations.extend(make::referenced_by(leaf.oid)?);
     relations.extend(referencing(leaf.oid)?);
-    if let Some(busy) = lock(leaf.oid, &relations, patience, asked) {
+    if let Some(busy) = lock(leaf.oid, &relations, backoff, asked) {
         return Ok(Outcome::Busy(busy));
     }
-    patience.got();
+    backoff.got();
     let Some((parent, name)) = again(table, leaf, now)? else { return Ok(Outcome::Needless) };
     let statements = [format!("ALTER TABLE {parent} DETACH PARTITION {name}"), format!("DROP TABLE {name}")];
     timeout::within(DROP_MILLISECONDS, || {
@@ -161,7 +164,7 @@ fn referencing(leaf: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
 /// Ends what an interrupted DETACH CONCURRENTLY left.
 pub fn finalize(table: &Table, leaf: &Leaf) -> Result<()> {
     // It waits for transactions that may still see the partition, and holds up nothing but other DDL.
-    locks::limit_waiting(2_000);
+    lock_timeout::set(lock_timeout::DDL);
     let statement = format!("ALTER TABLE {} DETACH PARTITION {} FINALIZE", table.name, leaf.name);
     timeout::within(5_000, || security::as_owner(table.oid, || spi::run(&statement, &[])))
 }

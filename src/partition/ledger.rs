@@ -181,7 +181,7 @@ pub fn forget(relations: &[pg_sys::Oid]) -> Result<()> {
         )
     })?;
     // Not by a query: in REPEATABLE READ it would not see a hold that was committed since.
-    match hold::on(relations) {
+    match hold::on(relations)? {
         None => Ok(()),
         Some((reason, role)) => Err(error::state(
             "this would drop a partition that is held",

@@ -7,7 +7,7 @@ use super::bound::Range;
 use super::table::Table;
 use super::{dress, name, table};
 use crate::error::Result;
-use crate::pg::{locks, security, spi};
+use crate::pg::{lock_timeout, relation_locks, security, spi};
 
 /// A table that stands under the name of the partition to be made, and is one that lost its parent: empty, and of the same form and owner.
 struct Orphan(pg_sys::Oid);
@@ -18,9 +18,6 @@ pub struct Made {
     pub name: String,
     pub adopted: bool,
 }
-
-/// How long the lock against other DDL is waited for: nothing of the application's is held up meanwhile.
-const DDL_WAIT_MILLISECONDS: i64 = 2_000;
 
 /// Which of the missing partitions to make.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,10 +39,10 @@ pub fn next(parent: pg_sys::Oid, now: i64, wanted: Wanted) -> Result<std::result
         Some(table) if missing(&table).is_some() => {}
         _ => return Ok(Ok(None)),
     }
-    locks::wait_for_relation(parent, locks::Mode::ShareUpdate, DDL_WAIT_MILLISECONDS);
+    relation_locks::wait_for_relation(parent, relation_locks::Mode::ShareUpdate, lock_timeout::DDL);
     // A foreign key of the new partition makes a trigger on the table that it refers to.
     for referenced in referenced_by(parent)? {
-        if !locks::try_relation(referenced, locks::Mode::ShareRow) {
+        if !relation_locks::try_relation(referenced, relation_locks::Mode::ShareRow) {
             return Ok(Err(security::relation_name(referenced)));
         }
     }
@@ -99,7 +96,7 @@ fn taken(table: &Table) -> Result<Vec<String>> {
 }
 
 /// `bulkhead_range` tells the server that there is nothing to scan for, and goes once the partition is attached.
-const RANGE: &str = "bulkhead_range";
+pub const RANGE: &str = "bulkhead_range";
 
 fn create(table: &Table, name: &str, range: &Range) -> Result<String> {
     let storage = dress::storage(table)?;
@@ -148,7 +145,7 @@ fn orphan(table: &Table, relname: &str) -> Result<Option<Orphan>> {
     )?;
     let Some(orphan) = found else { return Ok(None) };
     // Locked before it is looked into, so that nobody fills it now.
-    if !locks::try_relation(orphan, locks::Mode::Access) || table::has_pages(orphan)? {
+    if !relation_locks::try_relation(orphan, relation_locks::Mode::Access) || table::has_pages(orphan)? {
         return Ok(None);
     }
     Ok(Some(Orphan(orphan)))

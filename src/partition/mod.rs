@@ -1,36 +1,38 @@
 //! partition: every managed table has its partitions ahead of time, and those past retention go, without anybody noticing.
 //!
-//! What a table lacks and what is expired is decided in files that import no server: `time`, `span`, `bound`, `name`, `todo`, `patience`. `table`
-//! reads a managed table, `admit` says which can be, `make` and `dress` make a partition, `expire` lets go of one, and `run` goes
-//! through all tables step by step for maintain(), which is a procedure in sql/partition.sql. `ledger` keeps the rows of the extension's own. This file is
+//! What a table lacks and what is expired is decided in files that import no server: `time`, `span`, `bound`, `name`, `due`, `lock_backoff`. `table`
+//! reads a managed table, `admit` says which can be, `make` and `dress` make a partition, `policies` copies its policies, `expire` lets go of one, and `run` goes
+//! through all tables step by step for maintain(), which is a procedure in sql/partition.sql; `schedule` makes that a job. `ensure` makes partitions at once,
+//! `convert` says how an ordinary table becomes a partitioned one, `health` is health(), `readable` writes lengths of time. `ledger` keeps the rows of the extension's own. This file is
 //! the SQL surface.
 
 mod admit;
 mod bound;
 mod convert;
 mod dress;
+mod due;
 mod ensure;
 mod expire;
 mod health;
 mod ledger;
+mod lock_backoff;
 mod make;
 mod name;
-mod patience;
+mod policies;
 mod readable;
 mod run;
 mod schedule;
 mod span;
 mod table;
 mod time;
-mod todo;
 
 use pgrx::prelude::*;
 
-use crate::error::{self, Result};
-use crate::pg::{locks, scan, spi};
+use crate::error::{self, Result, given};
+use crate::pg::{relation_locks, scan, spi};
 use crate::{idempotency, inventory};
 
-pub use ensure::{ensure, make_present};
+pub use ensure::{ensure_ours, make_present, not_there};
 pub use ledger::forget;
 pub use run::{end_transaction, is_running};
 
@@ -40,11 +42,6 @@ pub use run::{end_transaction, is_running};
 fn retention(table: pg_sys::Oid) -> span::Span {
     let micros = if table == scan::table(c"order_verdict") { inventory::retention() } else { idempotency::retention() };
     span::Span { months: 0, days: 0, micros }
-}
-
-/// An argument that must not be NULL.
-fn given<T>(argument: Option<T>, name: &str) -> Result<T> {
-    argument.ok_or_else(|| error::argument(format!("{name} must not be NULL"), "Give it a value."))
 }
 
 /// An interval argument, and its parts.
@@ -108,7 +105,7 @@ fn hold_partition(partition: Option<pg_sys::Oid>, reason: Option<&str>) -> Resul
         )
     })?;
     admit::partition_of(partition)?;
-    locks::relation(partition, locks::Mode::ShareUpdate);
+    relation_locks::relation(partition, relation_locks::Mode::ShareUpdate);
     // It may have been dropped while this waited.
     admit::partition_of(partition)?;
     ledger::hold(partition, reason)

@@ -2,6 +2,7 @@
 
 use super::bound::Range;
 use super::time::{self, Civil, SECOND};
+use crate::fnv;
 
 /// What a name may have, in bytes.
 const LONGEST: usize = 63;
@@ -9,10 +10,10 @@ const LONGEST: usize = 63;
 /// `parent_p202601`, `parent_p20260105`, `parent_p20260105_0600`; cut to 63 bytes, and never one that is taken.
 pub fn of(parent: &str, range: &Range, monthly: bool, taken: impl Fn(&str) -> bool) -> String {
     let suffix = suffix(range, monthly);
-    let mut name = join(parent, &suffix);
+    let mut name = with_suffix(parent, &suffix);
     let mut number = 2;
     while taken(&name) {
-        name = join(parent, &format!("{suffix}_{number}"));
+        name = with_suffix(parent, &format!("{suffix}_{number}"));
         number += 1;
     }
     name
@@ -20,7 +21,7 @@ pub fn of(parent: &str, range: &Range, monthly: bool, taken: impl Fn(&str) -> bo
 
 /// The name before any other took it.
 pub fn first(parent: &str, range: &Range, monthly: bool) -> String {
-    join(parent, &suffix(range, monthly))
+    with_suffix(parent, &suffix(range, monthly))
 }
 
 fn suffix(range: &Range, monthly: bool) -> String {
@@ -42,23 +43,14 @@ fn suffix(range: &Range, monthly: bool) -> String {
 
 /// The name with the suffix, cut to 63 bytes.
 pub fn with_suffix(parent: &str, suffix: &str) -> String {
-    join(parent, suffix)
-}
-
-fn join(parent: &str, suffix: &str) -> String {
     if parent.len() + suffix.len() <= LONGEST {
         return format!("{parent}{suffix}");
     }
     // Two parents that differ only after the cut must not share names.
-    let hash = format!("_{:08x}", fingerprint(parent));
+    let hash = format!("_{:08x}", fnv::hash(parent));
     let room = LONGEST - suffix.len() - hash.len();
     let end = (0..=room).rev().find(|at| parent.is_char_boundary(*at)).unwrap_or(0);
     format!("{}{hash}{suffix}", &parent[..end])
-}
-
-/// FNV-1a, 32 bits: the same in every version of this library.
-fn fingerprint(text: &str) -> u32 {
-    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// Whether a table of this name looks like a partition of the parent that was made here.
@@ -71,7 +63,7 @@ pub fn is_like(parent: &str, name: &str) -> bool {
         let mut parts = rest.split('_');
         let date = parts.next().is_some_and(|date| digits(date, &[6, 8]));
         let others = parts.all(|part| digits(part, &[1, 2, 3, 4, 6]));
-        date && others && (stem == parent || join(parent, suffix) == name)
+        date && others && (stem == parent || with_suffix(parent, suffix) == name)
     })
 }
 

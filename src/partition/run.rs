@@ -13,11 +13,11 @@ use pgrx::prelude::*;
 
 use super::expire::Action;
 use super::ledger::{self, Entry};
-use super::patience::Patience;
+use super::lock_backoff::LockBackoff;
 use crate::error::{self, Result};
 use crate::pg::cell::{PerBackend, hot};
 use crate::pg::subtransaction::{self, Failure};
-use crate::pg::{client, locks, security, spi, timeout};
+use crate::pg::{own_locks, procedure, security, timeout, transaction};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Task {
@@ -31,12 +31,12 @@ enum Task {
 /// What a run keeps between its steps.
 struct Run {
     tasks: VecDeque<(Task, pg_sys::Oid)>,
-    patience: Patience,
+    backoff: LockBackoff,
     /// Partitions that were emptied in this run, or are empty, and those that are left for the next.
     emptied: Vec<pg_sys::Oid>,
     left: Vec<pg_sys::Oid>,
     /// A partition of the present table could not be locked, or several of the run.
-    hurried: bool,
+    few_attempts: bool,
     /// Partitions of the run that could not be locked.
     put_off: u32,
     /// Partitions made for the present table.
@@ -91,7 +91,7 @@ pub fn end_transaction(committed: bool) {
             *run = None;
             RUNNING.set(false);
         }
-    } else if locks::statement_is_over() {
+    } else if transaction::statement_is_over() {
         end();
     }
 }
@@ -101,7 +101,7 @@ fn end() {
         && run.take().is_some()
     {
         RUNNING.set(false);
-        locks::end_run();
+        own_locks::end_run();
     }
 }
 
@@ -116,7 +116,7 @@ pub fn step() -> Result<Option<f64>> {
         ));
     }
     if RUN.borrow().is_none() {
-        if !locks::try_run() {
+        if !own_locks::try_run() {
             notice!("another session runs bulkhead.maintain() in this database; this one leaves it to that");
             return Ok(None);
         }
@@ -138,9 +138,7 @@ pub fn step() -> Result<Option<f64>> {
 
 /// The privilege is EXECUTE on maintain().
 pub fn admit_caller() -> Result<()> {
-    let may =
-        spi::row("SELECT has_function_privilege('bulkhead.maintain()', 'EXECUTE')", &[], |row| row.get::<bool>(1))?;
-    if may != Some(true) {
+    if !procedure::may_execute("maintain")? {
         return Err(error::denied(
             "permission denied for procedure bulkhead.maintain",
             "It acts for all tenants and all owners of managed tables.",
@@ -152,22 +150,14 @@ pub fn admit_caller() -> Result<()> {
 
 fn admit() -> Result<()> {
     admit_caller()?;
-    if !client::may_write() {
-        let hint = if security::is_standby() {
-            "Call it on the primary; the standby gets what it does."
-        } else {
-            "Call it in a session whose transactions are not read-only."
-        };
-        return Err(error::read_only("bulkhead.maintain() has to write, and this transaction is read-only", hint));
-    }
-    if security::has_transaction_snapshot() {
-        return Err(error::state(
-            "bulkhead.maintain() needs to see what others commit, and this transaction does not",
-            "It is REPEATABLE READ or SERIALIZABLE: a hold made since it began would be overlooked.",
-            "CALL bulkhead.maintain(), which begins its own transactions.",
-        ));
-    }
-    Ok(())
+    let where_it_may = if security::is_standby() {
+        "Call it on the primary; the standby gets what it does."
+    } else {
+        "Call it in a session whose transactions are not read-only."
+    };
+    procedure::refuse_read_only("bulkhead.maintain()", where_it_may)?;
+    let why = "It is REPEATABLE READ or SERIALIZABLE: a hold made since it began would be overlooked.";
+    procedure::refuse_old_snapshot("bulkhead.maintain()", why)
 }
 
 fn begin() -> Result<Run> {
@@ -187,10 +177,10 @@ impl Run {
     fn new(tasks: VecDeque<(Task, pg_sys::Oid)>) -> Run {
         Run {
             tasks,
-            patience: Patience::default(),
+            backoff: LockBackoff::default(),
             emptied: Vec::new(),
             left: Vec::new(),
-            hurried: false,
+            few_attempts: false,
             put_off: 0,
             made: 0,
             stepping: false,
@@ -200,18 +190,18 @@ impl Run {
     fn step(&mut self) -> Result<Option<f64>> {
         let Some((task, parent)) = self.tasks.front().copied() else { return Ok(None) };
         let began = ledger::now();
-        self.patience.begin(began);
+        self.backoff.begin(began);
         timeout::reset();
         let mut doing = Doing { partition: None, action: "check", asked: String::new() };
-        let mut patience = self.patience;
+        let mut backoff = self.backoff;
         let done = subtransaction::kept(timeout::was_reached, || match task {
             Task::Begin => self.start(parent, began, &mut doing),
             Task::Create if self.made >= MOST_MADE => Ok(Step::Over),
-            Task::Create => tasks::create(parent, began, &mut patience, &mut doing),
-            Task::Expire => self.expire(parent, began, &mut patience, &mut doing),
+            Task::Create => tasks::create(parent, began, &mut backoff, &mut doing),
+            Task::Expire => self.expire(parent, began, &mut backoff, &mut doing),
             Task::End => tasks::finish(parent, &mut doing),
         });
-        self.patience = patience;
+        self.backoff = backoff;
         let now = ledger::now();
         let duration = now - began;
         let entry = |ok: bool, detail: Option<String>, lock_wait: i64| Entry {
@@ -227,7 +217,7 @@ impl Run {
             Ok(Step::Over) => self.next_task(),
             Ok(Step::On) => self.settle(&doing),
             Ok(Step::Did(detail)) => {
-                ledger::log(&entry(true, detail, self.patience.waited))?;
+                ledger::log(&entry(true, detail, self.backoff.waited))?;
                 self.made += u32::from(task == Task::Create);
                 self.settle(&doing);
             }
@@ -240,7 +230,7 @@ impl Run {
                 return self.busy(task, &doing.asked, now, &doing, &entry);
             }
             Err(failure) => {
-                ledger::log(&entry(false, Some(reason(failure)), self.patience.waited))?;
+                ledger::log(&entry(false, Some(reason(failure)), self.backoff.waited))?;
                 match task {
                     Task::Expire if doing.partition.is_some() => self.leave(&doing),
                     Task::Begin if doing.partition.is_some() => self.leave(&doing),
@@ -253,8 +243,8 @@ impl Run {
 
     fn next_task(&mut self) {
         self.tasks.pop_front();
-        self.hurried = self.put_off >= MOST_PUT_OFF;
-        self.patience = Patience::new(self.hurried);
+        self.few_attempts = self.put_off >= MOST_PUT_OFF;
+        self.backoff = LockBackoff::new(self.few_attempts);
         self.made = 0;
     }
 
@@ -265,7 +255,7 @@ impl Run {
         {
             self.emptied.push(*partition);
         }
-        self.patience = Patience::new(self.hurried);
+        self.backoff = LockBackoff::new(self.few_attempts);
     }
 
     /// Nothing more of the partition in this run.
@@ -274,7 +264,7 @@ impl Run {
             Some((partition, _)) => self.left.push(*partition),
             None => return self.next_task(),
         }
-        self.patience = Patience::new(self.hurried);
+        self.backoff = LockBackoff::new(self.few_attempts);
     }
 
     fn busy(
@@ -285,14 +275,14 @@ impl Run {
         doing: &Doing,
         entry: &dyn Fn(bool, Option<String>, i64) -> Entry,
     ) -> Result<Option<f64>> {
-        if let Some(pause) = self.patience.failed(now, now as u64) {
+        if let Some(pause) = self.backoff.failed(now, now as u64) {
             return Ok(Some(pause));
         }
         let what = if relation.is_empty() { "the table" } else { relation };
         let why = format!("{what} was in use all the time; put off to the next run");
-        ledger::log(&entry(false, Some(why), self.patience.waited))?;
-        self.hurried = task == Task::Expire;
-        self.put_off += u32::from(self.hurried);
+        ledger::log(&entry(false, Some(why), self.backoff.waited))?;
+        self.few_attempts = task == Task::Expire;
+        self.put_off += u32::from(self.few_attempts);
         match task {
             Task::Expire | Task::Begin => self.leave(doing),
             _ => self.next_task(),

@@ -107,15 +107,15 @@ impl Every {
         }
     }
 
-    /// The `number`th line of the grid that stands on the anchor.
-    pub fn line(self, anchor: i64, number: i64) -> i64 {
+    /// The `number`th boundary of the grid that stands on the anchor.
+    pub fn boundary(self, anchor: i64, number: i64) -> i64 {
         match self {
             Every::Months(months) => add_months(anchor, months.saturating_mul(number)),
             Every::Fixed(micros) => anchor.saturating_add(micros.saturating_mul(number)),
         }
     }
 
-    /// The number of the last line of that grid at or before the moment.
+    /// The number of the last boundary of that grid at or before the moment.
     pub fn number(self, anchor: i64, moment: i64) -> i64 {
         match self {
             Every::Fixed(micros) => moment.saturating_sub(anchor).div_euclid(micros),
@@ -123,7 +123,7 @@ impl Every {
                 let (from, to) = (time::civil(anchor), time::civil(moment));
                 let number = ((to.year - from.year) * 12 + to.month - from.month).div_euclid(months);
                 // The day of the month may not have come yet, or the anchor's may be cut to a shorter month.
-                if self.line(anchor, number) > moment { number - 1 } else { number }
+                if self.boundary(anchor, number) > moment { number - 1 } else { number }
             }
         }
     }
@@ -184,15 +184,15 @@ mod tests {
         let anchor = at("2026-01-01 05:00:00");
         assert_eq!(every.number(anchor, at("2026-01-03 04:59:59")), 1);
         assert_eq!(every.number(anchor, at("2025-12-31 06:00:00")), -1);
-        assert_eq!(every.line(anchor, 2), at("2026-01-03 05:00:00"));
+        assert_eq!(every.boundary(anchor, 2), at("2026-01-03 05:00:00"));
         let months = Every::Months(1);
         let last = at("2026-01-31");
-        assert_eq!(months.line(last, 1), at("2026-02-28"));
-        assert_eq!(months.line(last, 2), at("2026-03-31"));
+        assert_eq!(months.boundary(last, 1), at("2026-02-28"));
+        assert_eq!(months.boundary(last, 2), at("2026-03-31"));
         for day in 0..2000 {
             let moment = last + day * DAY - 500 * DAY;
             let number = months.number(last, moment);
-            assert!(months.line(last, number) <= moment && months.line(last, number + 1) > moment, "{day}");
+            assert!(months.boundary(last, number) <= moment && months.boundary(last, number + 1) > moment, "{day}");
         }
     }
 

@@ -3,10 +3,10 @@
 use pgrx::prelude::*;
 
 use super::bound::{Kind, Range};
+use super::due::RetentionRule;
 use super::ledger::{self, Managed};
 use super::span::{Every, Span, Unfit};
 use super::time;
-use super::todo::Rule;
 use crate::error::{self, Result};
 use crate::pg::{security, spi};
 
@@ -37,7 +37,7 @@ pub struct Table {
     /// The control column, quoted.
     pub column: String,
     pub managed: Managed,
-    pub rule: Rule,
+    pub rule: RetentionRule,
     /// In the order of their ranges.
     pub leaves: Vec<Leaf>,
 }
@@ -143,7 +143,7 @@ pub fn read(parent: pg_sys::Oid) -> Result<Option<Table>> {
         return Err(error::internal(format!("{name} is managed and has no control column")));
     };
     let retain = managed.retain.unwrap_or_else(|| super::retention(parent));
-    let rule = Rule { kind, every: every(managed.every, kind)?, retain, premake: i64::from(managed.premake) };
+    let rule = RetentionRule { kind, every: every(managed.every, kind)?, retain, premake: i64::from(managed.premake) };
     let leaves = leaves(parent, &name, kind)?;
     Ok(Some(Table { oid: parent, name, relname: shape.relname, schema: shape.schema, column, managed, rule, leaves }))
 }

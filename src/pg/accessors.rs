@@ -88,8 +88,7 @@ fn text(tenant: &Tenant, scratch: &mut Scratch) -> Answer {
 /// `require_tenant()`: the tenant's id as text. Errors: 42501 when there is none. No locks.
 fn required(tenant: &Tenant, scratch: &mut Scratch) -> Answer {
     if tenant.is_none() {
-        let (lost, hidden) = (state::ended_with_its_transaction(), state::is_hidden());
-        error::no_tenant("bulkhead.require_tenant()", lost, hidden, false).report(PgLogLevel::ERROR);
+        error::no_tenant("bulkhead.require_tenant()", false).report(PgLogLevel::ERROR);
     }
     text(tenant, scratch)
 }

@@ -139,10 +139,10 @@ impl Board {
 
 /// Where a statement was counted; it may have been given to another since.
 #[derive(Clone, Copy)]
-pub struct Place(*const Tally);
+pub struct EntryRef(*const Tally);
 
 /// Counts a statement that was in this place when it was counted last; false if it is not there any more.
-pub fn count_again(key: u64, place: Place, now: i64) -> bool {
+pub fn count_again(key: u64, place: EntryRef, now: i64) -> bool {
     // SAFETY: shared memory is there as long as the process, and of a place only atomics are touched without the lock.
     let tally = unsafe { &*place.0 };
     let is_there = tally.has(key);
@@ -153,10 +153,10 @@ pub fn count_again(key: u64, place: Place, now: i64) -> bool {
 }
 
 /// Counts a statement and returns its place; `key` (not 0) is a hash of what makes it the same as another.
-pub fn count(key: u64, now: i64, make: impl FnOnce() -> Naked) -> Place {
+pub fn count(key: u64, now: i64, make: impl FnOnce() -> Naked) -> EntryRef {
     let see = |board: &Board, at: usize| {
         board.tallies[at].see(now);
-        Place(&raw const board.tallies[at])
+        EntryRef(&raw const board.tallies[at])
     };
     let seen = {
         let board = BOARD.share();

@@ -8,7 +8,7 @@ use std::ffi::CStr;
 use pgrx::prelude::*;
 
 use super::filter::node;
-use super::plan::Touched;
+use super::planned_stmt::Touched;
 use super::registry::{self, Border, Entry};
 use super::security::{self, Rls};
 use super::{list, relations};
@@ -19,7 +19,7 @@ use crate::observe;
 use crate::rls::key::Key;
 use crate::rls::naked;
 use crate::seal::bypass;
-use crate::seal::verdict::{self, Verdict};
+use crate::seal::decision::{self, Decision};
 
 /// The statement to run in place of a COPY: itself, or a copy that keeps to the border.
 ///
@@ -36,10 +36,10 @@ pub unsafe fn rewrite(statement: *mut pg_sys::PlannedStmt) -> Result<*mut pg_sys
         let flags = pg_sys::RVROption::RVR_MISSING_OK;
         let relation =
             pg_sys::RangeVarGetRelidExtended((*command).relation, lock as i32, flags, None, std::ptr::null_mut());
-        let verdict = verdict::command();
+        let decision = decision::command();
         let role = security::current_role();
         if let Some(Entry { border: Border::Observed(_), .. }) = registry::find(relation) {
-            if naked::check(&Touched { relation, as_role: role }, verdict) {
+            if naked::check(&Touched { relation, as_role: role }, decision) {
                 observe::note(relation);
             }
             return Ok(statement);
@@ -47,7 +47,7 @@ pub unsafe fn rewrite(statement: *mut pg_sys::PlannedStmt) -> Result<*mut pg_sys
         let Some(found) = registry::find(relation).filter(|found| !matches!(found.border, Border::Shared)) else {
             return Ok(statement);
         };
-        if !matches!(verdict, Verdict::Sealed { .. }) {
+        if !matches!(decision, Decision::Sealed { .. }) {
             bypass::note();
             return Ok(statement);
         }
@@ -123,7 +123,7 @@ unsafe fn read_by_query(command: *mut pg_sys::CopyStmt, relation: pg_sys::Oid) {
     }
 }
 
-/// `COPY t FROM … WHERE c` gets `WHERE c AND bulkhead.copied_row(tenant_column)`.
+/// `COPY t FROM … WHERE c` gets `WHERE c AND bulkhead.copied_row_uuid(tenant_column)`, or the one for text or bigint.
 ///
 /// # Safety
 /// As above.

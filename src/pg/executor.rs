@@ -6,13 +6,13 @@ use std::ffi::c_int;
 use pgrx::prelude::*;
 
 use super::cell::{PerBackend, hot};
-use super::plan::{self, Concern};
-use super::{cursors, nesting, planning};
+use super::planned_stmt::{self, Concern};
+use super::{cursors, nesting, planner};
 use crate::context::state;
 use crate::observe;
 use crate::rls::key::Key;
 use crate::rls::naked;
-use crate::seal::{bypass, verdict};
+use crate::seal::{bypass, decision};
 
 hot! {
     static NEXT_START: PerBackend<Cell<pg_sys::ExecutorStart_hook_type>> = PerBackend::new(Cell::new(None));
@@ -97,10 +97,10 @@ unsafe fn is_seen_to(query: *const pg_sys::QueryDesc) -> bool {
     // SAFETY: the descriptor and its plan are valid until the query ends.
     unsafe {
         let statement = (*query).plannedstmt;
-        if (*statement).parallelModeNeeded || !cursors::is_empty() || planning::is_lifted(statement) {
+        if (*statement).parallelModeNeeded || !cursors::is_empty() || planner::is_lifted(statement) {
             return false;
         }
-        match plan::concern(statement) {
+        match planned_stmt::concern(statement) {
             Concern::None => true,
             Concern::Unknown => false,
             Concern::Observed(relation, key) => is_counted(statement, relation, key),
@@ -112,11 +112,11 @@ unsafe fn is_seen_to(query: *const pg_sys::QueryDesc) -> bool {
 /// `statement` is valid and reaches the observed relation.
 unsafe fn is_counted(statement: *const pg_sys::PlannedStmt, relation: pg_sys::Oid, key: Key) -> bool {
     // SAFETY: the caller's promise.
-    let is_plain = unsafe { planning::is_plain(statement) };
+    let is_plain = unsafe { planner::is_plain(statement) };
     is_plain
         && nesting::is_nowhere()
         && !bypass::is_set()
-        && verdict::in_force()
+        && decision::in_force()
         && state::bare_tenant(|tenant| key.fits(tenant)).is_some_and(|fits| fits || observe::note_again(relation))
 }
 
@@ -131,25 +131,24 @@ unsafe extern "C-unwind" fn before_start(query: *mut pg_sys::QueryDesc) {
     }
     // SAFETY: as above.
     unsafe {
-        if planning::is_lifted(statement) {
-            naked::check_lifted_plan(verdict::command());
+        if planner::is_lifted(statement) {
+            naked::check_lifted_plan(decision::command());
         }
-        if !plan::may_be_lone_switch(query) {
+        if !planned_stmt::may_be_lone_switch(query) {
             cursors::close_foreign();
         }
     }
     // SAFETY: as above.
-    let (referential, validation) =
-        unsafe { (planning::is_referential(statement), planning::is_validation(statement)) };
+    let (referential, validation) = unsafe { (planner::is_referential(statement), planner::is_validation(statement)) };
     if validation || naked::is_idle(referential) {
         return;
     }
     // A rule's statement runs where referential integrity's own does, with its rights.
     let strayed = !referential && nesting::begin_referential();
-    let verdict = verdict::starting(referential);
+    let decision = decision::starting(referential);
     let mut observed = Vec::new();
-    for touched in plan::relations(statement) {
-        if naked::check(&touched, verdict) && !observed.contains(&touched.relation) {
+    for touched in planned_stmt::relations(statement) {
+        if naked::check(&touched, decision) && !observed.contains(&touched.relation) {
             observed.push(touched.relation);
             observe::note(touched.relation);
         }
@@ -163,7 +162,7 @@ unsafe extern "C-unwind" fn before_start(query: *mut pg_sys::QueryDesc) {
 /// `query` is valid, and its plan was made past the seal.
 #[pg_guard]
 unsafe extern "C-unwind" fn before_lifted_run(query: *mut pg_sys::QueryDesc) {
-    naked::check_lifted_plan(verdict::command());
+    naked::check_lifted_plan(decision::command());
     // SAFETY: the caller's promise.
     if unsafe { cursors::is_being_held(query) } {
         naked::refuse_held();
@@ -171,11 +170,11 @@ unsafe extern "C-unwind" fn before_lifted_run(query: *mut pg_sys::QueryDesc) {
 }
 
 /// # Safety
-/// `query` is valid and `plan::may_be_lone_switch`.
+/// `query` is valid and `planned_stmt::may_be_lone_switch`.
 #[pg_guard]
 unsafe extern "C-unwind" fn before_lone_run(query: *mut pg_sys::QueryDesc) -> bool {
     // SAFETY: the caller's promise.
-    unsafe { plan::is_lone_switch(query) }
+    unsafe { planned_stmt::is_lone_switch(query) }
 }
 
 macro_rules! executor_run_hook {
@@ -191,10 +190,10 @@ macro_rules! executor_run_hook {
         ) {
             // SAFETY: passes on what it was given.
             unsafe {
-                if planning::is_lifted((*query).plannedstmt) {
+                if planner::is_lifted((*query).plannedstmt) {
                     before_lifted_run(query);
                 }
-                let alone = plan::may_be_lone_switch(query) && before_lone_run(query);
+                let alone = planned_stmt::may_be_lone_switch(query) && before_lone_run(query);
                 if alone {
                     state::set_alone(true);
                 }

@@ -12,6 +12,7 @@ use super::registry::{self, Border, Entry};
 use super::{list, security};
 use crate::rls::key::Key;
 use crate::rls::naked;
+use crate::type_oid;
 
 /// What inlining functions has noted, for the plan to keep.
 #[repr(C)]
@@ -272,7 +273,7 @@ fn comparison(key: Key, column_type: pg_sys::Oid) -> (pg_sys::Oid, pg_sys::Oid, 
     let (operator, operand, result) = match (key, security::base_type(column_type)) {
         (Key::Uuid, _) => (2972, pg_sys::UUIDOID, pg_sys::UUIDOID),
         (Key::Text, _) => (98, pg_sys::TEXTOID, pg_sys::TEXTOID),
-        (Key::Bigint, 23) => (15, pg_sys::INT4OID, pg_sys::INT8OID),
+        (Key::Bigint, type_oid::INT4) => (15, pg_sys::INT4OID, pg_sys::INT8OID),
         (Key::Bigint, _) => (410, pg_sys::INT8OID, pg_sys::INT8OID),
     };
     (pg_sys::Oid::from(operator), operand, result)

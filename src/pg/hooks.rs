@@ -15,8 +15,8 @@ use pgrx::prelude::*;
 
 use super::cell::{PerBackend, hot};
 use super::nesting::{self, Nesting};
-use super::planning::{self, Planning};
-use super::{ddl, executor, plan, registry, utility};
+use super::planner::{self, Planning};
+use super::{ddl, executor, planned_stmt, registry, utility};
 use crate::context::before::Before;
 use crate::context::state;
 
@@ -77,7 +77,7 @@ unsafe extern "C-unwind" fn planner(
     let before = Before::now();
     // SAFETY: passes on what it was given.
     unsafe {
-        let planned = if planning::is_none_of_our_business(parse) {
+        let planned = if planner::is_none_of_our_business(parse) {
             plan_next(parse, query, options, params)
         } else {
             plan_ours(parse, query, options, params)
@@ -135,7 +135,7 @@ unsafe extern "C-unwind" fn before_planning(
 ) -> Planning {
     ddl::learn();
     // SAFETY: the caller's promise; the planner may change what it is given.
-    unsafe { planning::begin(parse, &mut *options, params) }
+    unsafe { planner::begin(parse, &mut *options, params) }
 }
 
 /// # Safety
@@ -143,7 +143,7 @@ unsafe extern "C-unwind" fn before_planning(
 #[pg_guard]
 unsafe extern "C-unwind" fn after_planning(planning: *const Planning, planned: *mut pg_sys::PlannedStmt) {
     // SAFETY: the caller's promise.
-    unsafe { planning::end(&*planning, planned) };
+    unsafe { planner::end(&*planning, planned) };
 }
 
 /// # Safety
@@ -183,7 +183,7 @@ unsafe extern "C-unwind" fn check_relation(
     rel: *mut pg_sys::RelOptInfo,
 ) {
     // SAFETY: the caller's promise.
-    unsafe { planning::check_relation(root, relation, rel) };
+    unsafe { planner::check_relation(root, relation, rel) };
 }
 
 /// Asks to hear of each table that TRUNCATE empties, those that it cascades to included. From this backend's first TRUNCATE on: the server
@@ -238,7 +238,7 @@ unsafe extern "C-unwind" fn process_utility(
         if kind == pg_sys::NodeTag::T_TruncateStmt {
             watch_truncate();
         }
-        let alone = plan::goes_to_client(dest) && kind == pg_sys::NodeTag::T_VariableSetStmt;
+        let alone = planned_stmt::goes_to_client(dest) && kind == pg_sys::NodeTag::T_VariableSetStmt;
         if alone {
             state::set_alone(true);
         }

@@ -6,7 +6,7 @@
 //! Referential integrity: a foreign key's check or cascade runs as the table's owner with forced row level security off:
 //! it must see every row. So do the BEFORE triggers that fire while it runs, and the functions that the planner calls for
 //! it, which is not meant. Known from two facts: the server's flag is set, and a plan or a run that began with it set is under way.
-//! What a rule adds to such a query is planned and started in its place; planning.rs tells them apart by the query, and tags the plan.
+//! What a rule adds to such a query is planned and started in its place; planner.rs tells them apart by the query, and tags the plan.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
@@ -14,7 +14,7 @@ use std::ffi::c_void;
 use pgrx::pg_sys;
 
 use super::cell::{PerBackend, hot};
-use super::planning::Mode;
+use super::planner::Mode;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(C)]

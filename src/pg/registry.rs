@@ -76,8 +76,8 @@ pub fn register() {
     }
 }
 
-/// No relation of this database is registered.
-pub fn is_empty() -> bool {
+/// The extension is not installed in this database: where it is, its own tables are in the list, whatever else is protected.
+pub fn is_not_installed() -> bool {
     refresh();
     REGISTRY.entries.borrow().is_empty()
 }

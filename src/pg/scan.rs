@@ -1,7 +1,7 @@
 //! Reads `bulkhead.protection` inside a hook, where SPI must not be used.
 
 use std::cell::Cell;
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, CString, c_char};
 
 use pgrx::prelude::*;
 
@@ -9,6 +9,7 @@ use super::cell::PerBackend;
 use super::registry::{Border, Entry};
 use super::relations::{OpenTable, family, parents};
 use super::security;
+use crate::rls::FLOOR;
 use crate::rls::key::Key;
 
 // The columns of bulkhead.protection that are read here, by position: sql/rls.sql says so too.
@@ -190,9 +191,10 @@ fn has_floor(relation: pg_sys::Oid) -> bool {
     unsafe extern "C-unwind" {
         fn get_relation_policy_oid(relation: pg_sys::Oid, name: *const c_char, missing_ok: bool) -> pg_sys::Oid;
     }
-    // SAFETY: a catalog look-up with a constant name, inside pgrx's guard.
+    let name = CString::new(FLOOR).unwrap_or_default();
+    // SAFETY: a catalog look-up inside pgrx's guard; the name outlives it.
     unsafe {
-        pg_sys::ffi::pg_guard_ffi_boundary(|| get_relation_policy_oid(relation, c"bulkhead_floor".as_ptr(), true))
+        pg_sys::ffi::pg_guard_ffi_boundary(|| get_relation_policy_oid(relation, name.as_ptr(), true))
             != pg_sys::InvalidOid
     }
 }

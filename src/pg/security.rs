@@ -3,6 +3,7 @@
 use pgrx::prelude::*;
 
 use super::{relations, scan, settings};
+use crate::error::{self, Result};
 
 unsafe extern "C-unwind" {
     /// Without the guard that pgrx puts around its binding: it reads a variable, raises nothing, and every statement asks.
@@ -12,6 +13,21 @@ unsafe extern "C-unwind" {
 
 pub fn current_role() -> pg_sys::Oid {
     get_user_id()
+}
+
+/// 42501 for who is neither owner of the table, nor a member of that role, nor superuser; 22023 for no relation. `why`: the detail.
+pub fn require_owner(relation: pg_sys::Oid, why: &str) -> Result<()> {
+    if !exists(relation) {
+        return Err(error::argument(format!("there is no relation with oid {}", relation.to_u32()), "Name a table."));
+    }
+    if owns(relation) {
+        return Ok(());
+    }
+    Err(error::denied(
+        format!("must be owner of table {}", relation_name(relation)),
+        why,
+        "Call the function as the owner, or have the owner call it.",
+    ))
 }
 
 /// Whether the current role owns the relation, is a member of the role that does, or is superuser.
@@ -151,7 +167,7 @@ fn act_in<R>(role: Option<pg_sys::Oid>, flags: u32, work: impl FnOnce() -> R) ->
 /// pg_catalog, whatever the caller's search_path is: types and tables of pg_temp would be found first, and a domain's CHECK is code.
 pub fn as_extension<R>(work: impl FnOnce() -> R) -> R {
     settings::kept(|| {
-        settings::set_for_a_while(c"search_path", b"pg_catalog, pg_temp");
+        settings::pin_search_path();
         act_as(relation_owner(scan::protection_table()), work)
     })
 }

@@ -1,4 +1,4 @@
-//! The one SPI helper: parametrised statements with errors as reports. Never used inside a hook.
+//! Statements through SPI: parametrised, with errors as reports. Never used inside a hook. What has to run without pgrx's guard is in prepared.rs.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -116,3 +116,9 @@ pub fn now() -> i64 {
     // SAFETY: asks the system's clock.
     unsafe { pg_sys::GetCurrentTimestamp() }.saturating_add(EPOCH)
 }
+
+/// Whether the client's statement is over, and not only a transaction inside a procedure.
+pub fn statement_is_over() -> bool {
+    // SAFETY: reads a variable of the server's, which is set while a portal runs.
+    unsafe { pg_sys::ActivePortal.is_null() }
+}

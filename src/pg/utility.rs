@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 use super::nesting::{self, Nesting};
 use super::{copy, cursors, ddl, group, list, registry};
 use crate::observe;
-use crate::seal::{bypass, housekeeping, verdict};
+use crate::seal::{bypass, decision, housekeeping};
 
 /// Called before a utility command; what is to be run in its place. What it notes, `nesting::leave` takes back.
 ///
@@ -87,7 +87,7 @@ pub unsafe fn after(statement: *mut pg_sys::PlannedStmt, before: Nesting) {
 }
 
 fn is_idle() -> bool {
-    !verdict::in_force() || registry::is_empty()
+    !decision::in_force() || registry::is_not_installed()
 }
 
 /// Called for each table that TRUNCATE is about to empty, those that it cascades to included.
@@ -96,9 +96,9 @@ pub fn check_truncate(relation: pg_sys::Oid) {
     if is_idle() || unsafe { pg_sys::IsLogicalWorker() } || housekeeping::may_empty(relation) {
         return;
     }
-    let verdict = verdict::command();
-    let sealed = matches!(verdict, verdict::Verdict::Sealed { .. });
-    if verdict == verdict::Verdict::Lifted && registry::is_protected(relation) {
+    let decision = decision::command();
+    let sealed = matches!(decision, decision::Decision::Sealed { .. });
+    if decision == decision::Decision::Lifted && registry::is_protected(relation) {
         bypass::note();
     }
     if let Some(registry::Entry { border: registry::Border::Observed(_), .. }) = registry::find(relation)

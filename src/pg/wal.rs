@@ -2,11 +2,11 @@
 
 use pgrx::prelude::*;
 
-/// A place in the log, in bytes.
-pub type Place = u64;
+/// A position in the log, in bytes.
+pub type Lsn = u64;
 
 /// The end of what has been written so far, by whomever, if only into memory.
-pub fn end() -> Place {
+pub fn end() -> Lsn {
     const BEFORE_SHORT: u64 = size_of::<pg_sys::XLogPageHeaderData>().next_multiple_of(8) as u64;
     const BEFORE_LONG: u64 = size_of::<pg_sys::XLogLongPageHeaderData>().next_multiple_of(8) as u64;
     // SAFETY: reads a place in shared memory, under its lock, and a variable of the server's.
@@ -18,32 +18,32 @@ pub fn end() -> Place {
 }
 
 /// Sees to it that the log is on disk as far as that. A cancel waits for it.
-pub fn flush(until: Place) {
+pub fn flush(flush_lsn: Lsn) {
     // SAFETY: the log has got as far.
-    unsafe { pg_sys::XLogFlush(until) };
+    unsafe { pg_sys::XLogFlush(flush_lsn) };
 }
 
 /// Waits for the standbys that a commit of this session would wait for, as it would.
-pub fn wait_for_standbys(until: Place) {
+pub fn wait_for_standbys(flush_lsn: Lsn) {
     // SAFETY: as the server does after a commit's flush: with interrupts held, for it looks for them itself, and gives up with a warning.
     unsafe {
         pg_sys::InterruptHoldoffCount += 1;
-        pg_sys::SyncRepWaitForLSN(until, true);
+        pg_sys::SyncRepWaitForLSN(flush_lsn, true);
         pg_sys::InterruptHoldoffCount -= 1;
     }
 }
 
 /// Both, but on a standby, which shows what it has been sent.
-pub fn make_durable(until: Place) {
+pub fn make_durable(flush_lsn: Lsn) {
     // SAFETY: reads what the server knows of itself.
     if !unsafe { pg_sys::RecoveryInProgress() } {
-        flush(until);
-        wait_for_standbys(until);
+        flush(flush_lsn);
+        wait_for_standbys(flush_lsn);
     }
 }
 
 /// How far the log has to be on disk for that transaction's commit to be there; 0 where it is.
-pub fn commit_of(transaction: pg_sys::TransactionId) -> Place {
+pub fn commit_of(transaction: pg_sys::TransactionId) -> Lsn {
     // SAFETY: the transaction has committed, and a row of it is not frozen, so that the server knows of it still.
     unsafe { pg_sys::TransactionIdGetCommitLSN(transaction) }
 }

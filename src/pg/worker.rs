@@ -69,7 +69,7 @@ unsafe extern "C-unwind" {
     fn pqsignal(signal: c_int, handler: unsafe extern "C-unwind" fn(c_int)) -> usize;
 }
 
-const SIGTERM: c_int = 15;
+const SIGTERM: c_int = pg_sys::SIGTERM as c_int;
 
 /// The process: makes what the table lacks, and ends.
 ///

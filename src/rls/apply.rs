@@ -5,7 +5,7 @@ use std::cell::Cell;
 use pgrx::prelude::*;
 
 use super::facts::Facts;
-use super::ledger::{self, Registered};
+use super::registry_rows::{self, Registered};
 use super::shape::{self, Column, Shape};
 use super::steps::{self, Border, Earlier, Step, Undo};
 use crate::error::{self, Result};
@@ -62,7 +62,7 @@ pub fn protect(relation: pg_sys::Oid, column: &str) -> Result<Vec<String>> {
     let column = shape::column(relation, column)?;
     let below = shape::parent(relation)?.is_some();
     let mut done = Vec::new();
-    match ledger::find(relation)? {
+    match registry_rows::find(relation)? {
         Some(registered) if below && registered.column == column.name => return Ok(done),
         Some(_) | None if below => return Err(below_a_parent(relation)),
         Some(registered) if registered.shared || registered.column != column.name => done = take_off(relation)?,
@@ -108,7 +108,7 @@ fn apply(root: pg_sys::Oid, column: &Column, inherited: bool) -> Result<Vec<Stri
     let border = Border { column: &column.quoted, accessor: column.key.accessor() };
     let before = shape::tree(root, &column.name)?;
     let mut done = Vec::new();
-    let registered = |shape: &Shape| Ok(ledger::find(shape.oid)?.filter(|row| !row.shared));
+    let registered = |shape: &Shape| Ok(registry_rows::find(shape.oid)?.filter(|row| !row.shared));
     let mut settled = work(&before, border).iter().all(|(_, steps)| steps.is_empty());
     for shape in &before {
         settled &= registered(shape)?.is_some_and(|row| row.column == column.name);
@@ -207,12 +207,16 @@ fn register(shape: &Shape, column: &Column, inherited: bool, index: Option<u32>,
     // A child that comes later has our default and NOT NULL because its parent has: they were not its own.
     earlier.default &= !(inherited && shape.facts.default_is_ours);
     if inherited && let Some(parent) = shape::parent(root)? {
-        earlier.not_null &= ledger::find(parent)?.is_none_or(|parent| parent.earlier.not_null);
+        earlier.not_null &= registry_rows::find(parent)?.is_none_or(|parent| parent.earlier.not_null);
     }
     let inherited = inherited || shape.oid != root;
     let number = shape::column(shape.oid, &column.name)?.number;
     observe::remove(&[shape.oid])?;
-    ledger::record(shape.oid, number, &Registered { column: column.name.clone(), shared: false, inherited, earlier })
+    registry_rows::record(
+        shape.oid,
+        number,
+        &Registered { column: column.name.clone(), shared: false, inherited, earlier },
+    )
 }
 
 /// Registers a table to be observed; one that was protected is taken out first.
@@ -220,7 +224,7 @@ pub fn observe(relation: pg_sys::Oid, column: &str) -> Result<()> {
     refuse_old_snapshot()?;
     shape::admit(relation)?;
     let column = shape::column(relation, column)?;
-    if ledger::find(relation)?.is_some() {
+    if registry_rows::find(relation)?.is_some() {
         take_off(relation)?;
     }
     // Its plans are made again, and every statement after that is seen.
@@ -243,7 +247,7 @@ pub fn unprotect(relation: pg_sys::Oid) -> Result<Vec<String>> {
 
 /// Out of the registry, back to what protect() or share() found. The caller has admitted the table.
 pub fn take_off(relation: pg_sys::Oid) -> Result<Vec<String>> {
-    if ledger::find(relation)?.is_some_and(|registered| !registered.shared) {
+    if registry_rows::find(relation)?.is_some_and(|registered| !registered.shared) {
         bypass::require(
             &format!("changing the protection of {}", security::relation_name(relation)),
             "The seal is on, and this would take the table out of it.",
@@ -251,7 +255,7 @@ pub fn take_off(relation: pg_sys::Oid) -> Result<Vec<String>> {
     }
     let _busy = Busy::begin();
     let name = security::relation_name(relation);
-    let root = ledger::find(relation)?.ok_or_else(|| {
+    let root = registry_rows::find(relation)?.ok_or_else(|| {
         error::state(
             format!("{name} is not registered"),
             "Neither protect() nor share() was called for it.",
@@ -259,17 +263,17 @@ pub fn take_off(relation: pg_sys::Oid) -> Result<Vec<String>> {
         )
     })?;
     if let Some(parent) = shape::parent(relation)?
-        && ledger::find(parent)?.is_some()
+        && registry_rows::find(parent)?.is_some()
     {
         return Err(below_a_parent(relation));
     }
     lock(relation)?;
     let mut done = Vec::new();
     let tree = shape::tree(relation, &root.column)?;
-    let covered = ledger::covered_by_others(&tree.iter().map(|shape| shape.oid).collect::<Vec<_>>())?;
+    let covered = registry_rows::covered_by_others(&tree.iter().map(|shape| shape.oid).collect::<Vec<_>>())?;
     let tree: Vec<Shape> = tree.into_iter().filter(|shape| !covered.contains(&shape.oid)).collect();
     for shape in &tree {
-        let Some(registered) = ledger::find(shape.oid)? else { continue };
+        let Some(registered) = registry_rows::find(shape.oid)? else { continue };
         let index = match registered.earlier.index {
             Some(index) => shape::index_name(shape.oid, index, &root.column)?,
             None => None,
@@ -284,6 +288,6 @@ pub fn take_off(relation: pg_sys::Oid) -> Result<Vec<String>> {
         });
         run(shape, &steps, &mut done)?;
     }
-    ledger::forget(&tree.iter().map(|shape| shape.oid).collect::<Vec<_>>())?;
+    registry_rows::forget(&tree.iter().map(|shape| shape.oid).collect::<Vec<_>>())?;
     Ok(done)
 }

@@ -2,7 +2,7 @@
 
 use pgrx::prelude::*;
 
-use super::ledger::{self, Below};
+use super::registry_rows::{self, Below};
 use super::{apply, share};
 use crate::error::{self, Result};
 use crate::inventory;
@@ -25,16 +25,16 @@ pub fn ddl(relations: &[(pg_sys::Oid, bool)]) -> Result<()> {
         // What others registered since is in the list, but no query of this transaction would see it.
         return apply::refuse_old_snapshot();
     }
-    ledger::follow()?;
+    registry_rows::follow()?;
     observe::follow()?;
     let candidates: Vec<pg_sys::Oid> = relations.into_iter().chain(registry::strays()).collect();
-    for Below { child, ancestor, column } in ledger::strays(&candidates)? {
+    for Below { child, ancestor, column } in registry_rows::strays(&candidates)? {
         match column {
             Some(column) => apply::adopt(child, ancestor, &column)?,
             None => share::adopt(child)?,
         }
     }
-    if let Some((child, parent)) = ledger::exposed()? {
+    if let Some((child, parent)) = registry_rows::exposed()? {
         return Err(error::state(
             format!(
                 "protected table {} cannot become a child of {}",
@@ -58,6 +58,6 @@ pub fn drop(relations: &[pg_sys::Oid]) -> Result<()> {
     inventory::forget(relations)?;
     scoring::forget(relations)?;
     observe::remove(relations)?;
-    ledger::forget(relations)?;
+    registry_rows::forget(relations)?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The types a tenant column may have, and the accessor that each is compared with. Pure Rust.
 
 use crate::context::tenant::Tenant;
+use crate::type_oid;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Key {
@@ -13,9 +14,9 @@ impl Key {
     /// The key of a column's base type, by the oids that pg_type.dat fixes; none for a type that is not supported.
     pub fn of(type_oid: u32) -> Option<Key> {
         match type_oid {
-            2950 => Some(Key::Uuid),
-            25 | 1043 => Some(Key::Text),
-            20 | 23 => Some(Key::Bigint),
+            type_oid::UUID => Some(Key::Uuid),
+            type_oid::TEXT | type_oid::VARCHAR => Some(Key::Text),
+            type_oid::INT8 | type_oid::INT4 => Some(Key::Bigint),
             _ => None,
         }
     }

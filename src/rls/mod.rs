@@ -1,7 +1,7 @@
 //! rls: protect a table's tenants in one call, and keep them protected.
 //!
 //! `shape` reads what a table looks like, `steps` (pure) says what has to be done, `apply` does it; in the same way `share`
-//! does what `shared` says, and `plan` asks `live` how to go about a table under load. `ledger` keeps the registry, `follow` reacts
+//! does what `shared` says, and `online_plan` asks `online_steps` how to go about a table under load. `registry_rows` keeps the registry, `follow` reacts
 //! to later DDL, `naked` refuses statements without a tenant. This file is the SQL surface; the functions are declared in
 //! sql/rls.sql.
 
@@ -9,10 +9,10 @@ mod apply;
 pub mod facts;
 mod follow;
 pub mod key;
-mod ledger;
-mod live;
 pub mod naked;
-mod plan;
+mod online_plan;
+mod online_steps;
+mod registry_rows;
 mod shape;
 mod share;
 mod shared;
@@ -30,6 +30,7 @@ use crate::pg::{registry, spi};
 ::pgrx::extension_sql_file!("../../sql/rls.sql", name = "rls", requires = ["context"]);
 
 pub use apply::observe;
+pub use steps::FLOOR;
 
 type Lines = SetOfIterator<'static, String>;
 
@@ -55,7 +56,7 @@ fn protect(relation: Option<pg_sys::Oid>, tenant_column: Option<&CStr>) -> Resul
 /// Errors as protect(). Changes nothing and takes no lock.
 #[pg_extern(sql = false)]
 fn protect_plan(relation: Option<pg_sys::Oid>, tenant_column: Option<&CStr>) -> Result<Lines> {
-    Ok(SetOfIterator::new(plan::plan(given(relation)?, &given(tenant_column)?.to_string_lossy())?))
+    Ok(SetOfIterator::new(online_plan::plan(given(relation)?, &given(tenant_column)?.to_string_lossy())?))
 }
 
 /// `unprotect(relation regclass)`: the state that protect() or share() found. Returns the statements that it ran. For an observed table:
@@ -72,7 +73,7 @@ fn unprotect(relation: Option<pg_sys::Oid>) -> Result<Lines> {
 fn unprotect_all() -> Result<Lines> {
     let mut done = Vec::new();
     let observed = observe::recorded()?;
-    for relation in ledger::roots()?.into_iter().chain(observed) {
+    for relation in registry_rows::roots()?.into_iter().chain(observed) {
         pgrx::check_for_interrupts!();
         done.extend(apply::unprotect(relation)?);
     }

@@ -6,37 +6,37 @@ use crate::context::before::Before;
 use crate::context::state;
 use crate::context::tenant::Tenant;
 use crate::error;
-use crate::pg::plan::Touched;
+use crate::pg::planned_stmt::Touched;
 use crate::pg::registry::{Border, Entry};
 use crate::pg::security::Rls;
 use crate::pg::settings::{ContextMode, MissingContext, context_mode, missing_context};
 use crate::pg::{library, nesting, registry, security};
 use crate::rls::key::Key;
-use crate::seal::verdict::Verdict;
+use crate::seal::decision::Decision;
 use crate::seal::{bypass, housekeeping};
 
-/// Nothing to check: no table is registered, or protect() itself asks, under its exclusive lock. Whatever else runs meanwhile is a function
+/// Nothing to check: the extension is not installed in this database, or protect() itself asks, under its exclusive lock. Whatever else runs meanwhile is a function
 /// of the owner's.
 ///
 /// `referential`: planned as a query of referential integrity.
 pub fn is_idle(referential: bool) -> bool {
-    registry::is_empty() || referential && super::apply::is_busy()
+    registry::is_not_installed() || referential && super::apply::is_busy()
 }
 
 /// Called for each relation of each statement, before the statement yields its first row. Raises 42501 for a protected
 /// relation when there is no tenant that it could hold: under the seal for every role, and otherwise where row level security filters
 /// it for `touched.as_role`. True for an observed relation whose statement would be refused.
-pub fn check(touched: &Touched, verdict: Verdict) -> bool {
+pub fn check(touched: &Touched, decision: Decision) -> bool {
     let Some(entry) = registry::find(touched.relation) else { return false };
     if let Border::Observed(key) = entry.border {
-        return matches!(verdict, Verdict::Sealed { .. }) && !state::with_tenant(|tenant| key.fits(tenant));
+        return matches!(decision, Decision::Sealed { .. }) && !state::with_tenant(|tenant| key.fits(tenant));
     }
-    check_protected(touched, entry, verdict);
+    check_protected(touched, entry, decision);
     false
 }
 
-fn check_protected(touched: &Touched, entry: Entry, verdict: Verdict) {
-    let sealed = matches!(verdict, Verdict::Sealed { .. });
+fn check_protected(touched: &Touched, entry: Entry, decision: Decision) {
+    let sealed = matches!(decision, Decision::Sealed { .. });
     let key = match entry.border {
         Border::Shared | Border::Exposing | Border::Observed(_) => return,
         Border::Column(key) => key,
@@ -66,7 +66,7 @@ fn check_protected(touched: &Touched, entry: Entry, verdict: Verdict) {
 /// COPY of a protected table under the seal. Rows that come in need a tenant, whatever `bulkhead.missing_context` says.
 pub fn check_copy(touched: &Touched, is_from: bool) {
     let Some(entry) = registry::find(touched.relation) else { return };
-    check_protected(touched, entry, Verdict::Sealed { bypass_waits: false });
+    check_protected(touched, entry, Decision::Sealed { bypass_waits: false });
     if is_from
         && let Border::Column(key) = entry.border
         && !state::with_tenant(|tenant| key.fits(tenant))
@@ -79,7 +79,7 @@ fn report_missing(touched: &Touched, key: Key, none: bool) {
     let table = format!("protected table {}", security::relation_name(touched.relation));
     let report = if none {
         let exempt = security::bypasses_rls(security::current_role());
-        error::no_tenant(&table, state::ended_with_its_transaction(), state::is_hidden(), exempt)
+        error::no_tenant(&table, exempt)
     } else {
         error::denied(
             format!("the tenant context cannot be a tenant of {table}"),
@@ -102,14 +102,14 @@ pub fn report_exposing(relation: pg_sys::Oid) {
 }
 
 /// A plan that was made past the seal must not run when what lifted it is over.
-pub fn check_lifted_plan(verdict: Verdict) {
-    if verdict == Verdict::Lifted {
+pub fn check_lifted_plan(decision: Decision) {
+    if decision == Decision::Lifted {
         bypass::note();
     }
-    if matches!(verdict, Verdict::Lifted | Verdict::Off) {
+    if matches!(decision, Decision::Lifted | Decision::Off) {
         return;
     }
-    crate::pg::plan::forget_cached();
+    crate::pg::planned_stmt::forget_cached();
     error::state(
         "this plan was made under a bypass that is not in force any more",
         "A bypass ends with its transaction, and acts only for the role that began it; so do the cursors opened under it.",
@@ -176,7 +176,7 @@ pub fn report_trigger(relation: pg_sys::Oid) {
 /// the transaction is taken to have touched; and a worker would not know of a tenant that is hidden.
 pub fn check_parallel() {
     if state::is_hidden() {
-        error::no_tenant("a parallel query", false, true, false).report(PgLogLevel::ERROR);
+        error::no_tenant("a parallel query", false).report(PgLogLevel::ERROR);
     }
     if !state::with_tenant(|tenant| tenant.is_none()) {
         state::touch();

@@ -3,7 +3,7 @@
 use pgrx::prelude::*;
 
 use super::apply::{self, Busy};
-use super::ledger::{self, Registered};
+use super::registry_rows::{self, Registered};
 use super::shape::{self, Shape};
 use super::shared;
 use super::steps::Earlier;
@@ -17,7 +17,7 @@ pub fn share(relation: pg_sys::Oid) -> Result<Vec<String>> {
         return Err(apply::below_a_parent(relation));
     }
     let mut done = Vec::new();
-    if ledger::find(relation)?.is_some_and(|registered| !registered.shared) {
+    if registry_rows::find(relation)?.is_some_and(|registered| !registered.shared) {
         done = apply::take_off(relation)?;
     }
     observe::remove(&[relation])?;
@@ -34,8 +34,9 @@ pub fn adopt(child: pg_sys::Oid) -> Result<()> {
 }
 
 fn declare(root: pg_sys::Oid, inherited: bool) -> Result<Vec<String>> {
-    let pending =
-        |shape: &Shape| Ok(!shared::share(&shape.name, &shape.facts).is_empty() || ledger::find(shape.oid)?.is_none());
+    let pending = |shape: &Shape| {
+        Ok(!shared::share(&shape.name, &shape.facts).is_empty() || registry_rows::find(shape.oid)?.is_none())
+    };
     let mut done = Vec::new();
     let mut any = false;
     for shape in shape::tree(root, "")? {
@@ -50,7 +51,11 @@ fn declare(root: pg_sys::Oid, inherited: bool) -> Result<Vec<String>> {
             apply::run(&shape, &shared::share(&shape.name, &shape.facts), &mut done)?;
             let inherited = inherited || shape.oid != root;
             let earlier = Earlier::of(&shape.facts);
-            ledger::record(shape.oid, 0, &Registered { column: String::new(), shared: true, inherited, earlier })?;
+            registry_rows::record(
+                shape.oid,
+                0,
+                &Registered { column: String::new(), shared: true, inherited, earlier },
+            )?;
         }
     }
     Ok(done)

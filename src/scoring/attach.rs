@@ -2,7 +2,7 @@
 
 use pgrx::prelude::*;
 
-use crate::error::{self, Result};
+use crate::error::{self, Result, given};
 use crate::pg::registry::{self, Border};
 use crate::pg::{client, security, spi};
 
@@ -37,17 +37,7 @@ struct Names {
 }
 
 fn owner(relation: pg_sys::Oid) -> Result<()> {
-    if !security::exists(relation) {
-        return Err(error::argument(format!("there is no relation with oid {}", relation.to_u32()), "Name a table."));
-    }
-    if security::owns(relation) {
-        return Ok(());
-    }
-    Err(error::denied(
-        format!("must be owner of table {}", security::relation_name(relation)),
-        "Scoring writes into the table's rows.",
-        "Call the function as the owner, or have the owner call it.",
-    ))
+    security::require_owner(relation, "Scoring writes into the table's rows.")
 }
 
 /// A column of the table as it is now.
@@ -181,14 +171,13 @@ fn attach_scoring(
     status_column: Option<&std::ffi::CStr>,
     version_column: Option<&std::ffi::CStr>,
 ) -> Result<()> {
-    let missing = |what: &str| error::argument(format!("{what} must not be NULL"), "Give it a value.");
-    let relation = relation.ok_or_else(|| missing("relation"))?;
+    let relation = given(relation, "relation")?;
     owner(relation)?;
     let names = Names {
-        rule_set: rule_set.filter(|name| !name.is_empty()).ok_or_else(|| missing("rule_set"))?.to_owned(),
+        rule_set: given(rule_set.filter(|name| !name.is_empty()), "rule_set")?.to_owned(),
         document: text(document_column),
-        score: text(score_column).ok_or_else(|| missing("score_column"))?,
-        status: text(status_column).ok_or_else(|| missing("status_column"))?,
+        score: given(text(score_column), "score_column")?,
+        status: given(text(status_column), "status_column")?,
         version: text(version_column),
     };
     let ordinary = spi::row(
@@ -229,7 +218,7 @@ fn attach_scoring(
 /// `detach_scoring(relation)`: ends it. Errors: 42501 not the owner; 55000 not attached.
 #[pg_extern(sql = false)]
 fn detach_scoring(relation: Option<pg_sys::Oid>) -> Result<()> {
-    let relation = relation.ok_or_else(|| error::argument("relation must not be NULL", "Give it a value."))?;
+    let relation = given(relation, "relation")?;
     owner(relation)?;
     let gone = security::as_extension(|| {
         spi::row("DELETE FROM bulkhead.scoring WHERE relation = $1 RETURNING true", &[relation.into()], |row| {

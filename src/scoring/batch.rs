@@ -12,7 +12,7 @@ use super::settle::{self, Call};
 use super::statement::{Action, waits};
 use crate::context::state;
 use crate::error::{self, Result};
-use crate::pg::{client, security, spi};
+use crate::pg::{procedure, security, spi};
 
 /// A batch's size at the most: it is one transaction, and its rows are locked.
 const LARGEST: i32 = 100_000;
@@ -66,13 +66,7 @@ fn scoring_step(
 
 /// The privilege is EXECUTE on the procedure.
 fn admit(name: &str, size: i32) -> Result<()> {
-    let may = spi::kept_row(
-        "SELECT has_function_privilege(p.oid, 'EXECUTE') FROM pg_proc p
-          WHERE p.pronamespace = 'bulkhead'::regnamespace AND p.proname = $1::text AND p.prokind = 'p'",
-        &[name.to_owned().into()],
-        |row| row.get::<bool>(1),
-    )?;
-    if may != Some(true) {
+    if !procedure::may_execute(name)? {
         return Err(error::denied(
             format!("permission denied for procedure bulkhead.{name}"),
             "It acts for all tenants, as the owner of the attached table.",
@@ -85,20 +79,10 @@ fn admit(name: &str, size: i32) -> Result<()> {
             "A batch is one transaction that locks its rows: 1000 is a good size.",
         ));
     }
-    if !client::may_write() {
-        return Err(error::read_only(
-            format!("bulkhead.{name} has to write, and this transaction is read-only"),
-            "Call it on the primary, in a session whose transactions are not read-only.",
-        ));
-    }
-    if security::has_transaction_snapshot() {
-        return Err(error::state(
-            format!("bulkhead.{name} needs to see what others commit, and this transaction does not"),
-            "It is REPEATABLE READ or SERIALIZABLE.",
-            format!("CALL bulkhead.{name}, which begins its own transactions."),
-        ));
-    }
-    Ok(())
+    let procedure = format!("bulkhead.{name}");
+    let hint = "Call it on the primary, in a session whose transactions are not read-only.";
+    procedure::refuse_read_only(&procedure, hint)?;
+    procedure::refuse_old_snapshot(&procedure, "It is REPEATABLE READ or SERIALIZABLE.")
 }
 
 fn next_tenant(table: &Attached, action: Action, after: Option<&str>) -> Result<Option<String>> {

@@ -1,6 +1,6 @@
 //! ISO dates, to microseconds since 1970 and back. Pure Rust.
 
-pub const DAY: i64 = 86_400_000_000;
+use crate::calendar::{Civil, DAY, SECOND, civil, days_of_month, moment};
 
 /// `2026-11-21`, `2026-11-21T10:00Z`, `2026-11-21 10:00:00.5+01:00`. Without a zone it is UTC.
 pub fn parse(text: &[u8]) -> Option<i64> {
@@ -12,10 +12,10 @@ pub fn parse(text: &[u8]) -> Option<i64> {
     };
     let is = |at: usize, byte: u8| text.get(at) == Some(&byte);
     let (year, month, day) = (number(0, 4)?, number(5, 2)?, number(8, 2)?);
-    if !is(4, b'-') || !is(7, b'-') || !(1..=12).contains(&month) || day < 1 || day > days_in(year, month) {
+    if !is(4, b'-') || !is(7, b'-') || !(1..=12).contains(&month) || day < 1 || day > days_of_month(year, month) {
         return None;
     }
-    let midnight = days(year, month, day) * DAY;
+    let midnight = moment(Civil { year, month, day, clock: 0 });
     if text.len() == 10 {
         return Some(midnight);
     }
@@ -58,55 +58,23 @@ pub fn parse(text: &[u8]) -> Option<i64> {
         }
         Some(_) => return None,
     };
-    Some(midnight + ((hour * 60 + minute - offset) * 60 + second) * 1_000_000 + micros)
+    Some(midnight + ((hour * 60 + minute - offset) * 60 + second) * SECOND + micros)
 }
 
 /// With microseconds, in UTC.
 pub fn print(micros: i64) -> String {
-    let (day, rest) = (micros.div_euclid(DAY), micros.rem_euclid(DAY));
-    let (year, month, date) = civil(day);
-    let seconds = rest / 1_000_000;
+    let Civil { year, month, day, clock } = civil(micros);
+    let seconds = clock / SECOND;
     format!(
-        "{year:04}-{month:02}-{date:02}T{:02}:{:02}:{:02}.{:06}Z",
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:06}Z",
         seconds / 3600,
         seconds / 60 % 60,
         seconds % 60,
-        rest % 1_000_000
+        clock % SECOND
     )
 }
 
 /// Whole days from one to the other; what is left of a day does not count.
 pub fn days_between(from: i64, to: i64) -> i64 {
     (to - from) / DAY
-}
-
-fn days_in(year: i64, month: i64) -> i64 {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    match month {
-        2 => 28 + i64::from(leap),
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-/// Days since 1970 of a date in the Gregorian calendar (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
-}
-
-/// The reverse, from the same source.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let of_era = days.rem_euclid(146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let date = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (year + era * 400 + i64::from(month <= 2), month, date)
 }

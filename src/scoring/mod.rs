@@ -1,8 +1,13 @@
 //! scoring: rule sets stored as JSON, compiled once, run on binary jsonb, with an explanation.
 //!
 //! `compile` and `rules` make a `program` of JsonLogic; `run` walks it over one document (`jsonb`), `score` adds up and explains. All of that imports no server.
-//! `sets` finds the rule set that is active for the running statement, `put` writes one; src/pg/scoring reads and makes the server's values. The SQL
-//! objects are in sql/scoring.sql.
+//! `sets` finds the rule set that is active for the running statement, `put` writes one; src/pg/scoring reads and makes the server's values.
+//!
+//! The SQL functions, declared in sql/scoring.sql:
+//! - jsonlogic(), score() and its siblings, and those that put and activate rule sets: src/pg/scoring/calls.rs
+//! - attach_scoring(), detach_scoring(): attach.rs
+//! - what score_pending() and rescore() call: batch.rs
+//! - what the view rule_sets calls: put.rs
 
 mod arithmetic;
 mod attach;
@@ -40,7 +45,7 @@ use std::cell::RefCell;
 use bumpalo::Bump;
 use pgrx::pg_sys;
 
-use crate::error::{self, Result};
+use crate::error::{self, Result, given};
 use crate::pg::cell::PerBackend;
 use crate::pg::{client, interrupts, settings};
 pub use attach::forget;
@@ -111,7 +116,7 @@ pub fn outcome(
     document: Option<&[u8]>,
     make: impl FnOnce(&Number) -> pg_sys::Datum,
 ) -> Result<Outcome> {
-    let name = name.ok_or_else(|| error::argument("rule_set must not be NULL", "Give it a value."))?;
+    let name = given(name, "rule_set")?;
     let set = sets::current(name)?;
     interrupts::check_stack();
     let version = set.version;

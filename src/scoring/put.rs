@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 use super::{ascii, refused, rules, sets};
 use crate::context::state;
 use crate::error::{self, Result};
-use crate::pg::{client, locks, scoring, security, settings, spi};
+use crate::pg::{client, own_locks, scoring, security, settings, spi};
 
 /// A name's length in bytes; more is no name.
 const LONGEST_NAME: usize = 255;
@@ -26,8 +26,7 @@ impl Owner {
     fn current(what: &str) -> Result<Owner> {
         let tenant = state::with_tenant(|tenant| tenant.id().to_vec());
         if tenant.is_empty() {
-            let (lost, hidden) = (state::ended_with_its_transaction(), state::is_hidden());
-            return Err(error::no_tenant(what, lost, hidden, false));
+            return Err(error::no_tenant(what, false));
         }
         state::touch();
         let tenant = String::from_utf8_lossy(&tenant).into_owned();
@@ -35,7 +34,7 @@ impl Owner {
     }
 
     fn lock(&self, name: &str) {
-        locks::rule_set(self.tenant.as_deref().unwrap_or_default(), name);
+        own_locks::rule_set(self.tenant.as_deref().unwrap_or_default(), name);
     }
 }
 
@@ -98,7 +97,7 @@ fn retire(owner: &Owner, name: &str) -> Result<()> {
 }
 
 fn taken(name: &str) -> pg_sys::panic::ErrorReport {
-    error::again(
+    error::retry(
         format!("rule set \"{}\" was put by another session at the same time", ascii(name)),
         "This transaction is REPEATABLE READ or SERIALIZABLE and does not see what the other put.",
     )

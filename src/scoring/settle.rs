@@ -43,12 +43,12 @@ pub struct Call<'c> {
 }
 
 /// Where a row lies: its table and its place there, as the server prints it.
-type Place = (pg_sys::Oid, String);
+type RowId = (pg_sys::Oid, String);
 
 /// The rows that a call steps over, of each tenant.
 struct Left {
     of: (pg_sys::Oid, Action, TimestampWithTimeZone),
-    tenants: Vec<(String, Vec<Place>)>,
+    tenants: Vec<(String, Vec<RowId>)>,
 }
 
 /// It is a hint: what is on it by mistake, because the transaction was rolled back for example, has its turn with the next call.
@@ -59,14 +59,14 @@ pub fn forget() {
     LEFT.replace(None);
 }
 
-fn left(call: &Call) -> Vec<Place> {
+fn left(call: &Call) -> Vec<RowId> {
     let of = (call.table.oid, call.action, call.started);
     let left = LEFT.borrow();
     let tenants = left.as_ref().filter(|left| left.of == of).map_or(&[][..], |left| &left.tenants);
     tenants.iter().find(|(tenant, _)| tenant == call.tenant).map_or_else(Vec::new, |(_, places)| places.clone())
 }
 
-fn leave(call: &Call, places: Vec<Place>) {
+fn leave(call: &Call, places: Vec<RowId>) {
     let of = (call.table.oid, call.action, call.started);
     let mut left = LEFT.borrow_mut();
     if left.as_ref().is_none_or(|left| left.of != of) {
@@ -141,7 +141,7 @@ fn whole(call: &Call) -> Result<(i64, i64, i64)> {
 }
 
 /// Runs a statement about places.
-fn about<T>(call: &Call, sql: &str, places: &[Place], read: impl Fn(spi::Row) -> Result<T>) -> Result<Vec<T>> {
+fn about<T>(call: &Call, sql: &str, places: &[RowId], read: impl Fn(spi::Row) -> Result<T>) -> Result<Vec<T>> {
     let (parts, places): (Vec<pg_sys::Oid>, Vec<String>) = places.iter().cloned().unzip();
     let arguments = [call.table.rule_set.as_str().into(), call.tenant.into(), parts.into(), places.into()];
     // Planned for these very places: how many there are makes the plan.
@@ -149,17 +149,17 @@ fn about<T>(call: &Call, sql: &str, places: &[Place], read: impl Fn(spi::Row) ->
 }
 
 /// The same batch, past the rows that are stepped over, without those that cannot be written: what was done, and where these are.
-fn one_by_one(call: &Call, left: &[Place]) -> Result<(Done, Vec<Place>)> {
+fn one_by_one(call: &Call, left: &[RowId]) -> Result<(Done, Vec<RowId>)> {
     let pick = statement::pick(call.table, call.action, call.size, !left.is_empty());
     let picked = about(call, &pick, left, |row| Ok((row.get(1)?, row.get(2)?)))?;
     let mut scored = Settled::default();
     let write = statement::at_places(call.table, call.action);
-    settle(call, &write, &picked, &mut scored).map_err(Failure::into_report)?;
+    write_bisecting(call, &write, &picked, &mut scored).map_err(Failure::into_report)?;
     let mut marked = Settled::default();
     let refused = std::mem::take(&mut scored.refused);
     if !refused.is_empty() {
         let mark = statement::mark(call.table, call.action);
-        settle(call, &mark, &refused, &mut marked).map_err(Failure::into_report)?;
+        write_bisecting(call, &mark, &refused, &mut marked).map_err(Failure::into_report)?;
     }
     let silent = || {
         format!(
@@ -181,19 +181,24 @@ fn one_by_one(call: &Call, left: &[Place]) -> Result<(Done, Vec<Place>)> {
 struct Settled {
     done: i64,
     failed: i64,
-    refused: Vec<Place>,
+    refused: Vec<RowId>,
     /// What was raised for a row.
     error: Option<String>,
 }
 
 /// Runs the statement for these places, and for half of them where it fails for a row.
-fn settle(call: &Call, sql: &str, places: &[Place], settled: &mut Settled) -> std::result::Result<(), Failure> {
+fn write_bisecting(
+    call: &Call,
+    sql: &str,
+    places: &[RowId],
+    settled: &mut Settled,
+) -> std::result::Result<(), Failure> {
     if places.is_empty() {
         return Ok(());
     }
     let run = || {
         about(call, sql, places, |row| {
-            let place: Place = (row.get(1)?, row.get(2)?);
+            let place: RowId = (row.get(1)?, row.get(2)?);
             Ok((place, row.get::<bool>(3)?, row.get::<bool>(4)?))
         })
     };
@@ -217,8 +222,8 @@ fn settle(call: &Call, sql: &str, places: &[Place], settled: &mut Settled) -> st
                 return Ok(());
             }
             let (first, second) = places.split_at(places.len() / 2);
-            settle(call, sql, first, settled)?;
-            settle(call, sql, second, settled)
+            write_bisecting(call, sql, first, settled)?;
+            write_bisecting(call, sql, second, settled)
         }
     }
 }

@@ -11,7 +11,7 @@ use pgrx::prelude::*;
 use super::record;
 use crate::error::{self, Result};
 use crate::pg::cell::{PerBackend, hot};
-use crate::pg::{plan, scan, security, settings, transaction};
+use crate::pg::{planned_stmt, scan, security, settings, transaction};
 
 /// What is published with the setting's value. `repr(C)`: it is handed over through memory of the server's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,7 +49,7 @@ pub fn publish(grant: Grant) {
     if GRANT.replace(grant) != grant {
         RECORDED.set(false);
         // Plans made under it, or while it was not there, are made again.
-        plan::forget_cached();
+        planned_stmt::forget_cached();
     }
 }
 
@@ -124,7 +124,7 @@ pub fn begin(reason: &str) -> Result<()> {
 ///
 /// `why`: what the statement would do to the seal.
 pub fn require(what: &str, why: &str) -> Result<()> {
-    if !super::verdict::in_force() {
+    if !super::decision::in_force() {
         return Ok(());
     }
     if acts() {

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use pgrx::pg_sys;
 
 use crate::pg::cell::PerBackend;
-use crate::pg::{nesting, plan, security};
+use crate::pg::{nesting, planned_stmt, security};
 
 /// The partition being archived; 0 for none.
 static ARCHIVED: PerBackend<Cell<u32>> = PerBackend::new(Cell::new(0));
@@ -22,13 +22,13 @@ impl Drop for Archiving {
     fn drop(&mut self) {
         nesting::leave(self.0);
         ARCHIVED.set(0);
-        plan::forget_cached();
+        planned_stmt::forget_cached();
     }
 }
 
 /// Runs `work` as the owner of the table, restricted, with all rows of its partition in sight, which that role owns as well.
 pub fn archive<R>(partition: pg_sys::Oid, table: pg_sys::Oid, work: impl FnOnce() -> R) -> R {
-    plan::forget_cached();
+    planned_stmt::forget_cached();
     // Forced row level security is off for the owner, as it is inside referential integrity; this says that it is not that.
     let archiving = Archiving(nesting::enter_unforced());
     ARCHIVED.set(partition.to_u32());

@@ -1,13 +1,13 @@
 //! The seal: protected tables are filtered for every role, superuser and BYPASSRLS roles too.
 //!
-//! `verdict` says how a statement is treated; src/pg/planning.rs and src/pg/filter.rs put the tenant's border into its plan, src/pg/utility.rs
+//! `decision` says how a statement is treated; src/pg/planner.rs and src/pg/filter.rs put the tenant's border into its plan, src/pg/utility.rs
 //! and src/pg/copy.rs look after what is not planned. `bypass` is the way past it, and `record` writes down who took it.
 //! This file is the SQL surface; the functions are declared in sql/seal.sql.
 
 pub mod bypass;
+pub mod decision;
 pub mod housekeeping;
 mod record;
-pub mod verdict;
 
 use pgrx::prelude::*;
 
@@ -28,7 +28,7 @@ fn begin_bypass(reason: Option<&str>) -> Result<()> {
 /// `seal_active()`: whether protected tables are filtered for every role, in every session of the server.
 #[pg_extern(sql = false)]
 fn seal_active() -> bool {
-    verdict::everywhere()
+    decision::everywhere()
 }
 
 macro_rules! copied_row {

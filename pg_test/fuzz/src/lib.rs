@@ -3,6 +3,9 @@
 // What only the server calls has no caller here.
 #![allow(dead_code)]
 
+#[path = "../../../src/calendar.rs"]
+mod calendar;
+
 #[path = "../../../src/context"]
 pub mod context {
     pub mod tenant;

@@ -7,21 +7,21 @@ use std::sync::LazyLock;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fuzz::context::token::path::Path;
-use fuzz::context::token::{Rules, jwks, verify};
+use fuzz::context::token::{TokenRequirements, jwks, verify};
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use libfuzzer_sys::fuzz_target;
 
 const SECRET: &[u8; 32] = b"0123456789abcdef0123456789abcdef";
 
 thread_local! {
-    static RULES: LazyLock<Rules> = const { LazyLock::new(rules) };
+    static RULES: LazyLock<TokenRequirements> = const { LazyLock::new(rules) };
 }
 
-fn rules() -> Rules {
+fn rules() -> TokenRequirements {
     let keys =
         format!(r#"{{"keys":[{{"kty":"oct","alg":"HS256","kid":"k","k":"{}"}}]}}"#, URL_SAFE_NO_PAD.encode(SECRET));
     let path = |text| Path::parse(text, true).unwrap_or_else(|fault| panic!("{text}: {fault}"));
-    Rules {
+    TokenRequirements {
         keys: jwks::parse(&keys).unwrap_or_else(|fault| panic!("{fault}")),
         issuer: None,
         audience: None,

@@ -68,7 +68,6 @@ impl Builder {
         let cluster = Cluster(Arc::new(Inner {
             workspace,
             provision: provision.clone(),
-            preload: self.preload,
             port,
             postmaster: Mutex::new(Postmaster::default()),
             guard: Mutex::new(Some(guard)),

@@ -35,7 +35,6 @@ pub struct Cluster(Arc<Inner>);
 struct Inner {
     workspace: Workspace,
     provision: Provision,
-    preload: Preload,
     port: u16,
     postmaster: Mutex<Postmaster>,
     guard: Mutex<Option<Guard>>,
@@ -70,10 +69,6 @@ impl Cluster {
 
     pub fn data_dir(&self) -> &Path {
         &self.0.workspace.data
-    }
-
-    pub fn preload(&self) -> Preload {
-        self.0.preload
     }
 
     /// What was found on the machine: the server's version, pg_cron, pgbouncer.

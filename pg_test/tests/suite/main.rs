@@ -5,6 +5,7 @@
 
 mod context;
 mod docs;
+mod fixture;
 mod frame;
 mod group;
 mod guarded;

@@ -1,6 +1,6 @@
 //! Signed tokens: what makes a JWT count, and what it says.
 //!
-//! Pure Rust. `verify` proves a token against keys and rules; what depends on the time is asked again whenever it
+//! Pure Rust. `verify` proves a token against keys and requirements; what depends on the time is asked again whenever it
 //! is used (`Verified::at`). The order of the checks is the order of trust: nothing of the payload is read before the signature holds.
 
 pub mod cache;
@@ -30,7 +30,7 @@ pub fn is_token(value: &[u8]) -> bool {
 }
 
 /// What the settings ask of a token.
-pub struct Rules {
+pub struct TokenRequirements {
     pub keys: Vec<Key>,
     pub issuer: Option<String>,
     pub audience: Option<String>,
@@ -77,7 +77,7 @@ impl Default for Verified {
 
 impl Verified {
     /// Whether it counts for a transaction that began at `start`, on a clock that says `now`; microseconds since 1970.
-    pub fn at(&self, start: i64, now: i64) -> Result<(), Fault> {
+    pub fn check_time(&self, start: i64, now: i64) -> Result<(), Fault> {
         if start >= self.expires {
             Err(Fault::Expired)
         } else if now < self.not_before {
@@ -89,7 +89,7 @@ impl Verified {
 }
 
 /// Proves a token, except for what depends on the time.
-pub fn verify(token: &[u8], rules: &Rules) -> Result<Verified, Fault> {
+pub fn verify(token: &[u8], requirements: &TokenRequirements) -> Result<Verified, Fault> {
     if token.len() > MAX_BYTES {
         return Err(Fault::TooLarge(token.len()));
     }
@@ -99,7 +99,7 @@ pub fn verify(token: &[u8], rules: &Rules) -> Result<Verified, Fault> {
     else {
         return Err(Fault::NotAJwt("three parts separated by dots are needed"));
     };
-    let key = key_of(header, &rules.keys)?;
+    let key = key_of(header, &requirements.keys)?;
     // The library's own decoder may be laxer; what is not canonical has no second spelling here.
     decode(signature, "signature is not base64url without padding")?;
     let signed = &token.as_bytes()[..header.len() + 1 + payload.len()];
@@ -108,7 +108,7 @@ pub fn verify(token: &[u8], rules: &Rules) -> Result<Verified, Fault> {
     }
     let payload = decode(payload, "payload is not base64url without padding")?;
     let claims = object(&payload, "payload", "payload is not a JSON object")?;
-    judge(claims, key, rules)
+    judge(claims, key, requirements)
 }
 
 fn decode(part: &str, fault: &'static str) -> Result<Vec<u8>, Fault> {
@@ -153,18 +153,18 @@ fn key_of<'a>(header: &str, keys: &'a [Key]) -> Result<&'a Key, Fault> {
 }
 
 /// The claims of a token whose signature holds.
-fn judge(claims: Value, key: &Key, rules: &Rules) -> Result<Verified, Fault> {
+fn judge(claims: Value, key: &Key, requirements: &TokenRequirements) -> Result<Verified, Fault> {
     let Some(members) = claims.as_object() else { return Err(Fault::NotAJwt("payload is not a JSON object")) };
     let expires = seconds(members, "exp")?.ok_or(Fault::NoExpiry)?;
     let not_before = seconds(members, "nbf")?;
-    check_issuer(members, rules)?;
-    check_audience(members, rules)?;
+    check_issuer(members, requirements)?;
+    check_audience(members, requirements)?;
     let text = claims.to_string();
-    if rules.ascii_only && !text.is_ascii() {
+    if requirements.ascii_only && !text.is_ascii() {
         return Err(Fault::NotAscii);
     }
-    let (tenant, id) = tenant_of(&claims, &rules.tenant)?;
-    let leeway = i64::from(rules.leeway) * MICROSECONDS;
+    let (tenant, id) = tenant_of(&claims, &requirements.tenant)?;
+    let leeway = i64::from(requirements.leeway) * MICROSECONDS;
     Ok(Verified {
         tenant,
         kid: key.kid.clone(),
@@ -175,8 +175,8 @@ fn judge(claims: Value, key: &Key, rules: &Rules) -> Result<Verified, Fault> {
         },
         expires,
         not_before: not_before.map_or(i64::MIN, |time| time.saturating_sub(leeway)),
-        roles: path::names(rules.roles.find_for(&claims, &id)),
-        permissions: path::names(rules.permissions.find_for(&claims, &id)),
+        roles: path::names(requirements.roles.find_for(&claims, &id)),
+        permissions: path::names(requirements.permissions.find_for(&claims, &id)),
         claims: text,
         jsonb: OnceCell::new(),
     })
@@ -197,8 +197,8 @@ fn seconds(claims: &Map<String, Value>, name: &'static str) -> Result<Option<i64
     }
 }
 
-fn check_issuer(claims: &Map<String, Value>, rules: &Rules) -> Result<(), Fault> {
-    let Some(wanted) = &rules.issuer else { return Ok(()) };
+fn check_issuer(claims: &Map<String, Value>, requirements: &TokenRequirements) -> Result<(), Fault> {
+    let Some(wanted) = &requirements.issuer else { return Ok(()) };
     match claims.get("iss") {
         Some(Value::String(issuer)) if issuer == wanted => Ok(()),
         None | Some(Value::String(_)) => Err(Fault::WrongIssuer),
@@ -206,8 +206,8 @@ fn check_issuer(claims: &Map<String, Value>, rules: &Rules) -> Result<(), Fault>
     }
 }
 
-fn check_audience(claims: &Map<String, Value>, rules: &Rules) -> Result<(), Fault> {
-    let Some(wanted) = &rules.audience else { return Ok(()) };
+fn check_audience(claims: &Map<String, Value>, requirements: &TokenRequirements) -> Result<(), Fault> {
+    let Some(wanted) = &requirements.audience else { return Ok(()) };
     let found = match claims.get("aud") {
         None => false,
         Some(Value::String(audience)) => audience == wanted,

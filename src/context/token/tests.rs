@@ -11,10 +11,10 @@ fn b64(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-fn rules() -> Rules {
+fn requirements() -> TokenRequirements {
     let path = |text| Path::parse(text, true).unwrap_or_else(|fault| panic!("{fault}"));
     let set = format!(r#"{{"keys":[{{"kty":"oct","kid":"k","k":"{}"}}]}}"#, b64(SECRET));
-    Rules {
+    TokenRequirements {
         keys: jwks::parse(&set).unwrap_or_else(|fault| panic!("{fault}")),
         issuer: None,
         audience: None,
@@ -36,20 +36,20 @@ fn signed(header: &str, payload: &str) -> String {
 
 const HEADER: &str = r#"{"alg":"HS256","kid":"k"}"#;
 
-fn claims(payload: &str, rules: &Rules) -> Result<Verified, Fault> {
-    verify(signed(HEADER, payload).as_bytes(), rules)
+fn claims(payload: &str, requirements: &TokenRequirements) -> Result<Verified, Fault> {
+    verify(signed(HEADER, payload).as_bytes(), requirements)
 }
 
 #[track_caller]
 fn fault(token: &str) -> Fault {
-    verify(token.as_bytes(), &rules()).err().unwrap_or_else(|| panic!("{token} was accepted"))
+    verify(token.as_bytes(), &requirements()).err().unwrap_or_else(|| panic!("{token} was accepted"))
 }
 
 const GOOD: &str = r#"{"tenant_id":"t","exp":100,"sub":"u","roles":["admin"],"permissions":"read write"}"#;
 
 #[test]
 fn a_good_token_says_who_it_is_for() {
-    let verified = claims(GOOD, &rules()).unwrap_or_else(|fault| panic!("{fault:?}"));
+    let verified = claims(GOOD, &requirements()).unwrap_or_else(|fault| panic!("{fault:?}"));
     assert_eq!(verified.tenant.id(), b"t");
     assert_eq!((verified.subject.as_deref(), verified.kid.as_deref()), (Some("u"), Some("k")));
     assert_eq!((verified.roles, verified.permissions), (vec!["admin".to_owned()], vec!["read".into(), "write".into()]));
@@ -77,7 +77,7 @@ fn headers_that_are_not_understood_are_refused() {
     ] {
         assert_eq!(fault(&signed(header, GOOD)), expected, "{header}");
     }
-    let empty = Rules { keys: Vec::new(), ..rules() };
+    let empty = TokenRequirements { keys: Vec::new(), ..requirements() };
     assert_eq!(claims(GOOD, &empty).err(), Some(Fault::NoKeys));
 }
 
@@ -89,16 +89,16 @@ fn every_changed_byte_is_noticed() {
             let mut bytes = token.clone().into_bytes();
             if bytes[at] != other {
                 bytes[at] = other;
-                assert!(verify(&bytes, &rules()).is_err(), "byte {at} as {}", other as char);
+                assert!(verify(&bytes, &requirements()).is_err(), "byte {at} as {}", other as char);
             }
         }
     }
     for length in 0..token.len() {
-        assert!(verify(&token.as_bytes()[..length], &rules()).is_err(), "{length} bytes");
+        assert!(verify(&token.as_bytes()[..length], &requirements()).is_err(), "{length} bytes");
     }
     for more in ["=", ".", "A", " ", "\n", ".x"] {
-        assert!(verify(format!("{token}{more}").as_bytes(), &rules()).is_err(), "{more:?}");
-        assert!(verify(format!("{more}{token}").as_bytes(), &rules()).is_err(), "{more:?}");
+        assert!(verify(format!("{token}{more}").as_bytes(), &requirements()).is_err(), "{more:?}");
+        assert!(verify(format!("{more}{token}").as_bytes(), &requirements()).is_err(), "{more:?}");
     }
 }
 
@@ -142,17 +142,17 @@ fn claims_of_the_wrong_kind_are_refused() {
         (r#"[]"#, Fault::NotAJwt("payload is not a JSON object")),
         (r#"{"exp":1e999,"tenant_id":"t"}"#, Fault::NotAJwt("payload is not a JSON object")),
     ] {
-        assert_eq!(claims(payload, &rules()).err(), Some(expected), "{payload}");
+        assert_eq!(claims(payload, &requirements()).err(), Some(expected), "{payload}");
     }
     let long = format!(r#"{{"exp":100,"tenant_id":"{}"}}"#, "x".repeat(256));
-    assert_eq!(claims(&long, &rules()).err(), Some(Fault::TenantId(no_tenant(), "is too long for a tenant id")));
+    assert_eq!(claims(&long, &requirements()).err(), Some(Fault::TenantId(no_tenant(), "is too long for a tenant id")));
     assert_eq!(fault(&"x".repeat(16_385)), Fault::TooLarge(16_385));
 }
 
 #[test]
 fn a_tenant_may_be_a_number() {
     for (id, expected) in [("42", "42"), ("-7", "-7"), ("18446744073709551615", "18446744073709551615")] {
-        let verified = claims(&format!(r#"{{"exp":100,"tenant_id":{id}}}"#), &rules());
+        let verified = claims(&format!(r#"{{"exp":100,"tenant_id":{id}}}"#), &requirements());
         assert_eq!(verified.map(|verified| verified.tenant.id().to_vec()).ok().as_deref(), Some(expected.as_bytes()));
     }
 }
@@ -160,7 +160,9 @@ fn a_tenant_may_be_a_number() {
 #[test]
 fn time_is_judged_at_use() {
     let at = |payload: &str, start: i64, now: i64| {
-        claims(payload, &rules()).and_then(|verified| verified.at(start * MICROSECONDS, now * MICROSECONDS)).err()
+        claims(payload, &requirements())
+            .and_then(|verified| verified.check_time(start * MICROSECONDS, now * MICROSECONDS))
+            .err()
     };
     assert_eq!(at(r#"{"tenant_id":"t","exp":100}"#, 99, 99), None);
     assert_eq!(at(r#"{"tenant_id":"t","exp":100}"#, 100, 100), Some(Fault::Expired));
@@ -181,8 +183,12 @@ fn issuer_and_audience_count_when_they_are_set() {
         if let (Some(all), Some(more)) = (payload.as_object_mut(), more.as_object()) {
             all.extend(more.clone());
         }
-        let rules = Rules { issuer: issuer.map(str::to_owned), audience: audience.map(str::to_owned), ..rules() };
-        claims(&payload.to_string(), &rules).err()
+        let requirements = TokenRequirements {
+            issuer: issuer.map(str::to_owned),
+            audience: audience.map(str::to_owned),
+            ..requirements()
+        };
+        claims(&payload.to_string(), &requirements).err()
     };
     assert_eq!(with(None, None, json!({"iss": 1, "aud": 2})), None);
     assert_eq!(with(Some("i"), None, json!({"iss": "i"})), None);
@@ -198,7 +204,7 @@ fn issuer_and_audience_count_when_they_are_set() {
 
 #[test]
 fn only_ascii_where_the_encoding_is_not_utf8() {
-    let strict = Rules { ascii_only: true, ..rules() };
+    let strict = TokenRequirements { ascii_only: true, ..requirements() };
     assert_eq!(claims(r#"{"tenant_id":"t","exp":100,"name":"\u00e9"}"#, &strict).err(), Some(Fault::NotAscii));
     assert!(claims(GOOD, &strict).is_ok());
 }

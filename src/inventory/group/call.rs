@@ -7,7 +7,7 @@ use super::super::table;
 use super::body::{self, Fault, Reply, Request};
 use crate::error::{self, Result};
 use crate::pg::group::{self, Waiter};
-use crate::pg::{keys, locks, security, transaction, wal};
+use crate::pg::{keys, relation_locks, security, transaction, wal};
 
 /// A wait of more than an hour is a mistake: the caller's snapshot keeps VACUUM from what has died since.
 const MOST_WAIT: i64 = 60 * 60 * 1_000_000;
@@ -57,8 +57,8 @@ pub fn ask(
     let identity = inventory.identity;
     drop(inventory);
     // Whoever waits to change the table would wait for this transaction, and the worker for them: nobody would see that circle. Locked twice, above.
-    locks::let_go(relation);
-    locks::let_go(relation);
+    relation_locks::let_go(relation);
+    relation_locks::let_go(relation);
     let request = Request {
         relation: relation.to_u32(),
         identity,
@@ -88,7 +88,7 @@ pub fn ask(
 /// ACCESS SHARE on the table, which may take as long as the order's verdict.
 fn lock_within(relation: pg_sys::Oid, deadline: i64) -> Result<()> {
     let (mut pause, circle_at) = (1, circle_at());
-    while !locks::try_relation_for_reading(relation) {
+    while !relation_locks::try_relation_for_reading(relation) {
         if group::now() >= circle_at
             && let Some(what) = group::wanted_of_mine()
         {
@@ -107,7 +107,7 @@ fn lock_within(relation: pg_sys::Oid, deadline: i64) -> Result<()> {
 
 /// When it is time to look for a circle: the server's own look is for statements that wait for locks.
 fn circle_at() -> i64 {
-    group::now() + locks::deadlock_milliseconds() * 1_000
+    group::now() + relation_locks::deadlock_milliseconds() * 1_000
 }
 
 /// Somebody waits for a lock that this transaction had before, and would keep the worker from deciding: nobody else sees that circle.
@@ -163,11 +163,11 @@ fn wait_for(waiter: Waiter, deadline: i64) -> Result<Outcome> {
 
 /// The slot is given back before standbys are waited for: they may be long.
 fn read(mut waiter: Waiter) -> Result<Outcome> {
-    let until = waiter.receive();
+    let flush_lsn = waiter.receive();
     let reply = body::read_reply(waiter.body());
     drop(waiter);
-    if until > 0 {
-        wal::wait_for_standbys(until);
+    if flush_lsn > 0 {
+        wal::wait_for_standbys(flush_lsn);
     }
     match reply {
         Some(Reply::Told(answers)) => Ok(Outcome::Told(answers)),

@@ -10,7 +10,7 @@
 //! | body.rs | request, answer and error as bytes. Pure Rust |
 //! | call.rs | the caller |
 //! | round.rs, tables.rs, became.rs | one batch: who is taken and told; the orders of each table; what became of one |
-//! | sift.rs, work.rs | a batch that fails; the worker's life |
+//! | bisect.rs, work.rs | a batch that fails; the worker's life |
 //! | launch.rs | who has a worker |
 //! | src/pg/group | shared memory, latches, processes, the SQL functions |
 //!
@@ -43,13 +43,13 @@
 //! # Durable when it is told
 //!
 //! The worker commits with `synchronous_commit = off`: no row of the table is locked while the disk is waited for, and the next batch begins at once. Nobody is told anything before the log is on disk as far as the end of the batch's commit: each
-//! caller flushes it itself, which costs nothing where another did already, and waits for standbys as its own commits do. So `until` may be any place behind that commit, and a stored verdict that is repeated is covered as well: whoever wrote it, it is older.
+//! caller flushes it itself, which costs nothing where another did already, and waits for standbys as its own commits do. So `flush_lsn` may be any position behind that commit, and a stored verdict that is repeated is covered as well: whoever wrote it, it is older.
 //! Where verdicts are read otherwise (order_verdicts(), decrement_inventory() for an order that comes again) the reader flushes as far as the commit of the row's writer (src/pg/wal.rs, `make_durable`), of which the server keeps account.
 //! Who is to wake others does so after its flush, and also when it is cancelled or ends (src/pg/group/wait.rs); and each looks for itself once a second.
 //!
 //! # What a crash leaves
 //!
-//! - The worker ends (terminated, an error): its slots stay TAKEN. The next one gives them back and decides them anew. If the former had committed, the ledger has the verdicts, and the same are told.
+//! - The worker ends (terminated, an error): its slots stay TAKEN. The next one gives them back and decides them anew. If the former had committed, they are stored, and the same are told.
 //!   That is right only while there is one: see `Desk::come` and `Desk::take_for_this_database`.
 //! - The launcher ends: the workers go on. The postmaster starts another, which finds them at their desks and is told of their ends by a wake-up.
 //! - The database is dropped: whoever drops it frees its slots and its desk, since nobody can come who would.
@@ -76,11 +76,11 @@
 //! orders that fail keeps the others waiting for long.
 
 mod became;
+mod bisect;
 pub mod body;
 mod call;
 mod launch;
 mod round;
-mod sift;
 pub mod slot;
 mod tables;
 mod work;

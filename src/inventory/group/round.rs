@@ -8,10 +8,10 @@ use super::super::many::Order;
 use super::super::queue;
 use super::became::Became;
 use super::body::{self, Fault, Request};
-use super::{sift, tables};
+use super::{bisect, tables};
 use crate::pg::group::memory::{self, Desk, Slot};
 use crate::pg::group::{self, processes};
-use crate::pg::wal::{self, Place};
+use crate::pg::wal::{self, Lsn};
 
 /// What could not be decided is tried again after so many microseconds, then after twice as many, up to the last; and what failed in a way that may pass, at least as often as this.
 const FIRST_DELAY: i64 = 1_000;
@@ -72,8 +72,8 @@ pub struct Rounds {
     /// Whose orders have failed, and until when they are decided apart.
     suspects: HashMap<Party, i64>,
     /// Not before.
-    sift_at: i64,
-    sifted: usize,
+    bisect_at: i64,
+    bisected: usize,
     has_failed: bool,
 }
 
@@ -83,7 +83,14 @@ impl Rounds {
         for slot in memory::all_slots() {
             slot.word().give_back(database);
         }
-        Rounds { database, later: HashMap::new(), suspects: HashMap::new(), sift_at: 0, sifted: 0, has_failed: false }
+        Rounds {
+            database,
+            later: HashMap::new(),
+            suspects: HashMap::new(),
+            bisect_at: 0,
+            bisected: 0,
+            has_failed: false,
+        }
     }
 
     /// Whether a round since the last question did not go through as a whole.
@@ -106,7 +113,7 @@ impl Rounds {
             }
         }
         if !suspects.is_empty() {
-            self.sift(suspects, desk);
+            self.bisect(suspects, desk);
         }
         true
     }
@@ -133,17 +140,17 @@ impl Rounds {
             let one = Taken { slot, ticket: slot.ticket(), delay, request };
             if self.suspects.is_empty() || !self.suspects.contains_key(&one.party()) {
                 taken.push(one);
-            } else if self.sift_at <= now {
+            } else if self.bisect_at <= now {
                 suspects.push(one);
             } else {
-                self.put_off_until(&one, self.sift_at, delay);
+                self.put_off_until(&one, self.bisect_at, delay);
             }
         }
         (taken, suspects)
     }
 
     /// Decides orders of which one has failed: in a transaction apart, which is not for long, and not too often.
-    fn sift(&mut self, mut suspects: Vec<Taken>, desk: &Desk) {
+    fn bisect(&mut self, mut suspects: Vec<Taken>, desk: &Desk) {
         self.has_failed = true;
         // A tenant's orders together, and another tenant's first each time: there may not be time for all.
         suspects.sort_unstable_by(|one, other| {
@@ -153,13 +160,13 @@ impl Rounds {
         });
         let begins = |at: &usize| *at == 0 || suspects[*at].party() != suspects[*at - 1].party();
         let parties: Vec<usize> = (0..suspects.len()).filter(begins).collect();
-        self.sifted = self.sifted.wrapping_add(1);
-        suspects.rotate_left(parties[self.sifted % parties.len()]);
+        self.bisected = self.bisected.wrapping_add(1);
+        suspects.rotate_left(parties[self.bisected % parties.len()]);
         let begun = group::now();
-        let became = processes::transaction(|| sift::one_by_one(&suspects))
+        let became = processes::transaction(|| bisect::one_by_one(&suspects))
             .unwrap_or_else(|failure| Became::nobodys(&failure, suspects.len()));
         let now = group::now();
-        self.sift_at = now + 2 * (now - begun);
+        self.bisect_at = now + 2 * (now - begun);
         for (taken, became) in suspects.iter().zip(&became) {
             if matches!(became, Became::Failed(_) | Became::Stuck) {
                 self.suspects.insert(taken.party(), now + SUSPICION);
@@ -186,15 +193,15 @@ impl Rounds {
         told.sort_by_key(|(share, ..)| *share);
         let told: Vec<_> = told.into_iter().map(|(_, slot, became)| (slot, became)).collect();
         // Requests are not read any more: their places are written.
-        let until = wal::end();
+        let flush_lsn = wal::end();
         for some in told.chunks(TOGETHER) {
-            self.answer(some, until);
+            self.answer(some, flush_lsn);
         }
         self.queue(orphans, desk);
     }
 
     /// Hands answers over, and wakes one of those who wait for them: which sees to it that the log is on disk until there, and wakes the others.
-    fn answer(&mut self, told: &[(Slot, Became)], until: Place) {
+    fn answer(&mut self, told: &[(Slot, Became)], flush_lsn: Lsn) {
         let mut latches = Vec::with_capacity(told.len());
         for (at, (slot, became)) in told.iter().enumerate() {
             self.later.remove(&slot.0);
@@ -203,17 +210,17 @@ impl Rounds {
                 Became::Failed(fault) => body::write_fault(slot.body(), fault),
                 Became::Left | Became::Stuck | Became::Untried => continue,
             };
-            slot.promise(if matches!(became, Became::Told(_)) { until } else { 0 });
+            slot.set_flush_lsn(if matches!(became, Became::Told(_)) { flush_lsn } else { 0 });
             let leads = at + 1 == told.len() && slot.lead(length, &latches);
             // Before the slot is the caller's, and perhaps another's right after.
             let latch = slot.latch();
             match slot.word().finish(self.database) {
-                true if leads => return memory::wake_caller(latch),
+                true if leads => return memory::wake(latch),
                 true => latches.push(latch),
                 false => memory::freed(),
             }
         }
-        latches.into_iter().for_each(memory::wake_caller);
+        latches.into_iter().for_each(memory::wake);
     }
 
     fn put_off(&mut self, taken: &Taken) {

@@ -11,7 +11,7 @@ use super::body::Fault;
 use super::round::{LAST_DELAY, Taken};
 use super::work;
 use crate::error::{self, Result};
-use crate::pg::{constraints, locks, security};
+use crate::pg::{constraints, relation_locks, security};
 
 /// The requests by their tables, those of one in the order of arrival: their places in `taken`.
 pub fn by_table(taken: &[Taken]) -> Vec<(pg_sys::Oid, Vec<usize>)> {
@@ -39,7 +39,7 @@ pub fn open<'a>(
     taken: &'a [Taken],
     became: &mut [Became],
 ) -> Result<Option<Opened<'a>>> {
-    if !locks::try_relation_for_statement(relation) {
+    if !relation_locks::try_relation_for_statement(relation) {
         return Ok(None);
     }
     let inventory = table::inventory(relation).map_err(|report| {

@@ -12,16 +12,15 @@ use pgrx::prelude::*;
 
 use self::parts::{Old, Reads};
 use super::bound::{Edge, Kind};
+use super::make::RANGE;
 use super::span::{Every, Span};
 use super::{admit, ledger, name, table};
 use crate::error::{self, Result};
-use crate::pg::{registry, security, spi};
+use crate::pg::{lock_timeout, registry, security, spi};
 
 /// What the table is called when it is a partition, and the parent before it takes over the name.
 const OLD: &str = "_before";
 const NEW: &str = "_partitioned";
-
-const RANGE: &str = "bulkhead_range";
 
 pub fn plan(relation: pg_sys::Oid, column: &str, every: Span) -> Result<Vec<String>> {
     let (old, kind) = admit_table(relation, column)?;
@@ -77,7 +76,7 @@ fn shown(every: Every) -> String {
 /// At least one whole partition ahead, so that there is time for the plan and for maintain().
 fn boundary(kind: Kind, every: Every) -> Edge {
     let present = every.aligned(ledger::now());
-    Edge::at(kind, every.line(present, 2))
+    Edge::at(kind, every.boundary(present, 2))
 }
 
 fn admit_table(relation: pg_sys::Oid, column: &str) -> Result<(Old, Kind)> {
@@ -257,7 +256,7 @@ fn patiently(statements: &[String]) -> String {
 BEGIN
   FOR attempt IN 1..100 LOOP
     BEGIN
-      SET LOCAL lock_timeout = '100ms';{body}
+      SET LOCAL lock_timeout = '{}';{body}
       RETURN;
     EXCEPTION WHEN lock_not_available THEN
       PERFORM pg_catalog.pg_sleep(0.1 + pg_catalog.random());
@@ -265,6 +264,7 @@ BEGIN
   END LOOP;
   RAISE lock_not_available USING MESSAGE = 'the table was in use all the time', HINT = 'Run this statement again.';
 END
-${tag}$"
+${tag}$",
+        lock_timeout::text(lock_timeout::PLAN)
     )
 }

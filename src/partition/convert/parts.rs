@@ -2,6 +2,7 @@
 
 use pgrx::prelude::*;
 
+use super::super::policies::{self, grantee};
 use crate::error::Result;
 use crate::pg::{expression, spi};
 
@@ -82,27 +83,28 @@ pub fn comment(old: &Old) -> Result<Option<String>> {
 
 /// Owner and grants. What default privileges give the new table and the old one has not is taken away.
 pub fn rights(old: &Old) -> Result<Vec<String>> {
+    let grantee = grantee("a.grantee");
     spi::rows(
-        "WITH old AS (SELECT c.relowner, c.relnamespace, c.relacl FROM pg_class c WHERE c.oid = $1),
+        &format!("WITH old AS (SELECT c.relowner, c.relnamespace, c.relacl FROM pg_class c WHERE c.oid = $1),
          step(turn, statement) AS (
            SELECT 1, format('ALTER TABLE %s OWNER TO %I', $2::text, pg_get_userbyid(o.relowner))
              FROM old o WHERE pg_get_userbyid(o.relowner) <> current_user
            UNION
-           SELECT 2, format('REVOKE ALL ON %s FROM %s', $2::text, CASE WHEN a.grantee = 0::oid THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END)
+           SELECT 2, format('REVOKE ALL ON %s FROM %s', $2::text, {grantee})
              FROM old o JOIN pg_default_acl d ON d.defaclrole IN (o.relowner, (SELECT r.oid FROM pg_roles r WHERE r.rolname = current_user))
               AND d.defaclobjtype = 'r' AND d.defaclnamespace IN (0::oid, o.relnamespace)
              CROSS JOIN LATERAL aclexplode(d.defaclacl) a WHERE a.grantee <> o.relowner
            UNION
            SELECT 3, format('GRANT %s ON %s TO %s%s', string_agg(a.privilege_type, ', ' ORDER BY a.privilege_type), $2::text,
-                            CASE WHEN a.grantee = 0::oid THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
+                            {grantee},
                             CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
              FROM old o CROSS JOIN LATERAL aclexplode(o.relacl) a WHERE a.grantee <> o.relowner GROUP BY a.grantee, a.is_grantable
            UNION
            SELECT 4, format('GRANT %s (%I) ON %s TO %s%s', a.privilege_type, t.attname, $2::text,
-                            CASE WHEN a.grantee = 0::oid THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
+                            {grantee},
                             CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
              FROM pg_attribute t CROSS JOIN LATERAL aclexplode(t.attacl) a WHERE t.attrelid = $1 AND NOT t.attisdropped)
-         SELECT s.statement FROM step s ORDER BY s.turn, s.statement",
+         SELECT s.statement FROM step s ORDER BY s.turn, s.statement"),
         &[old.oid.into(), old.new_name.as_str().into()],
         |row| row.get(1),
     )
@@ -122,27 +124,10 @@ pub fn policies(old: &Old, which: Reads) -> Result<Vec<String>> {
         Reads::Itself => (&old.name, &old.relname),
         Reads::Others => (&old.new_name, &old.new_relname),
     };
-    let found = spi::rows(
-        "SELECT format('CREATE POLICY %I ON %s AS %s FOR %s TO %s', p.polname, $2::text,
-                       CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
-                       CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
-                       (SELECT string_agg(CASE WHEN r = 0::oid THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(r)) END, ', ') FROM unnest(p.polroles) r)),
-                p.polqual::text, p.polwithcheck::text
-           FROM pg_policy p WHERE p.polrelid = $1 AND p.polname NOT LIKE 'bulkhead\\_%'
-            AND $3 = (concat(p.polqual, p.polwithcheck) ~ format(':relid %s\\M', $1::oid)) ORDER BY p.polname",
-        &[old.oid.into(), name.as_str().into(), (which == Reads::Itself).into()],
-        |row| Ok((row.get::<String>(1)?, row.optional::<String>(2)?, row.optional::<String>(3)?)),
-    )?;
-    let mut plan = Vec::new();
-    for (mut statement, using, check) in found {
-        if let Some(using) = using {
-            statement.push_str(&format!(" USING ({})", expression::print(&using, old.oid, relname)?));
-        }
-        if let Some(check) = check {
-            statement.push_str(&format!(" WITH CHECK ({})", expression::print(&check, old.oid, relname)?));
-        }
-        plan.push(statement);
-    }
+    let wanted = "p.polname NOT LIKE 'bulkhead\\_%' AND $3 = (concat(p.polqual, p.polwithcheck) ~ format(':relid %s\\M', $1::oid))";
+    let reads_itself = (which == Reads::Itself).into();
+    let mut plan =
+        policies::copied(old.oid, name, wanted, reads_itself, |kept| expression::print(kept, old.oid, relname))?;
     if which == Reads::Itself {
         return Ok(plan);
     }
@@ -169,8 +154,9 @@ pub fn foreign_keys(old: &Old) -> Result<Vec<String>> {
 
 /// The parent goes on counting where the table is, and owns what it counts with.
 pub fn sequences(old: &Old) -> Result<Vec<String>> {
+    let grantee = grantee("a.grantee");
     spi::rows(
-        "SELECT s.statement FROM (
+        &format!("SELECT s.statement FROM (
            SELECT a.attnum, d.deptype, format('%I.%I', n.nspname, q.relname) AS sequence, q.relname, q.relacl, q.relowner, a.attname
              FROM pg_depend d JOIN pg_class q ON q.oid = d.objid AND q.relkind = 'S' JOIN pg_namespace n ON n.oid = q.relnamespace
              JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
@@ -184,10 +170,10 @@ pub fn sequences(old: &Old) -> Result<Vec<String>> {
                                          $2::text, o.attname, o.relname))
              UNION ALL
              SELECT 4, o.deptype = 'i', format('GRANT %s ON SEQUENCE %s TO %s%s', a.privilege_type, o.sequence,
-                            CASE WHEN a.grantee = 0::oid THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
+                            {grantee},
                             CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
                FROM aclexplode(o.relacl) a WHERE a.grantee <> o.relowner) s(turn, wanted, statement)
-          WHERE s.wanted ORDER BY o.attnum, s.turn, s.statement",
+          WHERE s.wanted ORDER BY o.attnum, s.turn, s.statement"),
         &[old.oid.into(), old.name.as_str().into(), old.old_name.as_str().into()],
         |row| row.get(1),
     )

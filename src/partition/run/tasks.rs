@@ -6,8 +6,8 @@ use super::{Doing, Run, Step};
 use crate::error::Result;
 use crate::partition::expire::{self, Action, Outcome};
 use crate::partition::ledger::{self, Entry};
+use crate::partition::lock_backoff::LockBackoff;
 use crate::partition::make;
-use crate::partition::patience::Patience;
 use crate::partition::table::{self, Leaf};
 use crate::partition::time::DAY;
 use crate::pg::security;
@@ -18,7 +18,7 @@ impl Run {
         let Some(table) = table::read(parent)? else { return Ok(Step::Over) };
         let managed = &table.managed;
         match (managed.suspect_since, managed.last_run) {
-            (None, Some(last)) if now - last > table.rule.leap() => ledger::suspect(parent, Some(now))?,
+            (None, Some(last)) if now - last > table.rule.clock_jump_limit() => ledger::suspect(parent, Some(now))?,
             // It has gone on since, as a clock does, or came back.
             (Some(since), _) if now - since >= table.rule.every.length().max(DAY) || now < since => {
                 ledger::suspect(parent, None)?;
@@ -45,7 +45,7 @@ impl Run {
         &self,
         parent: pg_sys::Oid,
         now: i64,
-        patience: &mut Patience,
+        backoff: &mut LockBackoff,
         doing: &mut Doing,
     ) -> Result<Step> {
         let Some(table) = table::read(parent)? else { return Ok(Step::Over) };
@@ -75,8 +75,8 @@ impl Run {
         doing.action = action.name();
         let outcome = match (action, table.managed.on_expire) {
             (Action::Archive, Some(function)) => expire::archive(&table, leaf, function)?,
-            (Action::Empty, _) => expire::empty(&table, leaf, now, patience, &mut doing.asked)?,
-            _ => expire::drop(&table, leaf, now, patience, &mut doing.asked)?,
+            (Action::Empty, _) => expire::empty(&table, leaf, now, backoff, &mut doing.asked)?,
+            _ => expire::drop(&table, leaf, now, backoff, &mut doing.asked)?,
         };
         Ok(match outcome {
             Outcome::Done => Step::Did(None),
@@ -86,13 +86,13 @@ impl Run {
     }
 }
 
-pub(super) fn create(parent: pg_sys::Oid, now: i64, patience: &mut Patience, doing: &mut Doing) -> Result<Step> {
+pub(super) fn create(parent: pg_sys::Oid, now: i64, backoff: &mut LockBackoff, doing: &mut Doing) -> Result<Step> {
     doing.action = "create";
     doing.asked = security::relation_name(parent);
     Ok(match make::next(parent, now, make::Wanted::All)? {
         Ok(None) => Step::Over,
         Ok(Some(made)) => {
-            patience.got();
+            backoff.got();
             if made.adopted {
                 doing.action = "adopt";
             }

@@ -4,14 +4,11 @@
 
 use pgrx::prelude::*;
 
-/// The first oid that the server gives to a user's object.
-const FIRST_OF_USERS: u32 = 16_384;
-
 /// A user's table on which this transaction holds a lock stronger than ACCESS SHARE.
 pub fn locked_table() -> Option<pg_sys::Oid> {
     let is_users = |relation: &u32| {
         // SAFETY: look-ups in the system caches. The extension's own tables are no user's.
-        *relation >= FIRST_OF_USERS
+        *relation >= pg_sys::FirstNormalObjectId
             && unsafe {
                 pg_sys::get_rel_namespace((*relation).into()) != pg_sys::get_namespace_oid(c"bulkhead".as_ptr(), true)
             }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering,
 use pgrx::prelude::*;
 
 use super::super::cell::PerBackend;
-use super::super::wal::Place;
+use super::super::wal::Lsn;
 use super::super::{library, settings};
 use super::clock;
 use super::desk::DESKS;
@@ -29,7 +29,7 @@ struct Tag {
     /// Of the caller.
     latch: AtomicUsize,
     /// Of the answer: how far the log has to be on disk before it may be told.
-    until: AtomicU64,
+    flush_lsn: AtomicU64,
     /// How many callers this one has to wake; their latches are at the end of the answer.
     followers: AtomicUsize,
 }
@@ -164,7 +164,7 @@ unsafe extern "C-unwind" {
 }
 
 /// Wakes the process that the latch belonged to. When that is gone, another is woken in vain.
-pub(super) fn wake(latch: usize) {
+pub fn wake(latch: usize) {
     if latch != 0 {
         // SAFETY: the latch of a process lies in shared memory, which is at the same address in all, and stays a latch when the process is gone.
         unsafe { set_latch(latch as *mut pg_sys::Latch) };
@@ -225,13 +225,13 @@ impl Slot {
     }
 
     /// Says how far the log has to be on disk before the answer may be told. Only for whose the slot is.
-    pub fn promise(self, until: Place) {
-        self.tag().until.store(until, Ordering::Relaxed);
+    pub fn set_flush_lsn(self, flush_lsn: Lsn) {
+        self.tag().flush_lsn.store(flush_lsn, Ordering::Relaxed);
         self.tag().followers.store(0, Ordering::Relaxed);
     }
 
-    pub fn promised(self) -> Place {
-        self.tag().until.load(Ordering::Relaxed)
+    pub fn flush_lsn(self) -> Lsn {
+        self.tag().flush_lsn.load(Ordering::Relaxed)
     }
 
     /// Puts the latches of callers that this one is to wake behind the answer, which takes no more than `answer` bytes. False when there is no room.
@@ -286,11 +286,6 @@ pub fn abandon(database: u32) {
             freed();
         }
     }
-}
-
-/// Tells the caller that its answer is there.
-pub fn wake_caller(latch: usize) {
-    wake(latch);
 }
 
 /// Takes a free slot for a request in the database: the search begins where no other process's is likely to.

@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 
 use super::super::cell::PerBackend;
 use super::super::subtransaction::{self, Failure};
-use super::super::{library, settings};
+use super::super::{library, lock_timeout, settings};
 use super::memory::{self, Desk};
 use super::{clock, wait};
 use crate::error::Result;
@@ -106,9 +106,10 @@ unsafe extern "C-unwind" {
     fn pqsignal(signal: c_int, handler: unsafe extern "C-unwind" fn(c_int)) -> usize;
 }
 
-const SIGHUP: c_int = 1;
-const SIGUSR1: c_int = 10;
-const SIGTERM: c_int = 15;
+// The numbers are the platform's.
+const SIGHUP: c_int = pg_sys::SIGHUP as c_int;
+const SIGUSR1: c_int = pg_sys::SIGUSR1 as c_int;
+const SIGTERM: c_int = pg_sys::SIGTERM as c_int;
 
 static KEPT_HERE: PerBackend<Cell<bool>> = PerBackend::new(Cell::new(false));
 
@@ -199,13 +200,15 @@ unsafe extern "C-unwind" fn worker_ends(_code: c_int, number: pg_sys::Datum) {
 
 /// Whatever the database's defaults are, the work has to see what others committed, and to write, and never to wait for long.
 fn set_up() {
-    let settings = [
-        (c"search_path", c"pg_catalog, pg_temp"),
+    let text = |value: &str| CString::new(value).unwrap_or_default();
+    let (path, longest_wait) = (text(settings::PINNED_PATH), text(&lock_timeout::text(lock_timeout::WORKER)));
+    let settings: &[(&CStr, &CStr)] = &[
+        (c"search_path", &path),
         (c"default_transaction_isolation", c"read committed"),
         (c"default_transaction_read_only", c"off"),
         (c"default_transaction_deferrable", c"off"),
-        // For what may still wait: a trigger's statements. Longer than a lock that is held for a moment.
-        (c"lock_timeout", c"20ms"),
+        // For what may still wait: a trigger's statements.
+        (c"lock_timeout", &longest_wait),
         (c"statement_timeout", c"0"),
         // The next batch need not wait for the disk, and no row is locked meanwhile: callers flush the log before they tell anybody.
         (c"synchronous_commit", c"off"),
@@ -253,7 +256,7 @@ pub fn transaction<R>(work: impl FnOnce() -> Result<R>) -> std::result::Result<R
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
             let result = work()?;
             // Who notifies commits one after the other with all who do, however long that takes.
-            settings::set_local(c"lock_timeout", "0");
+            lock_timeout::lift();
             pg_sys::PopActiveSnapshot();
             pg_sys::CommitTransactionCommand();
             #[cfg(feature = "pg14")]

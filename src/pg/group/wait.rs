@@ -53,13 +53,13 @@ impl Waiter {
     }
 
     /// Sees to it that the answer is on disk, and wakes those whose answers are by the same flush. Up to where standbys are to have the log.
-    pub fn receive(&self) -> wal::Place {
-        let until = self.slot.promised();
-        if until > 0 {
-            wal::flush(until);
+    pub fn receive(&self) -> wal::Lsn {
+        let flush_lsn = self.slot.flush_lsn();
+        if flush_lsn > 0 {
+            wal::flush(flush_lsn);
         }
         self.slot.wake_followers();
-        until
+        flush_lsn
     }
 
     /// Takes the request back, unless the worker has taken it.

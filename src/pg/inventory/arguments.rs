@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 use super::super::items;
 use super::super::raw::Arguments;
 use crate::error::{self, Result};
+use crate::inventory;
 
 /// A text, NULL or not, as it lies in memory.
 pub type Text<'a> = Option<&'a [u8]>;
@@ -12,7 +13,7 @@ pub type Text<'a> = Option<&'a [u8]>;
 impl<'a> Arguments<'a> {
     /// A relation. 22023 for NULL.
     pub fn relation(&self, number: usize) -> Result<pg_sys::Oid> {
-        self.value(number).ok_or_else(|| error::argument("relation must not be NULL", "Give the registered table."))
+        inventory::given_table(self.value(number))
     }
 
     /// The elements of an array of texts. 22023 for NULL and for more than one dimension.

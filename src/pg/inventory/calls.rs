@@ -7,7 +7,7 @@ use std::ffi::c_void;
 
 use pgrx::prelude::*;
 
-use super::super::plans;
+use super::super::prepared;
 use super::super::raw::{self, Arguments};
 use super::output::{Output, Told};
 use crate::error::Result;
@@ -27,7 +27,7 @@ pub unsafe extern "C-unwind" fn bulkhead_decrement_inventory(fcinfo: pg_sys::Fun
     // SAFETY: the frame is valid. Nothing with a destructor is alive here: errors leave this function by longjmp.
     unsafe {
         let call = begin_arrays(fcinfo);
-        plans::run_unguarded(call);
+        prepared::run_unguarded(call);
         finish(fcinfo, call);
     }
     pg_sys::Datum::null()
@@ -42,7 +42,7 @@ pub unsafe extern "C-unwind" fn bulkhead_decrement_inventory_line(fcinfo: pg_sys
     // SAFETY: as above.
     unsafe {
         let call = begin_line(fcinfo);
-        plans::run_unguarded(call);
+        prepared::run_unguarded(call);
         finish(fcinfo, call);
     }
     pg_sys::Datum::null()
@@ -147,7 +147,7 @@ pub unsafe extern "C-unwind" fn bulkhead_release_order(fcinfo: pg_sys::FunctionC
     // SAFETY: as there.
     unsafe {
         let release = begin_release(fcinfo);
-        plans::run_unguarded(release);
+        prepared::run_unguarded(release);
         pg_sys::Datum::from((*release).given_back())
     }
 }

@@ -30,18 +30,8 @@ pub struct Output {
     store: *mut pg_sys::Tuplestorestate,
     description: pg_sys::TupleDesc,
     /// The verdicts' texts, each made when it is told first.
-    verdicts: [Cell<Option<pg_sys::Datum>>; 7],
+    verdicts: [Cell<Option<pg_sys::Datum>>; Verdict::ALL.len()],
 }
-
-const VERDICTS: [Verdict; 7] = [
-    Verdict::Accepted,
-    Verdict::Insufficient,
-    Verdict::UnknownItem,
-    Verdict::Rejected,
-    Verdict::Conflict,
-    Verdict::Invalid,
-    Verdict::Pending,
-];
 
 impl Output {
     /// # Safety
@@ -85,7 +75,7 @@ impl Output {
     }
 
     fn verdict(&self, verdict: Verdict) -> Option<pg_sys::Datum> {
-        let made = VERDICTS.iter().position(|each| *each == verdict).and_then(|at| self.verdicts.get(at))?;
+        let made = Verdict::ALL.iter().position(|each| *each == verdict).and_then(|at| self.verdicts.get(at))?;
         if made.get().is_none() {
             made.set(verdict.name().into_datum());
         }

@@ -20,7 +20,8 @@ pub struct Registered {
     is_current: bool,
 }
 
-/// What is registered for a table, as it is committed now, or by this transaction. What it was before is passed by.
+/// What is registered for a table, as it is committed now, or by this transaction. What it was before is passed by. The first
+/// time that a session finds a table, a worker is rung for, to look at what was queued before a restart of the server.
 pub fn registered(relation: pg_sys::Oid) -> Option<Registered> {
     let mut found = None;
     each(|of, row| {

@@ -12,8 +12,8 @@
 mod pages;
 mod rows;
 
-pub use pages::{Place, Seen, scan};
-pub use rows::{Poison, Request, Segment, add, each_poisoned, each_waiting, poison, set_aside};
+pub use pages::{Seen, Tid, scan};
+pub use rows::{DeadLetter, Request, Segment, add, dead_letters, each_dead_letter, each_waiting, set_aside};
 
 use std::ffi::{CStr, c_char};
 

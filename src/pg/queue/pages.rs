@@ -9,7 +9,7 @@ use super::rows::{RELATION, Segment};
 
 /// Where a row lies.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Place {
+pub struct Tid {
     pub block: u32,
     pub offset: u16,
 }
@@ -39,7 +39,7 @@ impl Seen {
 
 /// Calls `found` with the number and the place of each row of the relation that is committed, or our own, and not deleted, on pages that may hold one not
 /// seen before.
-pub fn scan(segment: &Segment, seen: &mut Seen, relation: pg_sys::Oid, mut found: impl FnMut(i64, Place)) {
+pub fn scan(segment: &Segment, seen: &mut Seen, relation: pg_sys::Oid, mut found: impl FnMut(i64, Tid)) {
     // SAFETY: the table is open and locked, so it has its file; each page is pinned and locked while it is read; a dirty snapshot is no
     // more than its type, and says who is at work on the row that was judged last.
     unsafe {
@@ -90,7 +90,7 @@ pub fn scan(segment: &Segment, seen: &mut Seen, relation: pg_sys::Oid, mut found
                     && snapshot.xmax == nobody
                     && let Some(number) = segment.read::<i64>(&mut tuple, super::rows::NUMBER)
                 {
-                    found(number, Place { block, offset });
+                    found(number, Tid { block, offset });
                 }
             }
             pg_sys::UnlockReleaseBuffer(buffer);

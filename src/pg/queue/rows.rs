@@ -1,11 +1,11 @@
-//! Rows of the queue and of what was set aside, by position: sql/queue.sql says so too.
+//! Rows of the queue and of what was set aside, by position: sql/inventory.sql says so too.
 
 use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
 use super::super::{columns, items};
-use super::{Place, SEGMENTS, existing};
+use super::{SEGMENTS, Tid, existing};
 use crate::error::{self, Result};
 
 // Numbers of the columns, from 0, the same in both.
@@ -54,7 +54,7 @@ pub struct Request {
 }
 
 /// Why one was set aside.
-pub struct Poison {
+pub struct DeadLetter {
     pub set_aside_at: i64,
     pub sqlstate: String,
     pub reason: String,
@@ -107,13 +107,13 @@ impl Segment {
     }
 
     /// The row, if it is still there and has this number.
-    pub fn request(&self, place: Place, number: i64) -> Option<Request> {
+    pub fn request(&self, tid: Tid, number: i64) -> Option<Request> {
         // SAFETY: the table is open; the row is pinned while it is copied.
         unsafe {
             let mut snapshot =
                 pg_sys::SnapshotData { snapshot_type: pg_sys::SnapshotType::SNAPSHOT_DIRTY, ..std::mem::zeroed() };
             let mut tuple = pg_sys::HeapTupleData::default();
-            pgrx::itemptr::item_pointer_set_all(&mut tuple.t_self, place.block, place.offset);
+            pgrx::itemptr::item_pointer_set_all(&mut tuple.t_self, tid.block, tid.offset);
             let mut buffer = 0;
             #[cfg(feature = "pg14")]
             let found = pg_sys::heap_fetch(self.0, &mut snapshot, &mut tuple, &mut buffer);
@@ -129,19 +129,19 @@ impl Segment {
     }
 
     /// Takes a row away. Nobody else does, under the inventory's drain lock.
-    pub fn delete(&self, place: Place) {
+    pub fn delete(&self, tid: Tid) {
         let mut at = pg_sys::ItemPointerData::default();
-        pgrx::itemptr::item_pointer_set_all(&mut at, place.block, place.offset);
+        pgrx::itemptr::item_pointer_set_all(&mut at, tid.block, tid.offset);
         // SAFETY: the table is open for writing.
         unsafe { pg_sys::simple_heap_delete(self.0, &mut at) };
     }
 
     /// Rows of anybody's that wait, up to `limit` of them, each with its place; None when one is about to be added or taken away.
-    pub fn waiting(&self, limit: usize) -> Option<Vec<(Request, Place)>> {
+    pub fn waiting(&self, limit: usize) -> Option<Vec<(Request, Tid)>> {
         let (mut waiting, mut is_known) = (Vec::new(), true);
-        self.each_present(|row, place, is_busy| {
+        self.each_present(|row, tid, is_busy| {
             match row.request().filter(|_| !is_busy) {
-                Some(request) => waiting.push((request, place)),
+                Some(request) => waiting.push((request, tid)),
                 None => is_known = false,
             }
             is_known && waiting.len() < limit
@@ -150,11 +150,11 @@ impl Segment {
     }
 
     /// The places of rows of a relation that nobody is at work on, whatever the statement's snapshot, with their numbers.
-    pub fn of_relation(&self, relation: pg_sys::Oid) -> Vec<(i64, Place)> {
+    pub fn of_relation(&self, relation: pg_sys::Oid) -> Vec<(i64, Tid)> {
         let mut found = Vec::new();
-        self.each_present(|row, place, is_busy| {
+        self.each_present(|row, tid, is_busy| {
             if !is_busy && row.value(RELATION) == Some(relation) {
-                found.extend(row.value(NUMBER).map(|number| (number, place)));
+                found.extend(row.value(NUMBER).map(|number| (number, tid)));
             }
             true
         });
@@ -200,21 +200,21 @@ pub fn add(request: &Request) -> Result<()> {
 }
 
 /// The table of what was set aside. The caller holds the drain lock of the inventory whose rows it touches.
-pub fn poison() -> Result<Segment> {
+pub fn dead_letters() -> Result<Segment> {
     open(c"inventory_poison", COLUMNS)
 }
 
 /// Sets a request aside.
-pub fn set_aside(request: &Request, poison: &Poison) -> Result<()> {
-    self::poison()?.insert(request, Some(poison));
+pub fn set_aside(request: &Request, letter: &DeadLetter) -> Result<()> {
+    dead_letters()?.insert(request, Some(letter));
     Ok(())
 }
 
 /// Calls `each` with what was set aside, as the statement sees it.
-pub fn each_poisoned(mut each: impl FnMut(Request, Poison)) -> Result<()> {
-    poison()?.each_row(|row| {
-        if let Some((request, poison)) = row.request().zip(row.poison()) {
-            each(request, poison);
+pub fn each_dead_letter(mut each: impl FnMut(Request, DeadLetter)) -> Result<()> {
+    dead_letters()?.each_row(|row| {
+        if let Some((request, letter)) = row.request().zip(row.dead_letter()) {
+            each(request, letter);
         }
     });
     Ok(())
@@ -251,7 +251,7 @@ impl Segment {
     }
 
     /// Calls `each` with every row that is not deleted, committed or not: its place, and whether another transaction is at work on it. False ends it.
-    fn each_present(&self, mut each: impl FnMut(&Row, Place, bool) -> bool) {
+    fn each_present(&self, mut each: impl FnMut(&Row, Tid, bool) -> bool) {
         // SAFETY: the table is open while it is scanned; each row is read before the next is fetched.
         unsafe {
             let mut snapshot =
@@ -266,7 +266,7 @@ impl Segment {
                 let (block, offset) = pgrx::itemptr::item_pointer_get_both((*tuple).t_self);
                 let nobody = pg_sys::InvalidTransactionId;
                 let is_busy = snapshot.xmin != nobody || snapshot.xmax != nobody;
-                if !each(&Row::new(tuple, (*self.0).rd_att), Place { block, offset }, is_busy) {
+                if !each(&Row::new(tuple, (*self.0).rd_att), Tid { block, offset }, is_busy) {
                     break;
                 }
             }
@@ -274,7 +274,7 @@ impl Segment {
         }
     }
 
-    fn insert(&self, request: &Request, poison: Option<&Poison>) {
+    fn insert(&self, request: &Request, letter: Option<&DeadLetter>) {
         let mut values = [pg_sys::Datum::null(); COLUMNS];
         let mut nulls = [true; COLUMNS];
         let mut set = |column: usize, value: Option<pg_sys::Datum>| {
@@ -290,10 +290,10 @@ impl Segment {
         set(ORDER, request.order.as_slice().into_datum());
         set(ITEMS, Some(items::texts(&texts)));
         set(QUANTITIES, Some(items::nullable_quantities(&request.quantities)));
-        if let Some(poison) = poison {
-            set(SET_ASIDE_AT, poison.set_aside_at.into_datum());
-            set(SQLSTATE, poison.sqlstate.as_str().into_datum());
-            set(REASON, poison.reason.as_str().into_datum());
+        if let Some(letter) = letter {
+            set(SET_ASIDE_AT, letter.set_aside_at.into_datum());
+            set(SQLSTATE, letter.sqlstate.as_str().into_datum());
+            set(REASON, letter.reason.as_str().into_datum());
         }
         // SAFETY: the values have the columns' types: a text lies in memory as a bytea does; the table is open for writing and has no index.
         unsafe {
@@ -346,8 +346,8 @@ impl Row {
         })
     }
 
-    fn poison(&self) -> Option<Poison> {
-        Some(Poison {
+    fn dead_letter(&self) -> Option<DeadLetter> {
+        Some(DeadLetter {
             set_aside_at: self.value(SET_ASIDE_AT)?,
             sqlstate: self.value(SQLSTATE)?,
             reason: self.value(REASON)?,

@@ -16,17 +16,16 @@ pub struct Active {
     pub digest: Digest,
 }
 
-struct Place {
-    table: &'static CStr,
+struct RuleSetTable {
+    name: &'static CStr,
     index: &'static CStr,
     /// Columns that stand before `name`.
     before: i16,
 }
 
 // Their columns by position: sql/scoring.sql says so too.
-const OWN: Place = Place { table: c"rule_set", index: c"rule_set_active", before: 1 };
-const SHARED: Place = Place { table: c"shared_rule_set", index: c"shared_rule_set_active", before: 0 };
-const NAME: i16 = 1;
+const OWN: RuleSetTable = RuleSetTable { name: c"rule_set", index: c"rule_set_active", before: 1 };
+const SHARED: RuleSetTable = RuleSetTable { name: c"shared_rule_set", index: c"shared_rule_set_active", before: 0 };
 const VERSION: i16 = 2;
 const DIGEST: i16 = 4;
 const RULES: i16 = 5;
@@ -63,15 +62,15 @@ fn relation(name: &CStr) -> Result<pg_sys::Oid> {
 }
 
 fn find<R, F: FnOnce(Active, &dyn Fn() -> Vec<u8>) -> Result<R>>(
-    place: &Place,
+    table: &RuleSetTable,
     keys: &[&[u8]],
     read: &mut Option<F>,
 ) -> Result<Option<R>> {
-    let (table, index) = (relation(place.table)?, relation(place.index)?);
+    let (oid, index) = (relation(table.name)?, relation(table.index)?);
     // SAFETY: the table is open for the whole scan, which ends before it is closed; keys are texts that outlive the scan; the tuple is read before the
     // scan goes on. What raises an ERROR unwinds through pgrx's guard, and the server releases the scan with the transaction.
     unsafe {
-        let open = OpenTable(pg_sys::table_open(table, pg_sys::AccessShareLock as i32));
+        let open = OpenTable(pg_sys::table_open(oid, pg_sys::AccessShareLock as i32));
         let mut conditions: [pg_sys::ScanKeyData; 2] = std::mem::zeroed();
         for (number, key) in keys.iter().enumerate() {
             let text = pg_sys::cstring_to_text_with_len(key.as_ptr().cast(), key.len() as i32);
@@ -93,7 +92,7 @@ fn find<R, F: FnOnce(Active, &dyn Fn() -> Vec<u8>) -> Result<R>>(
         {
             let column = |number: i16| {
                 let mut is_null = false;
-                let number = i32::from(place.before + number);
+                let number = i32::from(table.before + number);
                 let datum = pg_sys::heap_getattr(tuple, number, (*open.0).rd_att, &mut is_null);
                 (!is_null).then_some(datum)
             };
@@ -110,7 +109,6 @@ fn find<R, F: FnOnce(Active, &dyn Fn() -> Vec<u8>) -> Result<R>>(
             result = read(active, &rules).map(Some);
         }
         pg_sys::systable_endscan(scan);
-        debug_assert_eq!(NAME, 1);
         result
     }
 }

@@ -1,20 +1,106 @@
-//! `bulkhead.tenant_context`: the check hook parses a value, the assign hook publishes the parse.
+//! `bulkhead.context_mode`, `bulkhead.missing_context` and `bulkhead.tenant_context`: of the latter the check hook parses a value, the assign hook
+//! publishes the parse.
 //!
 //! What goes from one to the other is one block, because the server frees it as one: a header, and after it the token.
 
 use std::cell::RefCell;
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, CString, c_char, c_void};
 
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::prelude::*;
 
-use super::{ContextMode, context_mode, guc_allocate, refuse};
+use super::{guc_allocate, refuse};
 use crate::context::lock::Refusal;
-use crate::context::poison::Stamp;
+use crate::context::revocation::Stamp;
+use crate::context::session_tokens;
 use crate::context::state::{self, Origin, Value};
 use crate::context::tenant::{Fault, MAX_BYTES, Tenant};
 use crate::context::token;
-use crate::context::tokens;
 use crate::pg::cell::PerBackend;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PostgresGucEnum)]
+pub enum ContextMode {
+    #[name = c"open"]
+    Open,
+    #[name = c"locked"]
+    Locked,
+    #[name = c"signed"]
+    Signed,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PostgresGucEnum)]
+pub enum MissingContext {
+    #[name = c"error"]
+    Error,
+    #[name = c"empty"]
+    Empty,
+}
+
+static TENANT_CONTEXT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+static CONTEXT_MODE: GucSetting<ContextMode> = GucSetting::<ContextMode>::new(ContextMode::Locked);
+static MISSING_CONTEXT: GucSetting<MissingContext> = GucSetting::<MissingContext>::new(MissingContext::Error);
+
+pub fn context_mode() -> ContextMode {
+    CONTEXT_MODE.get()
+}
+
+pub fn missing_context() -> MissingContext {
+    MISSING_CONTEXT.get()
+}
+
+/// What a tenant is judged by; once, from `define` of all settings.
+pub(super) fn define_modes() {
+    // SAFETY: the hook is guarded, keeps to the server's protocol (see its comment), and lives as long as the process.
+    unsafe {
+        GucRegistry::define_enum_guc_with_hooks(
+            c"bulkhead.context_mode",
+            c"Who may choose the tenant, and how often: open, locked or signed.",
+            // Locked by default: it stops injected SQL from switching tenants and costs an application that sets its
+            // tenant once a transaction nothing.
+            c"open: any id at any time. locked: one tenant for each transaction. signed: only verified tokens.",
+            &CONTEXT_MODE,
+            GucContext::Suset,
+            GucFlags::default(),
+            None,
+            Some(assign_context_mode),
+            None,
+        );
+        GucRegistry::define_enum_guc(
+            c"bulkhead.missing_context",
+            c"What a statement that touches a protected table without a tenant gets: error or empty.",
+            // Error by default: an empty result hides the bug that lost the tenant.
+            c"error: SQLSTATE 42501, naming the table. empty: no rows.",
+            &MISSING_CONTEXT,
+            GucContext::Suset,
+            GucFlags::default(),
+        );
+    }
+}
+
+/// The tenant itself; once, after everything that its check consults.
+pub(super) fn define() {
+    // SAFETY: as above.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"bulkhead.tenant_context",
+            c"The tenant that the current transaction acts for.",
+            c"Empty, a tenant id, or a signed token. Set it with SET LOCAL inside a transaction block, or with bulkhead.set_tenant().",
+            &TENANT_CONTEXT,
+            GucContext::Userset,
+            GucFlags::default(),
+            Some(check),
+            Some(assign),
+            Some(show),
+        );
+    }
+}
+
+/// # Safety
+/// Called by the server. Must not raise.
+#[pg_guard]
+unsafe extern "C-unwind" fn assign_context_mode(_newval: i32, _extra: *mut c_void) {
+    state::changed();
+}
 
 #[repr(C)]
 struct Header {
@@ -82,7 +168,7 @@ fn parse_token(bytes: &[u8], by_sql: bool) -> Option<Tenant> {
         }
         return Some(Tenant::NONE);
     }
-    match tokens::verify_now(bytes) {
+    match session_tokens::verify_at_set(bytes) {
         Ok(verified) => Some(verified.tenant),
         Err(fault) => {
             refuse_token(&fault);

@@ -4,78 +4,43 @@
 //! What the check hook parsed reaches the assign hook in `extra`, which the server stacks with the value: a
 //! rollback to a savepoint assigns the earlier parse again, without another check.
 
-mod bypass;
 mod context;
 pub mod health;
 mod idempotency;
 mod inventory;
 mod scoring;
+mod seal;
 mod tokens;
 
 use std::ffi::{CStr, CString, c_char, c_void};
 
-use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::prelude::*;
 
 use crate::context::state;
+pub use context::{ContextMode, MissingContext, context_mode, missing_context};
 pub use idempotency::{idempotency_response_limit, idempotency_retention, idempotency_window};
 pub use inventory::{decrement_slots, drain_databases, drains_everywhere, order_retention};
 pub use scoring::{score_budget_bytes, score_budget_ops};
-pub use tokens::token_rules;
+pub use seal::{bypass, seal};
+pub use tokens::token_requirements;
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, PostgresGucEnum)]
-pub enum ContextMode {
-    #[name = c"open"]
-    Open,
-    #[name = c"locked"]
-    Locked,
-    #[name = c"signed"]
-    Signed,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, PostgresGucEnum)]
-pub enum MissingContext {
-    #[name = c"error"]
-    Error,
-    #[name = c"empty"]
-    Empty,
-}
-
-static TENANT_CONTEXT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
-static CONTEXT_MODE: GucSetting<ContextMode> = GucSetting::<ContextMode>::new(ContextMode::Locked);
-static SEAL: GucSetting<bool> = GucSetting::<bool>::new(true);
-static BYPASS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
-static MISSING_CONTEXT: GucSetting<MissingContext> = GucSetting::<MissingContext>::new(MissingContext::Error);
-
-pub fn context_mode() -> ContextMode {
-    CONTEXT_MODE.get()
-}
-
-/// `bulkhead.seal`; whether it is in force here is for `seal::verdict` to say.
-pub fn seal() -> bool {
-    SEAL.get()
-}
-
-/// The reason in `bulkhead.bypass`; whether it counts is for `seal::bypass` to say.
-pub fn bypass() -> String {
-    BYPASS.get().map_or_else(String::new, |reason| reason.to_string_lossy().into_owned())
-}
+/// The search_path of what must not meet users' objects. pg_temp comes last, or it would be searched first.
+pub const PINNED_PATH: &str = "pg_catalog, pg_temp";
 
 /// SET LOCAL by the current role; raises what the setting's check raises.
 pub fn set_local(name: &CStr, value: &str) {
     let value = CString::new(value.replace('\0', "")).unwrap_or_default();
+    // SAFETY: reads the current role's attribute.
+    let context =
+        if unsafe { pg_sys::superuser() } { pg_sys::GucContext::PGC_SUSET } else { pg_sys::GucContext::PGC_USERSET };
+    set(name, &value, context, pg_sys::GucAction::GUC_ACTION_LOCAL);
+}
+
+fn set(name: &CStr, value: &CStr, context: pg_sys::GucContext::Type, action: pg_sys::GucAction::Type) {
     // SAFETY: both strings outlive the call, which copies them.
     unsafe {
-        pg_sys::set_config_option(
-            name.as_ptr(),
-            value.as_ptr(),
-            if pg_sys::superuser() { pg_sys::GucContext::PGC_SUSET } else { pg_sys::GucContext::PGC_USERSET },
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_LOCAL,
-            true,
-            0,
-            false,
-        );
+        let source = pg_sys::GucSource::PGC_S_SESSION;
+        pg_sys::set_config_option(name.as_ptr(), value.as_ptr(), context, source, action, true, 0, false);
     }
 }
 
@@ -106,19 +71,12 @@ pub fn kept<R>(work: impl FnOnce() -> R) -> R {
 pub fn set_for_a_while(name: &CStr, value: &[u8]) {
     let value: Vec<u8> = value.iter().copied().filter(|byte| *byte != 0).collect();
     let value = CString::new(value).unwrap_or_default();
-    // SAFETY: both strings outlive the call, which copies them.
-    unsafe {
-        pg_sys::set_config_option(
-            name.as_ptr(),
-            value.as_ptr(),
-            pg_sys::GucContext::PGC_SUSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SAVE,
-            true,
-            0,
-            false,
-        );
-    }
+    set(name, &value, pg_sys::GucContext::PGC_SUSET, pg_sys::GucAction::GUC_ACTION_SAVE);
+}
+
+/// Pins the search_path until the end of the innermost `kept`.
+pub fn pin_search_path() {
+    set_for_a_while(c"search_path", PINNED_PATH.as_bytes());
 }
 
 /// Runs `work` as a function with a SET clause: times are printed and read in UTC and ISO, and names are those of pg_catalog. A limit of
@@ -128,97 +86,28 @@ pub fn in_utc<R>(work: impl FnOnce() -> R) -> R {
 }
 
 fn in_utc_until_then<R>(work: impl FnOnce() -> R) -> R {
-    for (name, value) in [(c"search_path", c"pg_catalog, pg_temp"), (c"TimeZone", c"UTC"), (c"DateStyle", c"ISO, YMD")]
-    {
-        // SAFETY: constant strings; the values are valid, and any role may set these.
-        unsafe {
-            pg_sys::set_config_option(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_SAVE,
-                true,
-                0,
-                false,
-            );
-        }
+    pin_search_path();
+    for (name, value) in [(c"TimeZone", c"UTC"), (c"DateStyle", c"ISO, YMD")] {
+        set(name, value, pg_sys::GucContext::PGC_USERSET, pg_sys::GucAction::GUC_ACTION_SAVE);
     }
     work()
-}
-
-pub fn missing_context() -> MissingContext {
-    MISSING_CONTEXT.get()
 }
 
 /// Defines every setting; once, from `_PG_init`.
 pub fn define() {
     state::begin_loading();
-    // SAFETY: the hooks are guarded, keep to the server's protocol (see their comments), and live as long as the process.
-    // The others come first: the check of a value set before the library was loaded consults them.
+    // The tenant and the bypass come last: the check of a value that was set before the library was loaded consults the others.
+    context::define_modes();
+    // SAFETY: once, from `_PG_init`, and before the tenant.
+    unsafe { tokens::define() };
+    health::define();
+    idempotency::define();
+    inventory::define();
+    scoring::define();
+    context::define();
+    seal::define();
+    // SAFETY: a constant string; the transaction's state is read.
     unsafe {
-        GucRegistry::define_enum_guc_with_hooks(
-            c"bulkhead.context_mode",
-            c"Who may choose the tenant, and how often: open, locked or signed.",
-            // Locked by default: it stops injected SQL from switching tenants and costs an application that sets its
-            // tenant once a transaction nothing.
-            c"open: any id at any time. locked: one tenant for each transaction. signed: only verified tokens.",
-            &CONTEXT_MODE,
-            GucContext::Suset,
-            GucFlags::default(),
-            None,
-            Some(assign_context_mode),
-            None,
-        );
-        GucRegistry::define_enum_guc(
-            c"bulkhead.missing_context",
-            c"What a statement that touches a protected table without a tenant gets: error or empty.",
-            // Error by default: an empty result hides the bug that lost the tenant.
-            c"error: SQLSTATE 42501, naming the table. empty: no rows.",
-            &MISSING_CONTEXT,
-            GucContext::Suset,
-            GucFlags::default(),
-        );
-        tokens::define();
-        health::define();
-        idempotency::define();
-        inventory::define();
-        scoring::define();
-        GucRegistry::define_string_guc_with_hooks(
-            c"bulkhead.tenant_context",
-            c"The tenant that the current transaction acts for.",
-            c"Empty, a tenant id, or a signed token. Set it with SET LOCAL inside a transaction block, or with bulkhead.set_tenant().",
-            &TENANT_CONTEXT,
-            GucContext::Userset,
-            GucFlags::default(),
-            Some(context::check),
-            Some(context::assign),
-            Some(context::show),
-        );
-        GucRegistry::define_bool_guc_with_hooks(
-            c"bulkhead.seal",
-            c"Filters protected tables for every role, superuser and BYPASSRLS roles too.",
-            // Reload-time, so that only who may change the server's configuration turns it off, and on: it is what a DBA
-            // reaches for when the seal itself is in the way of a repair.
-            c"Needs shared_preload_libraries. off: row level security alone.",
-            &SEAL,
-            GucContext::Sighup,
-            GucFlags::default(),
-            None,
-            Some(bypass::assign_seal),
-            None,
-        );
-        GucRegistry::define_string_guc_with_hooks(
-            c"bulkhead.bypass",
-            c"The reason for which the seal is lifted until the transaction ends.",
-            c"SET LOCAL inside a transaction block, or a start-up option; needs EXECUTE on bulkhead.begin_bypass.",
-            &BYPASS,
-            GucContext::Userset,
-            GucFlags::default(),
-            Some(bypass::check),
-            Some(bypass::assign),
-            Some(bypass::show),
-        );
         // A misspelt bulkhead.… must not become a silent placeholder.
         #[cfg(feature = "pg14")]
         pg_sys::EmitWarningsOnPlaceholders(c"bulkhead".as_ptr());
@@ -226,13 +115,6 @@ pub fn define() {
         pg_sys::MarkGUCPrefixReserved(c"bulkhead".as_ptr());
         state::end_loading(pg_sys::IsTransactionState());
     }
-}
-
-/// # Safety
-/// Called by the server. Must not raise.
-#[pg_guard]
-unsafe extern "C-unwind" fn assign_context_mode(_newval: i32, _extra: *mut c_void) {
-    state::changed();
 }
 
 /// Leaves an error for the server to raise when the check hook has returned false.

@@ -7,9 +7,9 @@ use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::prelude::*;
 
 use super::refuse;
+use crate::context::session_tokens;
 use crate::context::token::path::Path;
-use crate::context::token::{Rules, jwks};
-use crate::context::tokens;
+use crate::context::token::{TokenRequirements, jwks};
 use crate::pg::cell::PerBackend;
 use crate::pg::security;
 
@@ -33,8 +33,8 @@ fn optional(setting: &Text) -> Option<String> {
 
 /// What the settings ask of a token now. The check hooks have let nothing through that does not parse; if it should not,
 /// there are no keys, and no token counts.
-pub fn token_rules() -> Rules {
-    Rules {
+pub fn token_requirements() -> TokenRequirements {
+    TokenRequirements {
         keys: jwks::parse(&text(&JWKS)).unwrap_or_default(),
         issuer: optional(&ISSUER),
         audience: optional(&AUDIENCE),
@@ -149,14 +149,14 @@ pub(super) unsafe fn define() {
 #[pg_guard]
 unsafe extern "C-unwind" fn assign_text(_newval: *const c_char, _extra: *mut c_void) {
     // What the new value says is read when the next token comes: the server stores it after this call.
-    tokens::settings_changed();
+    session_tokens::settings_changed();
 }
 
 /// # Safety
 /// Called by the server. Must not raise.
 #[pg_guard]
 unsafe extern "C-unwind" fn assign_number(_newval: i32, _extra: *mut c_void) {
-    tokens::settings_changed();
+    session_tokens::settings_changed();
 }
 
 /// # Safety

@@ -3,7 +3,7 @@
 //! What makes that right without a lock for each order: a look-up is by a dirty snapshot and sees what others have written and not yet committed, and
 //! each row that is added is checked against the partition's primary key as it goes in, without waiting: of two batches that decide the same
 //! order at once, the one that comes second to the index learns of the other (rows.rs). Rows go to the partition of the present moment, chosen before the look-up,
-//! and a batch that has seen midnight pass meanwhile is raised as 40001 (src/inventory/ledger.rs). None of it depends on the transaction's snapshot.
+//! and a batch that has seen midnight pass meanwhile is raised as 40001 (src/inventory/verdict_store.rs). None of it depends on the transaction's snapshot.
 
 mod leaves;
 mod rows;

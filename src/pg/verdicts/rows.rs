@@ -6,7 +6,7 @@ use pgrx::PgMemoryContexts;
 use pgrx::prelude::*;
 
 use super::super::partitions::Leaf;
-use super::super::wal::{self, Place};
+use super::super::wal::{self, Lsn};
 
 const COLUMNS: usize = 10;
 // Numbers of the columns, from 0.
@@ -55,7 +55,7 @@ pub struct NewRow<'a> {
 /// A row that was found, copied.
 pub struct Row {
     /// How far the log has to be on disk before it may be told; 0 where it is.
-    pub until: Place,
+    pub flush_lsn: Lsn,
     pub decided_at: i64,
     pub quantity: Option<i64>,
     pub remaining: Option<i64>,
@@ -316,7 +316,7 @@ impl<'a> Probe<'a> {
             pg_sys::heap_deform_tuple(tuple, description, values.as_mut_ptr(), nulls.as_mut_ptr());
             let bytes = |column: usize| <&[u8]>::from_datum(values[column], nulls[column]).map(<[u8]>::to_vec);
             Row {
-                until: if is_uncommitted { 0 } else { commit((*tuple).t_data) },
+                flush_lsn: if is_uncommitted { 0 } else { commit((*tuple).t_data) },
                 decided_at: i64::from_datum(values[DECIDED_AT], nulls[DECIDED_AT]).unwrap_or(0),
                 quantity: i64::from_datum(values[QUANTITY], nulls[QUANTITY]),
                 remaining: i64::from_datum(values[REMAINING], nulls[REMAINING]),
@@ -335,7 +335,7 @@ impl<'a> Probe<'a> {
 ///
 /// # Safety
 /// The row is there, and committed or this transaction's own.
-unsafe fn commit(row: pg_sys::HeapTupleHeader) -> Place {
+unsafe fn commit(row: pg_sys::HeapTupleHeader) -> Lsn {
     // SAFETY: the caller's promise.
     unsafe {
         let writer = (*row).t_choice.t_heap.t_xmin;

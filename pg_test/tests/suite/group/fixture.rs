@@ -2,7 +2,7 @@
 
 use pg_test::{Client, Database};
 
-pub use crate::inventory::fixture::{A, B, acting, shops};
+pub use crate::inventory::fixture::{A, B, acting, shops, stored};
 
 /// A table without tenants: 10 a, 5 b, 0 c.
 pub async fn stock(db: &Database) -> Client {
@@ -39,13 +39,6 @@ pub async fn try_to_buy(
         "SELECT concat(verdict, ' ', remaining) FROM bulkhead.decrement_now('{table}', '{order}', '{item}', {quantity})"
     );
     Ok(client.query_one(&ask, &[]).await?.get(0))
-}
-
-/// The stored verdict of an order, a text for each line.
-pub async fn stored(client: &Client, table: &str, order: &str) -> Vec<String> {
-    let ask =
-        format!("SELECT item, verdict, remaining FROM bulkhead.order_verdicts('{table}', '{order}') ORDER BY line");
-    client.rows(&ask).await.into_iter().map(|row| row.join(" ")).collect()
 }
 
 /// What there is of everything in the table of `stock`.

@@ -2,18 +2,14 @@
 
 use pg_test::{Client, Database};
 
+pub use crate::fixture::acting;
+
 pub const A: &str = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
 pub const B: &str = "shop-2";
 
 /// A plain role's session that acts for A.
 pub async fn app(db: &Database) -> Client {
     acting(db, "app", A).await
-}
-
-pub async fn acting(db: &Database, role: &str, tenant: &str) -> Client {
-    let client = db.connect(role).await;
-    client.run(&format!("SET bulkhead.tenant_context = '{tenant}'")).await;
-    client
 }
 
 /// The state that a claim of the key is told.

@@ -6,6 +6,7 @@ use libtest_mimic::Trial;
 use pg_test::Database;
 
 use super::fixture::{age, app, claim, complete, rows_of, start};
+use crate::fixture::midnight_in;
 
 pub fn tests() -> Vec<Trial> {
     crate::tests![
@@ -16,25 +17,10 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// Splits today's partition of keys: the day ends in `seconds` seconds. Nothing was claimed yet.
-fn midnight_in(db: &Database, seconds: f64) {
-    let split = format!(
-        "DO $$ DECLARE today timestamptz := date_trunc('day', now(), 'UTC') - interval '24 hours';
-                       midnight timestamptz := clock_timestamp() + interval '{seconds} seconds'; BEGIN
-           CREATE TABLE bulkhead.before_midnight (LIKE bulkhead.idempotency_key, PRIMARY KEY (digest));
-           CREATE TABLE bulkhead.after_midnight (LIKE bulkhead.idempotency_key, PRIMARY KEY (digest));
-           EXECUTE format('ALTER TABLE bulkhead.idempotency_key ATTACH PARTITION bulkhead.before_midnight FOR VALUES FROM (%L) TO (%L)', today, midnight);
-           EXECUTE format('ALTER TABLE bulkhead.idempotency_key ATTACH PARTITION bulkhead.after_midnight FOR VALUES FROM (%L) TO (%L)',
-                          midnight, today + interval '72 hours');
-         END $$"
-    );
-    db.admin(&split).unwrap();
-}
-
 /// Sessions claim and finish keys that others claim, too, for the last second of a day and the first of the next: each key is
 /// started once, and has one row, wherever it lies.
 async fn a_day_ends_while_claims_are_made(db: Database) {
-    midnight_in(&db, 3.0);
+    midnight_in(&db, "idempotency_key", "digest", 3.0);
     let ends = Instant::now() + Duration::from_millis(5500);
     let mut sessions = tokio::task::JoinSet::new();
     for number in 0..8_usize {
@@ -87,7 +73,7 @@ async fn a_day_ends_while_claims_are_made(db: Database) {
 
 /// now() says yesterday, the clock says today: what counts is when the claim is made.
 async fn a_transaction_from_before_midnight_claims_after_it(db: Database) {
-    midnight_in(&db, 3.0);
+    midnight_in(&db, "idempotency_key", "digest", 3.0);
     let (old, other) = (app(&db).await, app(&db).await);
     old.run("BEGIN").await;
     start(&old, "before, open").await;

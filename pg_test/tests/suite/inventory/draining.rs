@@ -5,7 +5,7 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use pg_test::Database;
 
-use super::fixture::{A, B, acting, left, shops, stock, stored, verdicts};
+use super::fixture::{A, B, acting, left, queue, shops, stock, stored, verdicts};
 use crate::harness::{Skip, WithoutPreload};
 
 pub fn tests() -> Vec<Trial> {
@@ -23,13 +23,6 @@ pub fn tests() -> Vec<Trial> {
         without_preloading_too,
         health_says_that_orders_wait,
     ]
-}
-
-async fn queue(db: &Database, role: &str, table: &str, orders: &[(&str, &str, i64)]) {
-    let client = db.connect(role).await;
-    for (order, item, quantity) in orders {
-        client.run(&format!("SELECT bulkhead.enqueue_decrement('{table}', '{order}', '{item}', {quantity})")).await;
-    }
 }
 
 async fn poison_is_set_aside_and_the_rest_goes_through(db: Database) {

@@ -2,6 +2,8 @@
 
 use pg_test::{Client, Database};
 
+pub use crate::fixture::acting;
+
 pub const A: &str = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
 pub const B: &str = "b1ffcd88-8d1c-4fa9-9c7e-7cc0ce491b22";
 
@@ -32,10 +34,12 @@ pub async fn shops(db: &Database) -> Client {
     owner
 }
 
-pub async fn acting(db: &Database, role: &str, tenant: &str) -> Client {
+/// Queues a line of each of these orders.
+pub async fn queue(db: &Database, role: &str, table: &str, orders: &[(&str, &str, i64)]) {
     let client = db.connect(role).await;
-    client.run(&format!("SET bulkhead.tenant_context = '{tenant}'")).await;
-    client
+    for (order, item, quantity) in orders {
+        client.run(&format!("SELECT bulkhead.enqueue_decrement('{table}', '{order}', '{item}', {quantity})")).await;
+    }
 }
 
 /// Lines of `order item quantity`, as a call on the table; NULL and '' stand as they are.

@@ -6,24 +6,10 @@ use libtest_mimic::Trial;
 use pg_test::Database;
 
 use super::fixture::{call, decide, stock, verdicts};
+use crate::fixture::midnight_in;
 
 pub fn tests() -> Vec<Trial> {
     crate::tests![a_day_ends_while_orders_are_decided => 240, what_is_remembered_of_a_closed_day_is_right => 240]
-}
-
-/// The day ends in `seconds` seconds. Nothing was decided yet.
-fn midnight_in(db: &Database, seconds: f64) {
-    let split = format!(
-        "DO $$ DECLARE today timestamptz := date_trunc('day', now(), 'UTC') - interval '24 hours';
-                       midnight timestamptz := clock_timestamp() + interval '{seconds} seconds'; BEGIN
-           CREATE TABLE bulkhead.before_midnight (LIKE bulkhead.order_verdict, PRIMARY KEY (digest, line));
-           CREATE TABLE bulkhead.after_midnight (LIKE bulkhead.order_verdict, PRIMARY KEY (digest, line));
-           EXECUTE format('ALTER TABLE bulkhead.order_verdict ATTACH PARTITION bulkhead.before_midnight FOR VALUES FROM (%L) TO (%L)', today, midnight);
-           EXECUTE format('ALTER TABLE bulkhead.order_verdict ATTACH PARTITION bulkhead.after_midnight FOR VALUES FROM (%L) TO (%L)',
-                          midnight, today + interval '72 hours');
-         END $$"
-    );
-    db.admin(&split).unwrap();
 }
 
 /// Sessions bring orders that others bring, too, for items of their own, so that no item's lock keeps them apart: in the last second of a day and
@@ -31,7 +17,7 @@ fn midnight_in(db: &Database, seconds: f64) {
 async fn a_day_ends_while_orders_are_decided(db: Database) {
     stock(&db).await;
     db.admin("INSERT INTO stock SELECT 'own ' || n, 1000000 FROM generate_series(0, 7) n").unwrap();
-    midnight_in(&db, 3.0);
+    midnight_in(&db, "order_verdict", "digest, line", 3.0);
     let ends = Instant::now() + Duration::from_millis(5500);
     let mut sessions = tokio::task::JoinSet::new();
     for number in 0..8_usize {
@@ -68,7 +54,7 @@ async fn what_is_remembered_of_a_closed_day_is_right(db: Database) {
     stock(&db).await;
     db.admin("UPDATE stock SET stock = 1000000").unwrap();
     let app = db.connect("app").await;
-    midnight_in(&db, 4.0);
+    midnight_in(&db, "order_verdict", "digest, line", 4.0);
     let orders = |from: i32, to: i32| {
         format!(
             "SELECT verdict, count(*), min(remaining) FROM (SELECT array_agg('o' || n ORDER BY n) ids, array_agg('a'::text) items, array_agg(1::bigint) ones

@@ -3,7 +3,7 @@
 use libtest_mimic::Trial;
 use pg_test::Database;
 
-use super::fixture::{A, B, acting, decide, left, shops, stock, stored};
+use super::fixture::{A, B, acting, decide, left, queue, shops, stock, stored};
 
 pub fn tests() -> Vec<Trial> {
     crate::tests![
@@ -25,13 +25,6 @@ const WAITING: &str =
 
 const DRAIN: &str = "CALL bulkhead.drain_inventory('stock')";
 
-async fn queue(db: &Database, orders: &[(&str, &str, i64)]) {
-    let app = db.connect("app").await;
-    for (order, item, quantity) in orders {
-        app.run(&format!("SELECT bulkhead.enqueue_decrement('stock', '{order}', '{item}', {quantity})")).await;
-    }
-}
-
 /// A trigger without an error: the row is not written, and nothing says why.
 async fn a_row_that_a_trigger_keeps_is_set_aside(db: Database) {
     let owner = stock(&db).await;
@@ -47,7 +40,7 @@ async fn a_row_that_a_trigger_keeps_is_set_aside(db: Database) {
     let mut orders = vec![("bad", "b", 13)];
     orders.extend(["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"].map(|order| (order, "a", 1)));
     orders.insert(4, ("worse", "c", 14));
-    queue(&db, &orders).await;
+    queue(&db, "app", "stock", &orders).await;
     db.connect("postgres").await.run(DRAIN).await;
     assert_eq!(left(&owner).await, ["a 989", "b 1000", "c 1000"]);
     let app = db.connect("app").await;
@@ -72,9 +65,9 @@ async fn a_strange_error_is_an_orders_where_another_is_written(db: Database) {
         )
         .await;
     let drainer = db.connect("postgres").await;
-    queue(&db, &[("1", "a", 1), ("2", "a", 1)]).await;
+    queue(&db, "app", "stock", &[("1", "a", 1), ("2", "a", 1)]).await;
     // All of them meet it, but for those that take nothing: it is the table's, and they wait on.
-    queue(&db, &[("sold out", "c", 1), ("unknown", "nothing", 1)]).await;
+    queue(&db, "app", "stock", &[("sold out", "c", 1), ("unknown", "nothing", 1)]).await;
     let refused = drainer.refused(DRAIN).await;
     refused
         .state("42P01")
@@ -83,7 +76,7 @@ async fn a_strange_error_is_an_orders_where_another_is_written(db: Database) {
     assert_eq!(db.admin(WAITING).unwrap().trim(), "2");
     assert_eq!(stored(&owner, "stock", "sold out").await.len(), 1);
     // It is theirs, when another is written.
-    queue(&db, &[("3", "b", 1)]).await;
+    queue(&db, "app", "stock", &[("3", "b", 1)]).await;
     drainer.run(DRAIN).await;
     let poisoned = "SELECT order_id, sqlstate FROM bulkhead.poisoned_orders('stock')";
     assert_eq!(owner.rows(poisoned).await, [["1", "42P01"], ["2", "42P01"]]);
@@ -97,7 +90,7 @@ async fn a_strange_error_is_an_orders_where_another_is_written(db: Database) {
 /// Today's partition is to be made, and somebody forbids it.
 async fn what_goes_wrong_with_the_ledger_is_no_orders_fault(db: Database) {
     let owner = stock(&db).await;
-    queue(&db, &[("1", "a", 1), ("2", "b", 1)]).await;
+    queue(&db, "app", "stock", &[("1", "a", 1), ("2", "b", 1)]).await;
     db.admin(
         "DO $$ DECLARE part regclass; BEGIN
            FOR part IN SELECT inhrelid FROM pg_inherits WHERE inhparent = 'bulkhead.order_verdict'::regclass LOOP
@@ -120,7 +113,7 @@ async fn what_goes_wrong_with_the_ledger_is_no_orders_fault(db: Database) {
 async fn an_order_that_another_holds_open_is_passed_by(db: Database) {
     let owner = stock(&db).await;
     owner.run("BEGIN; SELECT * FROM bulkhead.decrement_inventory('stock', '1', 'nothing', 1)").await;
-    queue(&db, &[("1", "nothing", 1), ("2", "a", 1), ("3", "b", 1)]).await;
+    queue(&db, "app", "stock", &[("1", "nothing", 1), ("2", "a", 1), ("3", "b", 1)]).await;
     let drainer = db.connect("postgres").await;
     drainer.run("CALL bulkhead.drain_inventory('stock', 1)").await;
     let app = db.connect("app").await;
@@ -147,7 +140,7 @@ async fn codes_are_shown_as_they_were_raised(db: Database) {
              ALTER TABLE stock ADD CHECK (note <> 'checked' OR stock = 1)",
         )
         .await;
-    queue(&db, &[("1", "a", 1), ("2", "b", 1), ("3", "d", 1)]).await;
+    queue(&db, "app", "stock", &[("1", "a", 1), ("2", "b", 1), ("3", "d", 1)]).await;
     db.connect("postgres").await.run(DRAIN).await;
     let poisoned = owner.rows("SELECT order_id, sqlstate, reason FROM bulkhead.poisoned_orders('stock')").await;
     assert_eq!(poisoned[0], ["1", "SHOP1", "no a (none at all)"]);
@@ -159,7 +152,7 @@ async fn codes_are_shown_as_they_were_raised(db: Database) {
 async fn poisoned(db: &Database) {
     let owner = stock(db).await;
     owner.run("ALTER TABLE stock ADD CONSTRAINT closed CHECK (sku <> 'a' OR stock >= 10)").await;
-    queue(db, &[("1", "a", 1), ("2", "a", 2), ("3", "b", 1), ("4", "a", 4)]).await;
+    queue(db, "app", "stock", &[("1", "a", 1), ("2", "a", 2), ("3", "b", 1), ("4", "a", 4)]).await;
     db.connect("postgres").await.run(DRAIN).await;
     assert_eq!(left(&owner).await, ["a 10", "b 4", "c 0"]);
     owner.run("ALTER TABLE stock DROP CONSTRAINT closed").await;
@@ -276,7 +269,7 @@ async fn only_who_may_sees_or_touches_it(db: Database) {
 async fn a_dropped_tables_orders_are_set_aside(db: Database) {
     let owner = stock(&db).await;
     let number = owner.one("SELECT 'stock'::regclass::oid").await;
-    queue(&db, &[("1", "a", 1), ("2", "b", 1)]).await;
+    queue(&db, "app", "stock", &[("1", "a", 1), ("2", "b", 1)]).await;
     owner.run("BEGIN; DROP TABLE stock; ROLLBACK").await;
     owner.notices();
     db.connect("postgres").await.run("CALL bulkhead.drain_inventory('stock', 1, 1)").await;

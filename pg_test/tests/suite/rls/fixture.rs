@@ -2,6 +2,8 @@
 
 use pg_test::{Client, Database};
 
+pub use crate::fixture::{act_for, acting};
+
 pub const A: &str = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
 pub const B: &str = "b0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
 
@@ -47,18 +49,6 @@ pub async fn orders_past_the_seal(db: &Database) -> Client {
     let owner = bare_orders_past_the_seal(db).await;
     owner.run("SELECT bulkhead.protect('orders')").await;
     owner
-}
-
-/// A session that acts for the tenant until it is told otherwise.
-pub async fn acting(db: &Database, role: &str, tenant: &str) -> Client {
-    let client = db.connect(role).await;
-    act_for(&client, tenant).await;
-    client
-}
-
-/// From its next transaction on, the session acts for the tenant; for none when it is empty.
-pub async fn act_for(client: &Client, tenant: &str) {
-    client.run(&format!("SET bulkhead.tenant_context = '{tenant}'")).await;
 }
 
 /// The ids of the orders that the session sees.

@@ -15,6 +15,7 @@ pub fn tests() -> Vec<Trial> {
         a_tenants_own_shadows_the_shared,
         a_tenant_never_gets_anothers,
         an_earlier_version_is_activated,
+        an_earlier_shared_version_is_activated,
         a_draft_is_put_without_effect,
         two_put_at_once,
         repeatable_read_sees_its_own_time,
@@ -162,6 +163,22 @@ async fn an_earlier_version_is_activated(db: Database) {
     a.refused("SELECT bulkhead.activate_rule_set('lead', 9)").await.state("55000").message_contains("no version 9");
     a.refused("SELECT bulkhead.activate_rule_set(NULL, 1)").await.state("22023");
     assert_eq!(score(&a, "lead").await, "3");
+}
+
+async fn an_earlier_shared_version_is_activated(db: Database) {
+    let (a, b) = (acting(&db, A).await, acting(&db, B).await);
+    share(&db, "lead", 1);
+    share(&db, "lead", 2);
+    put(&b, "lead", 10).await;
+    assert_eq!(score(&a, "lead").await, "2");
+    let activate = |version: i32| format!("SELECT bulkhead.activate_shared_rule_set('lead', {version})");
+    db.admin(&activate(1)).unwrap();
+    assert_eq!(score(&a, "lead").await, "1");
+    assert_eq!(score(&b, "lead").await, "10", "a tenant's own");
+    a.refused(&activate(2)).await.state("42501").message_contains("activate_shared_rule_set");
+    let admin = db.connect("postgres").await;
+    admin.refused(&activate(9)).await.state("55000").message_contains("no version 9");
+    assert_eq!(score(&a, "lead").await, "1");
 }
 
 async fn a_draft_is_put_without_effect(db: Database) {

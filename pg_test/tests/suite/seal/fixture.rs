@@ -3,6 +3,7 @@
 use pg_test::{Client, Database};
 
 use super::A;
+pub use crate::fixture::acting as acting_for;
 
 pub const ROLES: [&str; 4] = ["app", "owner", "svc", "postgres"];
 pub const OF_A: [&str; 3] = ["1", "2", "3"];
@@ -27,12 +28,6 @@ pub async fn orders(db: &Database) -> Client {
 /// A session that acts for A.
 pub async fn acting(db: &Database, role: &str) -> Client {
     acting_for(db, role, A).await
-}
-
-pub async fn acting_for(db: &Database, role: &str, tenant: &str) -> Client {
-    let client = db.connect(role).await;
-    client.run(&format!("SET bulkhead.tenant_context = '{tenant}'")).await;
-    client
 }
 
 /// The ids of the orders that the session sees.

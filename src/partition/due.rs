@@ -6,7 +6,7 @@ use super::time::{DAY, FUTURE, LAST};
 
 /// How a table is managed.
 #[derive(Clone, Copy, Debug)]
-pub struct Rule {
+pub struct RetentionRule {
     pub kind: Kind,
     pub every: Every,
     pub retain: Span,
@@ -22,10 +22,10 @@ struct Gap {
     anchor: i64,
 }
 
-impl Rule {
+impl RetentionRule {
     /// What the clock has to go ahead of the last run, at the least, to be in doubt. Not as much as rows are kept for: a clock that is wrong by
     /// less than that drops what is too young as well.
-    pub fn leap(&self) -> i64 {
+    pub fn clock_jump_limit(&self) -> i64 {
         self.every.length().clamp(DAY / 24, DAY)
     }
 
@@ -36,7 +36,7 @@ impl Rule {
 
     /// Up to this moment there have to be partitions.
     fn horizon(&self, now: i64) -> i64 {
-        self.every.line(now, self.premake).min(LAST)
+        self.every.boundary(now, self.premake).min(LAST)
     }
 
     /// The partitions that are missing: those for now and later first, in order, then holes of the past, the latest first. `leaves` are
@@ -53,7 +53,7 @@ impl Rule {
         if now < first.lower.at {
             // No grid stands on infinity.
             let anchor = if first.lower.at == FUTURE { self.every.aligned(now) } else { first.lower.at };
-            begin = self.every.line(anchor, self.every.number(anchor, now));
+            begin = self.every.boundary(anchor, self.every.number(anchor, now));
             let start = Edge::at(self.kind, begin);
             self.fill(&Gap { start, end: Some(first.lower.clone()), anchor }, now, limit, &mut found);
         }
@@ -66,7 +66,7 @@ impl Rule {
             let start = if anchor >= begin {
                 leaf.upper.clone()
             } else {
-                Edge::at(self.kind, self.every.line(anchor, self.every.number(anchor, begin)))
+                Edge::at(self.kind, self.every.boundary(anchor, self.every.number(anchor, begin)))
             };
             self.fill(&Gap { start, end: end.cloned(), anchor }, now, limit, &mut found);
         }
@@ -90,10 +90,10 @@ impl Rule {
         found.extend(back.filter_map(|number| self.piece(gap, number)).take(limit));
     }
 
-    /// What stands between two lines of the grid, cut to the gap; None where the type cannot tell the lines apart.
+    /// What stands between two boundaries of the grid, cut to the gap; None where the type cannot tell them apart.
     fn piece(&self, gap: &Gap, number: i64) -> Option<Range> {
-        let mut lower = Edge::at(self.kind, self.every.line(gap.anchor, number));
-        let mut upper = Edge::at(self.kind, self.every.line(gap.anchor, number + 1));
+        let mut lower = Edge::at(self.kind, self.every.boundary(gap.anchor, number));
+        let mut upper = Edge::at(self.kind, self.every.boundary(gap.anchor, number + 1));
         if lower.at <= gap.start.at {
             lower = gap.start.clone();
         }
@@ -131,8 +131,8 @@ mod tests {
         time::parse(text).unwrap_or_else(|| panic!("{text}"))
     }
 
-    fn rule(every: Every, keep_days: i64, premake: i64) -> Rule {
-        Rule { kind: Kind::Date, every, retain: Span { days: keep_days, ..Span::default() }, premake }
+    fn rule(every: Every, keep_days: i64, premake: i64) -> RetentionRule {
+        RetentionRule { kind: Kind::Date, every, retain: Span { days: keep_days, ..Span::default() }, premake }
     }
 
     fn leaf(lower: &str, upper: &str) -> Range {

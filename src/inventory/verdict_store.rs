@@ -1,4 +1,4 @@
-//! The ledger of verdicts, as a batch sees it: what is known of its orders, and where its own verdicts go.
+//! The stored verdicts, as a batch sees them: what is known of its orders, and where its own verdicts go.
 //!
 //! An order has one verdict in all partitions. Two batches that decide it at once, and share no item whose lock would keep them apart, meet in the
 //! index of the partition of the present moment: the second is raised as 40001. That they go to the same partition is made sure by the order of
@@ -14,14 +14,14 @@ use super::section::Section;
 use crate::error::{self, Result};
 use crate::partition;
 use crate::pg::verdicts::{self, Leaf, NewRow, Probe, Row, Table};
-use crate::pg::wal::Place;
+use crate::pg::wal::Lsn;
 use crate::pg::{keys, settings};
 
 /// The line number of the row that says that an order was given back.
 pub const RELEASED: i32 = 0;
 
 /// The partitions that a batch looks into, open.
-pub struct Ledger {
+pub struct VerdictStore {
     leaf: Leaf,
     /// Its place in `tables`.
     at: usize,
@@ -35,7 +35,7 @@ pub struct Found {
     pub section: usize,
     pub order: usize,
     pub rows: Vec<Row>,
-    /// Place of the partition in `Ledger::tables`.
+    /// Place of the partition in `VerdictStore::tables`.
     pub table: usize,
 }
 
@@ -46,43 +46,39 @@ impl Found {
     }
 
     /// How far the log has to be on disk before anybody is told of the rows; 0 where it is.
-    pub fn durable_at(&self) -> Place {
-        self.rows.iter().map(|row| row.until).max().unwrap_or(0)
+    pub fn durable_at(&self) -> Lsn {
+        self.rows.iter().map(|row| row.flush_lsn).max().unwrap_or(0)
     }
 }
 
-impl Ledger {
+impl VerdictStore {
     /// Opens the partitions that retention reaches, and chooses the one for new verdicts.
-    pub fn open() -> Result<Ledger> {
+    pub fn open() -> Result<VerdictStore> {
         // The partition for now may have to be made, or one may go while this opens them.
         for _ in 0..8 {
             let leaves = verdicts::leaves()?;
             let now = keys::now();
             if leaves.at(now).is_none() {
-                make_room(&leaves)?;
+                partition::ensure_ours(leaves.parent, verdicts::leaves)?;
                 continue;
             }
             let Some((opened, tables)) = open(&leaves, now, true) else { continue };
             // Verdicts never go back behind a day that has some: what is looked up there is complete.
             let newest = opened.iter().zip(&tables).position(|(leaf, table)| leaf.lower <= now || !table.is_empty());
             if let Some(at) = newest {
-                return Ok(Ledger { leaf: opened[at], at, tables, now });
+                return Ok(VerdictStore { leaf: opened[at], at, tables, now });
             }
         }
-        Err(error::state(
-            "bulkhead.order_verdict has no partition for the present time",
-            "It could not be made.",
-            "CALL bulkhead.maintain(); then look at bulkhead.maintenance_log.",
-        ))
+        Err(partition::not_there("bulkhead.order_verdict"))
     }
 
     /// For looking only. None where there is no partition.
-    pub fn open_to_read() -> Result<Option<Ledger>> {
+    pub fn open_to_read() -> Result<Option<VerdictStore>> {
         for _ in 0..8 {
             let leaves = verdicts::leaves()?;
             let now = keys::now();
             if let Some((opened, tables)) = open(&leaves, now, false) {
-                return Ok(opened.first().map(|leaf| Ledger { leaf: *leaf, at: 0, tables, now }));
+                return Ok(opened.first().map(|leaf| VerdictStore { leaf: *leaf, at: 0, tables, now }));
             }
         }
         Err(error::internal("the partitions of bulkhead.order_verdict keep changing"))
@@ -109,7 +105,7 @@ impl Ledger {
             let before = found.len();
             let mut perhaps = Vec::with_capacity(asked.len());
             if number > self.at && !self.tables[self.at].is_empty() {
-                closed::sift(table, &asked, |(digest, ..)| digest, |one| perhaps.push(*one));
+                closed::filter_by_bloom(table, &asked, |(digest, ..)| digest, |one| perhaps.push(*one));
             } else {
                 perhaps.clone_from(&asked);
             }
@@ -220,12 +216,4 @@ fn belong(rows: &[Row], tenant: &[u8], order: &[u8]) -> Result<()> {
         return Ok(());
     }
     Err(error::internal("two orders have the same digest"))
-}
-
-/// Sees to it that there is a partition for now.
-fn make_room(leaves: &verdicts::Leaves) -> Result<()> {
-    partition::ensure(leaves.parent, || {
-        keys::catch_up();
-        Ok(verdicts::leaves()?.at(keys::now()).is_some())
-    })
 }

@@ -1,14 +1,14 @@
 //! How long a lock is tried for: without waiting and ever more slowly, then a few short waits, then not any more in this run. Pure Rust.
 
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Patience {
+pub struct LockBackoff {
     tries: u32,
     /// When the first attempt began, in microseconds; 0 before it.
     since: i64,
     /// From the first attempt to having the locks.
     pub waited: i64,
     /// Others of the same table were not to be had either: a few attempts only.
-    hurried: bool,
+    few_attempts: bool,
     now: i64,
 }
 
@@ -16,11 +16,10 @@ pub struct Patience {
 const WITHOUT_WAITING: u32 = 14;
 /// After these, attempts that wait.
 const WAITING: u32 = 4;
-const WAIT_MILLISECONDS: i64 = 50;
 
-impl Patience {
-    pub fn new(hurried: bool) -> Patience {
-        Patience { hurried, ..Patience::default() }
+impl LockBackoff {
+    pub fn new(few_attempts: bool) -> LockBackoff {
+        LockBackoff { few_attempts, ..LockBackoff::default() }
     }
 
     /// An attempt begins.
@@ -37,19 +36,19 @@ impl Patience {
     }
 
     fn without_waiting(&self) -> u32 {
-        if self.hurried { 2 } else { WITHOUT_WAITING }
+        if self.few_attempts { 2 } else { WITHOUT_WAITING }
     }
 
-    /// Milliseconds that this attempt may wait for a lock, if it may.
-    pub fn waits(&self) -> Option<i64> {
-        (self.tries >= self.without_waiting()).then_some(WAIT_MILLISECONDS)
+    /// This attempt may wait for a lock.
+    pub fn waits(&self) -> bool {
+        self.tries >= self.without_waiting()
     }
 
     /// The attempt failed: seconds until the next, or None when it was the last. `chance`: any number.
     pub fn failed(&mut self, now: i64, chance: u64) -> Option<f64> {
         self.waited = now - self.since;
         self.tries += 1;
-        if self.tries >= self.without_waiting() + if self.hurried { 1 } else { WAITING } {
+        if self.tries >= self.without_waiting() + if self.few_attempts { 1 } else { WAITING } {
             return None;
         }
         let pause = (0.025 * 1.5_f64.powi(self.tries.min(20) as i32)).min(1.0);
@@ -64,13 +63,13 @@ mod tests {
 
     #[test]
     fn it_waits_only_after_many_attempts_and_gives_up() {
-        let mut patience = Patience::new(false);
+        let mut backoff = LockBackoff::new(false);
         let (mut now, mut attempts, mut waiting) = (1_000_000, 0_u32, 0_u32);
         loop {
-            patience.begin(now);
+            backoff.begin(now);
             attempts += 1;
-            waiting += u32::from(patience.waits().is_some());
-            match patience.failed(now, u64::from(attempts) * 977) {
+            waiting += u32::from(backoff.waits());
+            match backoff.failed(now, u64::from(attempts) * 977) {
                 Some(pause) => {
                     assert!((0.01..=1.5).contains(&pause), "{pause}");
                     now += (pause * 1e6) as i64;
@@ -79,26 +78,26 @@ mod tests {
             }
         }
         assert_eq!((attempts, waiting), (18, 4));
-        assert!((5_000_000..15_000_000).contains(&patience.waited), "{}", patience.waited);
+        assert!((5_000_000..15_000_000).contains(&backoff.waited), "{}", backoff.waited);
     }
 
     #[test]
     fn in_a_hurry_it_tries_three_times() {
-        let mut patience = Patience::new(true);
-        patience.begin(5);
-        assert!(patience.waits().is_none());
-        assert!(patience.failed(5, 0).is_some() && patience.failed(5, 0).is_some());
-        assert_eq!(patience.waits(), Some(50));
-        assert!(patience.failed(5, 0).is_none());
+        let mut backoff = LockBackoff::new(true);
+        backoff.begin(5);
+        assert!(!backoff.waits());
+        assert!(backoff.failed(5, 0).is_some() && backoff.failed(5, 0).is_some());
+        assert!(backoff.waits());
+        assert!(backoff.failed(5, 0).is_none());
     }
 
     #[test]
     fn the_wait_is_from_the_first_attempt() {
-        let mut patience = Patience::new(false);
-        patience.begin(100);
-        patience.failed(120, 0);
-        patience.begin(400);
-        patience.got();
-        assert_eq!(patience.waited, 300);
+        let mut backoff = LockBackoff::new(false);
+        backoff.begin(100);
+        backoff.failed(120, 0);
+        backoff.begin(400);
+        backoff.got();
+        assert_eq!(backoff.waited, 300);
     }
 }

@@ -1,9 +1,9 @@
-//! Reads what `live` needs to know of a table under load.
+//! Reads what `online_steps` needs to know of a table under load.
 
 use pgrx::prelude::*;
 
 use super::apply;
-use super::live::{self, Check, Table};
+use super::online_steps::{self, Check, Table};
 use super::shape;
 use crate::error::Result;
 use crate::pg::spi;
@@ -18,7 +18,7 @@ pub fn plan(relation: pg_sys::Oid, column: &str) -> Result<Vec<String>> {
     let Some(root) = tree.first() else { return Ok(Vec::new()) };
     let tables = tables(relation, &column.name)?;
     let mut plan =
-        live::plan(&tables, &column.quoted, apply::lacks_index(&tree), root.facts.not_null, check(relation)?);
+        online_steps::plan(&tables, &column.quoted, apply::lacks_index(&tree), root.facts.not_null, check(relation)?);
     plan.push(format!("SELECT bulkhead.protect({}, {})", spi::literal(&root.name), spi::literal(&column.name)));
     Ok(plan)
 }

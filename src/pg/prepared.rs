@@ -22,19 +22,19 @@ unsafe extern "C-unwind" {
 }
 
 /// A plan that is kept until it is dropped, and the table that it is about.
-pub struct Plan(pg_sys::SPIPlanPtr, pg_sys::Oid);
+pub struct PreparedStatement(pg_sys::SPIPlanPtr, pg_sys::Oid);
 
-impl Drop for Plan {
+impl Drop for PreparedStatement {
     fn drop(&mut self) {
         // SAFETY: kept by `prepare`; nobody runs it any more, since whoever does holds a reference to its owner.
         unsafe { pg_sys::SPI_freeplan(self.0) };
     }
 }
 
-impl Plan {
+impl PreparedStatement {
     /// Parses a statement about a table, with parameters of these types. It is planned once, whatever their values: of an array the planner would
     /// else know the length, find that plan the cheaper one each time, and plan for longer than the statement runs. Errors: what the server says of it.
-    pub fn prepare(sql: &str, types: &[pg_sys::Oid], relation: pg_sys::Oid) -> Result<Plan> {
+    pub fn prepare(sql: &str, types: &[pg_sys::Oid], relation: pg_sys::Oid) -> Result<PreparedStatement> {
         let sql = CString::new(sql).map_err(|_| error::internal("a statement holds a NUL"))?;
         let mut types = types.to_vec();
         // SAFETY: SPI is connected meanwhile; the text and the types outlive the call, which copies them.
@@ -46,7 +46,7 @@ impl Plan {
                 pg_sys::SPI_finish();
                 return Err(error::internal("a statement could not be prepared"));
             }
-            let plan = Plan(plan, relation);
+            let plan = PreparedStatement(plan, relation);
             plan.by_index();
             pg_sys::SPI_finish();
             Ok(plan)
@@ -88,7 +88,7 @@ impl Run {
     pub const NONE: Run =
         Run { plan: std::ptr::null_mut(), values: [pg_sys::Datum::null(); 2], relation: pg_sys::InvalidOid };
 
-    pub fn new(plan: &Plan, first: pg_sys::Datum, second: pg_sys::Datum) -> Run {
+    pub fn new(plan: &PreparedStatement, first: pg_sys::Datum, second: pg_sys::Datum) -> Run {
         Run { plan: plan.0, values: [first, second], relation: plan.1 }
     }
 

@@ -7,14 +7,14 @@
 /// When a value was set. Grows with each value; 0 for the built-in default, which is no tenant anyway.
 pub type Stamp = u64;
 
-pub struct Poison {
+pub struct Revocations {
     clock: Stamp,
     failed: Stamp,
 }
 
-impl Poison {
-    pub const fn new() -> Poison {
-        Poison { clock: 1, failed: 0 }
+impl Revocations {
+    pub const fn new() -> Revocations {
+        Revocations { clock: 1, failed: 0 }
     }
 
     /// For a value that is being set now.
@@ -39,7 +39,7 @@ mod tests {
 
     /// A session as the server drives it: the value, what RESET gives, savepoints, and the session's value at BEGIN.
     struct Session {
-        poison: Poison,
+        revocations: Revocations,
         value: (char, Stamp),
         saved: Vec<(char, Stamp)>,
         default: char,
@@ -50,10 +50,10 @@ mod tests {
 
     impl Session {
         fn new(default: char) -> Session {
-            let mut poison = Poison::new();
-            let default_stamp = poison.stamp();
+            let mut revocations = Revocations::new();
+            let default_stamp = revocations.stamp();
             Session {
-                poison,
+                revocations,
                 value: (default, default_stamp),
                 saved: Vec::new(),
                 default,
@@ -62,18 +62,18 @@ mod tests {
             }
         }
         fn set(&mut self, tenant: char) {
-            self.value = (tenant, self.poison.stamp());
+            self.value = (tenant, self.revocations.stamp());
             self.last = Some(tenant);
         }
         fn seen(&self) -> Option<char> {
-            (!self.poison.is_dead(self.value.1)).then_some(self.value.0)
+            (!self.revocations.is_dead(self.value.1)).then_some(self.value.0)
         }
         fn step(&mut self, step: u32) {
             match step {
                 0 => self.set('a'),
                 1 => self.set('b'),
                 2 => {
-                    self.poison.fail();
+                    self.revocations.fail();
                     self.last = None;
                 }
                 3 => self.saved.push(self.value),

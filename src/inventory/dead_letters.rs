@@ -3,10 +3,10 @@
 use pgrx::prelude::*;
 
 use super::table;
-use crate::error::{self, Result};
+use crate::error::Result;
 use crate::pg::group::ringing;
-use crate::pg::queue::{self, Poison, Request};
-use crate::pg::{keys, locks};
+use crate::pg::queue::{self, DeadLetter, Request};
+use crate::pg::{keys, own_locks};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -18,10 +18,6 @@ fn time(time: i64) -> TimestampWithTimeZone {
 
 fn items(request: &Request) -> Vec<Option<String>> {
     request.items.iter().map(|item| item.as_deref().map(text)).collect()
-}
-
-fn given(relation: Option<pg_sys::Oid>) -> Result<pg_sys::Oid> {
-    relation.ok_or_else(|| error::argument("relation must not be NULL", "Give the registered table."))
 }
 
 /// `poisoned_orders(relation regclass)`: the queued orders of the tenant that a drain set aside, and why. None that was queued for a dropped table of the same oid, or for
@@ -47,22 +43,22 @@ fn poisoned_orders(
         ),
     >,
 > {
-    let relation = given(relation)?;
+    let relation = table::given(relation)?;
     let inventory = table::for_caller(relation, false)?;
     let tenant = table::tenant(&inventory)?;
-    let poisoned = collect(|request| {
+    let letters = collect(|request| {
         request.relation == relation && request.identity == inventory.identity && request.tenant == tenant
     })?;
-    Ok(TableIterator::new(poisoned.into_iter().map(|(request, poison)| {
+    Ok(TableIterator::new(letters.into_iter().map(|(request, letter)| {
         (
             request.number,
             text(&request.order),
             items(&request),
             request.quantities,
             time(request.queued_at),
-            time(poison.set_aside_at),
-            poison.sqlstate,
-            poison.reason,
+            time(letter.set_aside_at),
+            letter.sqlstate,
+            letter.reason,
         )
     })))
 }
@@ -92,8 +88,8 @@ fn all_poisoned_orders(
         ),
     >,
 > {
-    let poisoned = collect(|request| relation.is_none_or(|relation| request.relation == relation))?;
-    Ok(TableIterator::new(poisoned.into_iter().map(|(request, poison)| {
+    let letters = collect(|request| relation.is_none_or(|relation| request.relation == relation))?;
+    Ok(TableIterator::new(letters.into_iter().map(|(request, letter)| {
         (
             request.relation,
             text(&request.tenant),
@@ -102,23 +98,23 @@ fn all_poisoned_orders(
             items(&request),
             request.quantities,
             time(request.queued_at),
-            time(poison.set_aside_at),
-            poison.sqlstate,
-            poison.reason,
+            time(letter.set_aside_at),
+            letter.sqlstate,
+            letter.reason,
         )
     })))
 }
 
 /// In the order of arrival.
-fn collect(is_asked: impl Fn(&Request) -> bool) -> Result<Vec<(Request, Poison)>> {
-    let mut poisoned = Vec::new();
-    queue::each_poisoned(|request, poison| {
+fn collect(is_asked: impl Fn(&Request) -> bool) -> Result<Vec<(Request, DeadLetter)>> {
+    let mut letters = Vec::new();
+    queue::each_dead_letter(|request, letter| {
         if is_asked(&request) {
-            poisoned.push((request, poison));
+            letters.push((request, letter));
         }
     })?;
-    poisoned.sort_by_key(|(request, _)| request.number);
-    Ok(poisoned)
+    letters.sort_by_key(|(request, _)| request.number);
+    Ok(letters)
 }
 
 /// `requeue_poisoned(relation regclass, numbers bigint[] DEFAULT NULL)`: queues again, behind everybody, what a drain set aside of the table, for all tenants; or
@@ -127,9 +123,9 @@ fn collect(is_asked: impl Fn(&Request) -> bool) -> Result<Vec<(Request, Poison)>
 /// The privilege is EXECUTE. Errors: 22023; 55000 not registered; 25006 read-only. Locks: the inventory's drain lock, for which it waits, until the transaction ends.
 #[pg_extern(sql = false)]
 fn requeue_poisoned(relation: Option<pg_sys::Oid>, numbers: Option<Vec<Option<i64>>>) -> Result<i64> {
-    let relation = given(relation)?;
+    let relation = table::given(relation)?;
     keys::refuse_read_only(c"requeue_poisoned()");
-    locks::begin_draining(relation);
+    own_locks::begin_draining(relation);
     let inventory = table::inventory(relation)?;
     let count = take(relation, numbers.as_deref(), |request| {
         if inventory.is_stray(request.identity, &request.tenant) {
@@ -151,9 +147,9 @@ fn requeue_poisoned(relation: Option<pg_sys::Oid>, numbers: Option<Vec<Option<i6
 /// The privilege is EXECUTE. Errors: 22023; 25006 read-only. Locks: as requeue_poisoned().
 #[pg_extern(sql = false)]
 fn forget_poisoned(relation: Option<pg_sys::Oid>, numbers: Option<Vec<Option<i64>>>) -> Result<i64> {
-    let relation = given(relation)?;
+    let relation = table::given(relation)?;
     keys::refuse_read_only(c"forget_poisoned()");
-    locks::begin_draining(relation);
+    own_locks::begin_draining(relation);
     take(relation, numbers.as_deref(), |_| Ok(true))
 }
 
@@ -163,7 +159,7 @@ fn take(
     numbers: Option<&[Option<i64>]>,
     mut done: impl FnMut(Request) -> Result<bool>,
 ) -> Result<i64> {
-    let table = queue::poison()?;
+    let table = queue::dead_letters()?;
     let mut found = table.of_relation(relation);
     if let Some(numbers) = numbers {
         let asked: std::collections::HashSet<i64> = numbers.iter().copied().flatten().collect();

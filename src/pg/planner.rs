@@ -1,4 +1,4 @@
-//! How statements are planned: under the seal, or past it for one of the reasons of `seal::verdict`.
+//! How statements are planned: under the seal, or past it for one of the reasons of `seal::decision`.
 //!
 //! The planner hook adds the border to what it is given; functions inlined later, children and other extensions may bring relations past it, so
 //! the hook for each relation that is about to be read refuses a protected one without its border. A plan made past the seal
@@ -10,7 +10,7 @@ use super::filter::{self, Inlined};
 use super::{ddl, foreign_key, list, nesting, registry};
 use crate::rls::naked;
 use crate::seal::bypass;
-use crate::seal::verdict::{self, Verdict};
+use crate::seal::decision::{self, Decision};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -74,11 +74,11 @@ pub unsafe fn begin(query: *mut pg_sys::Query, options: &mut i32, params: pg_sys
     let mut planning = Planning { before: nesting::now(), inlined, tag: 0, depends_on_role: false };
     // SAFETY: the caller's promise.
     let statement = unsafe { Statement::new(query) };
-    let verdict = verdict::planning(&statement);
-    let referential = matches!(verdict, Verdict::Off) && nesting::is_referential() && statement.reads_one_table();
-    let mode = match verdict {
-        Verdict::Off => Mode::Off,
-        Verdict::Sealed { .. } => Mode::Sealed,
+    let decision = decision::planning(&statement);
+    let referential = matches!(decision, Decision::Off) && nesting::is_referential() && statement.reads_one_table();
+    let mode = match decision {
+        Decision::Off => Mode::Off,
+        Decision::Sealed { .. } => Mode::Sealed,
         _ => Mode::Lifted,
     };
     nesting::enter(|now| now.mode = mode);
@@ -87,11 +87,11 @@ pub unsafe fn begin(query: *mut pg_sys::Query, options: &mut i32, params: pg_sys
     nesting::begin_referential();
     // SAFETY: as above.
     unsafe {
-        match verdict {
+        match decision {
             // Row level security alone has to know as well.
-            Verdict::Off if referential => planning.tag = REFERENTIAL,
-            Verdict::Off => {}
-            Verdict::Sealed { bypass_waits } => {
+            Decision::Off if referential => planning.tag = REFERENTIAL,
+            Decision::Off => {}
+            Decision::Sealed { bypass_waits } => {
                 let met = filter::seal(query, params, &mut planning.inlined);
                 if met != pg_sys::InvalidOid && nested {
                     naked::report_trigger(met);
@@ -100,12 +100,12 @@ pub unsafe fn begin(query: *mut pg_sys::Query, options: &mut i32, params: pg_sys
                 // The same cached plan must not serve the role that holds the bypass.
                 planning.depends_on_role = met && bypass_waits;
             }
-            Verdict::Referential => planning.tag = REFERENTIAL,
-            Verdict::Validation => {
+            Decision::Referential => planning.tag = REFERENTIAL,
+            Decision::Validation => {
                 unfilter(query);
                 planning.tag = VALIDATION;
             }
-            Verdict::Lifted => {
+            Decision::Lifted => {
                 planning.tag = LIFTED;
                 planning.depends_on_role = true;
             }
@@ -192,7 +192,7 @@ unsafe fn tag(plan: *const pg_sys::PlannedStmt) -> i32 {
     }
 }
 
-/// What `verdict` asks of a statement.
+/// What `decision` asks of a statement.
 pub struct Statement(*const pg_sys::Query);
 
 impl Statement {
@@ -259,7 +259,7 @@ pub unsafe fn check_relation(root: *const pg_sys::PlannerInfo, relation: pg_sys:
     // SAFETY: the caller's promise. What plans CLUSTER and CREATE INDEX makes a query without a join tree.
     let has_query = unsafe { !(*root).parse.is_null() && !(*(*root).parse).jointree.is_null() };
     // SAFETY: as above.
-    if has_query && verdict::must_have_border(relation) && !unsafe { filter::is_sealed(root, (*rel).relid) } {
-        verdict::refuse_without_border(relation);
+    if has_query && decision::must_have_border(relation) && !unsafe { filter::is_sealed(root, (*rel).relid) } {
+        decision::refuse_without_border(relation);
     }
 }

@@ -2,7 +2,7 @@
 
 use pgrx::prelude::*;
 
-use super::steps::Earlier;
+use super::steps::{Earlier, FLOOR};
 use crate::error::{self, Result};
 use crate::pg::spi;
 use crate::pg::{scan, security};
@@ -106,7 +106,7 @@ pub fn follow() -> Result<()> {
                UPDATE bulkhead.protection p SET tenant_attnum = a.attnum, tenant_column = a.attname, home = $1
                  FROM pg_catalog.pg_policy o, pg_catalog.pg_depend d, pg_catalog.pg_attribute a
                 WHERE p.home OPERATOR(pg_catalog.<>) $1 AND o.polrelid OPERATOR(pg_catalog.=) p.relation
-                  AND o.polname OPERATOR(pg_catalog.=) 'bulkhead_floor'
+                  AND o.polname OPERATOR(pg_catalog.=) $2
                   AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_policy'::pg_catalog.regclass
                   AND d.objid OPERATOR(pg_catalog.=) o.oid
                   AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
@@ -114,7 +114,7 @@ pub fn follow() -> Result<()> {
                   AND a.attrelid OPERATOR(pg_catalog.=) p.relation AND a.attnum OPERATOR(pg_catalog.=) d.refobjsubid
                RETURNING 1)
              SELECT 1 FROM here UNION ALL SELECT 1 FROM restored",
-            &[home.as_str().into()],
+            &[home.as_str().into(), FLOOR.into()],
             |_| Ok(()),
         )
     })

@@ -9,17 +9,17 @@ const LINE: usize = 512;
 const LINE_BITS: u32 = 9;
 
 /// May answer "perhaps" for one in a hundred digests that were never added; never "no" for one that was.
-pub struct Sieve(Vec<[u64; LINE / 64]>);
+pub struct BloomFilter(Vec<[u64; LINE / 64]>);
 
-/// Bytes that a sieve for so many digests takes.
+/// Bytes that a filter for so many digests takes.
 pub fn size(digests: usize) -> usize {
     digests * BITS / 8
 }
 
-impl Sieve {
+impl BloomFilter {
     /// For about so many.
-    pub fn new(digests: usize) -> Sieve {
-        Sieve(vec![[0; LINE / 64]; (digests * BITS).div_ceil(LINE).max(1)])
+    pub fn new(digests: usize) -> BloomFilter {
+        BloomFilter(vec![[0; LINE / 64]; (digests * BITS).div_ceil(LINE).max(1)])
     }
 
     /// A digest is as good as random already.
@@ -50,7 +50,7 @@ fn bits(marks: u64) -> impl Iterator<Item = usize> {
 #[cfg(test)]
 mod tests {
     use super::super::digest::digest;
-    use super::Sieve;
+    use super::BloomFilter;
 
     fn number(number: u32) -> [u8; 16] {
         digest(&[0; 16], b"", &number.to_be_bytes())
@@ -58,17 +58,17 @@ mod tests {
 
     #[test]
     fn what_was_added_is_there_and_little_else() {
-        let mut sieve = Sieve::new(20_000);
-        (0..20_000).for_each(|n| sieve.add(&number(n)));
-        assert!((0..20_000).all(|n| sieve.may_have(&number(n))));
-        let wrong = (20_000..120_000).filter(|n| sieve.may_have(&number(*n))).count();
+        let mut filter = BloomFilter::new(20_000);
+        (0..20_000).for_each(|n| filter.add(&number(n)));
+        assert!((0..20_000).all(|n| filter.may_have(&number(n))));
+        let wrong = (20_000..120_000).filter(|n| filter.may_have(&number(*n))).count();
         assert!(wrong < 2_000, "{wrong} of 100,000");
     }
 
     #[test]
     fn an_empty_one_has_nothing_and_a_small_one_breaks_nothing() {
-        assert!(!Sieve::new(0).may_have(&number(1)));
-        let mut small = Sieve::new(1);
+        assert!(!BloomFilter::new(0).may_have(&number(1)));
+        let mut small = BloomFilter::new(1);
         (0..1_000).for_each(|n| small.add(&number(n)));
         assert!((0..1_000).all(|n| small.may_have(&number(n))));
     }

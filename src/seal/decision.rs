@@ -4,12 +4,12 @@ use pgrx::prelude::*;
 
 use super::bypass;
 use crate::error;
-use crate::pg::planning::{Mode, Statement};
+use crate::pg::planner::{Mode, Statement};
 use crate::pg::{ddl, library, nesting, registry, security, settings};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// The seal is not in force here, or nothing is protected.
+pub enum Decision {
+    /// The seal is not in force here, or the extension is not installed in this database.
     Off,
     /// Filtered by the tenant. `bypass_waits`: a bypass is there, for another role than the current one.
     Sealed { bypass_waits: bool },
@@ -32,15 +32,15 @@ pub fn everywhere() -> bool {
 }
 
 /// For a statement that is about to be planned.
-pub fn planning(statement: &Statement) -> Verdict {
-    if !in_force() || registry::is_empty() {
-        return Verdict::Off;
+pub fn planning(statement: &Statement) -> Decision {
+    if !in_force() || registry::is_not_installed() {
+        return Decision::Off;
     }
     if nesting::is_referential() && statement.reads_one_table() {
-        return Verdict::Referential;
+        return Decision::Referential;
     }
     if ddl::validates() && statement.validates_foreign_key() {
-        return Verdict::Validation;
+        return Decision::Validation;
     }
     for_a_while()
 }
@@ -48,26 +48,26 @@ pub fn planning(statement: &Statement) -> Verdict {
 /// For a planned statement that is about to start.
 ///
 /// `referential`: it was planned as a query of referential integrity.
-pub fn starting(referential: bool) -> Verdict {
+pub fn starting(referential: bool) -> Decision {
     match command() {
-        Verdict::Sealed { .. } | Verdict::Lifted if referential && nesting::is_referential() => Verdict::Referential,
-        verdict => verdict,
+        Decision::Sealed { .. } | Decision::Lifted if referential && nesting::is_referential() => Decision::Referential,
+        decision => decision,
     }
 }
 
 /// For COPY and TRUNCATE, which are never planned.
-pub fn command() -> Verdict {
-    if !in_force() || registry::is_empty() {
-        return Verdict::Off;
+pub fn command() -> Decision {
+    if !in_force() || registry::is_not_installed() {
+        return Decision::Off;
     }
     for_a_while()
 }
 
-fn for_a_while() -> Verdict {
+fn for_a_while() -> Decision {
     if nesting::now().replicating || bypass::acts() {
-        return Verdict::Lifted;
+        return Decision::Lifted;
     }
-    Verdict::Sealed { bypass_waits: bypass::is_set() }
+    Decision::Sealed { bypass_waits: bypass::is_set() }
 }
 
 /// A protected relation is about to be looked up by the planner.

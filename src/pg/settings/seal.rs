@@ -1,12 +1,57 @@
-//! `bulkhead.seal` and `bulkhead.bypass`: their hooks.
+//! `bulkhead.seal` and `bulkhead.bypass`.
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, CString, c_char, c_void};
 
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::prelude::*;
 
-use super::{BYPASS, guc_allocate, refuse};
-use crate::pg::{plan, security, transaction};
+use super::{guc_allocate, refuse};
+use crate::pg::{planned_stmt, security, transaction};
 use crate::seal::bypass::{self, Grant};
+
+static SEAL: GucSetting<bool> = GucSetting::<bool>::new(true);
+static BYPASS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+
+/// `bulkhead.seal`; whether it is in force here is for `seal::verdict` to say.
+pub fn seal() -> bool {
+    SEAL.get()
+}
+
+/// The reason in `bulkhead.bypass`; whether it counts is for `seal::bypass` to say.
+pub fn bypass() -> String {
+    BYPASS.get().map_or_else(String::new, |reason| reason.to_string_lossy().into_owned())
+}
+
+/// Once, from `define` of all settings, after everything that the check of a bypass consults.
+pub(super) fn define() {
+    // SAFETY: the hooks are guarded, keep to the server's protocol (see their comments), and live as long as the process.
+    unsafe {
+        GucRegistry::define_bool_guc_with_hooks(
+            c"bulkhead.seal",
+            c"Filters protected tables for every role, superuser and BYPASSRLS roles too.",
+            // Reload-time, so that only who may change the server's configuration turns it off, and on: it is what a DBA
+            // reaches for when the seal itself is in the way of a repair.
+            c"Needs shared_preload_libraries. off: row level security alone.",
+            &SEAL,
+            GucContext::Sighup,
+            GucFlags::default(),
+            None,
+            Some(assign_seal),
+            None,
+        );
+        GucRegistry::define_string_guc_with_hooks(
+            c"bulkhead.bypass",
+            c"The reason for which the seal is lifted until the transaction ends.",
+            c"SET LOCAL inside a transaction block, or a start-up option; needs EXECUTE on bulkhead.begin_bypass.",
+            &BYPASS,
+            GucContext::Userset,
+            GucFlags::default(),
+            Some(check),
+            Some(assign),
+            Some(show),
+        );
+    }
+}
 
 /// Longest reason in bytes: it goes into a line of the log.
 const MAX_BYTES: usize = 1000;
@@ -120,5 +165,5 @@ pub(super) unsafe extern "C-unwind" fn show() -> *const c_char {
 /// Called by the server. Must not raise.
 #[pg_guard]
 pub(super) unsafe extern "C-unwind" fn assign_seal(_newval: bool, _extra: *mut c_void) {
-    plan::forget_cached();
+    planned_stmt::forget_cached();
 }

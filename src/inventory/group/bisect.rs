@@ -6,19 +6,19 @@
 use std::cell::Cell;
 use std::time::Instant;
 
-use super::super::ledger::Ledger;
-use super::super::many::{self, Halving};
+use super::super::many::{self, Bisection};
+use super::super::verdict_store::VerdictStore;
 use super::became::Became;
 use super::round::Taken;
 use super::tables::{self, Opened};
 use crate::error::Result;
 use crate::pg::subtransaction::{self, Failure};
-use crate::pg::{constraints, settings};
+use crate::pg::{constraints, lock_timeout};
 
 /// Decides the orders in the current transaction.
 pub fn one_by_one(taken: &[Taken]) -> Result<Vec<Became>> {
     // What one order of many waits for, all wait for.
-    settings::set_local(c"lock_timeout", "5ms");
+    lock_timeout::set(lock_timeout::ORDER);
     constraints::immediate();
     let begun = Instant::now();
     let mut became: Vec<Became> = taken.iter().map(|_| Became::Untried).collect();
@@ -30,8 +30,8 @@ pub fn one_by_one(taken: &[Taken]) -> Result<Vec<Became>> {
         }
     }
     for (relation, places) in failing {
-        let halved = || halved(relation, &places, taken, begun);
-        match subtransaction::kept(|| false, halved) {
+        let bisected = || bisected(relation, &places, taken, begun);
+        match subtransaction::kept(|| false, bisected) {
             Ok(came) => tables::put(&mut became, &places, came),
             // Before any order was looked at: it is about the table.
             Err(failure) => {
@@ -44,24 +44,24 @@ pub fn one_by_one(taken: &[Taken]) -> Result<Vec<Became>> {
 }
 
 /// The orders of a table, and the one that fails apart.
-fn halved(relation: pgrx::pg_sys::Oid, places: &[usize], taken: &[Taken], begun: Instant) -> Result<Vec<Became>> {
+fn bisected(relation: pgrx::pg_sys::Oid, places: &[usize], taken: &[Taken], begun: Instant) -> Result<Vec<Became>> {
     let mut inner = tables::all_left(taken);
     let Some(Opened { inventory, places, orders }) = tables::open(relation, places, taken, &mut inner)? else {
         return Ok(inner);
     };
-    let halving = Halving {
+    let bisection = Bisection {
         inventory: &inventory,
         busy: tables::busy(&orders),
         told: &Became::of,
         is_an_orders: &many::may_be_an_orders,
         failed: &|_: &Taken, failure| Ok(Became::failure(&failure)),
-        is_over: &|| begun.elapsed() > many::SIFTING,
+        is_over: &|| begun.elapsed() > many::BISECTION_TIME,
         untried: &|| Became::Untried,
         has_judged: Cell::new(false),
     };
     // Today's partition is there before anybody is judged.
     let decided: std::result::Result<Vec<Became>, Failure> =
-        subtransaction::kept(|| false, || Ledger::open().map(drop)).and_then(|()| halving.decide(&orders));
+        subtransaction::kept(|| false, || VerdictStore::open().map(drop)).and_then(|()| bisection.decide(&orders));
     let decided = decided.unwrap_or_else(|failure| Became::nobodys(&failure, orders.len()));
     for (at, one) in places.iter().zip(decided) {
         inner[*at] = one;

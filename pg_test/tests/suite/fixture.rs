@@ -1,0 +1,31 @@
+//! What the tests of several features stand on.
+
+use pg_test::{Client, Database};
+
+/// A session that acts for the tenant until it is told otherwise.
+pub async fn acting(db: &Database, role: &str, tenant: &str) -> Client {
+    let client = db.connect(role).await;
+    act_for(&client, tenant).await;
+    client
+}
+
+/// From its next transaction on, the session acts for the tenant; for none when it is empty.
+pub async fn act_for(client: &Client, tenant: &str) {
+    client.run(&format!("SET bulkhead.tenant_context = '{tenant}'")).await;
+}
+
+/// Today's partition of one of the extension's own tables ends in `seconds` seconds. There are no rows in the table yet, and its partitions have
+/// the primary key `key`.
+pub fn midnight_in(db: &Database, table: &str, key: &str, seconds: f64) {
+    let split = format!(
+        "DO $$ DECLARE today timestamptz := date_trunc('day', now(), 'UTC') - interval '24 hours';
+                       midnight timestamptz := clock_timestamp() + interval '{seconds} seconds'; BEGIN
+           CREATE TABLE bulkhead.before_midnight (LIKE bulkhead.{table}, PRIMARY KEY ({key}));
+           CREATE TABLE bulkhead.after_midnight (LIKE bulkhead.{table}, PRIMARY KEY ({key}));
+           EXECUTE format('ALTER TABLE bulkhead.{table} ATTACH PARTITION bulkhead.before_midnight FOR VALUES FROM (%L) TO (%L)', today, midnight);
+           EXECUTE format('ALTER TABLE bulkhead.{table} ATTACH PARTITION bulkhead.after_midnight FOR VALUES FROM (%L) TO (%L)',
+                          midnight, today + interval '72 hours');
+         END $$"
+    );
+    db.admin(&split).unwrap();
+}
