@@ -34,7 +34,7 @@ mod table;
 pub use abandoned::forget;
 pub use call::Call;
 pub use follow::follow;
-pub use lag::waiting;
+pub use lag::{estimate, waiting};
 pub use queue::enqueue;
 pub use release::Release;
 

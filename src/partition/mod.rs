@@ -23,6 +23,7 @@ mod span;
 mod table;
 mod time;
 mod todo;
+mod watch;
 
 use pgrx::prelude::*;
 
@@ -31,8 +32,10 @@ use crate::pg::{locks, scan, spi};
 use crate::{idempotency, inventory};
 
 pub use ensure::{ensure, make_present};
+pub use health::Check;
 pub use ledger::forget;
 pub use run::{end_transaction, is_running};
+pub use watch::watch;
 
 ::pgrx::extension_sql_file!("../../sql/partition.sql", name = "partition", requires = ["observe"]);
 

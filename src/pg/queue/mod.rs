@@ -11,9 +11,11 @@
 
 mod pages;
 mod rows;
+mod sample;
 
 pub use pages::{Place, Seen, scan};
 pub use rows::{Poison, Request, Segment, add, each_poisoned, each_waiting, poison, set_aside};
+pub use sample::{sample_poisoned, sample_waiting};
 
 use std::ffi::{CStr, c_char};
 

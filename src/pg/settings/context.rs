@@ -15,6 +15,7 @@ use crate::context::tenant::{Fault, MAX_BYTES, Tenant};
 use crate::context::token;
 use crate::context::tokens;
 use crate::pg::cell::PerBackend;
+use crate::pg::counters::{self, Counter};
 
 #[repr(C)]
 struct Header {
@@ -162,6 +163,7 @@ pub(super) unsafe extern "C-unwind" fn show() -> *const c_char {
 }
 
 fn refuse_token(fault: &token::Fault) {
+    counters::add(Counter::Token, 1);
     refuse(
         PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
         &format!("invalid tenant token: {}", fault.message()),
@@ -188,6 +190,7 @@ fn refuse_id(fault: Fault) {
 }
 
 fn refuse_switch(refusal: Refusal) -> bool {
+    counters::add(Counter::OtherTenant, 1);
     let (detail, hint) = match refusal {
         Refusal::OtherTenant => (
             "This transaction acts for another tenant already",
