@@ -151,6 +151,14 @@ pub fn worker() -> Result<Check> {
     }
 }
 
+/// What to ask when queued orders wait.
+pub fn who_drains() -> &'static str {
+    match library::loaded() == Loaded::Shared && survey::here() != Here::Unwanted {
+        true => "the worker cannot decide it yet: its item is locked, or see the check worker and the server log",
+        false => "is drain_inventory() scheduled?",
+    }
+}
+
 /// Whether there is room for callers of decrement_now().
 pub fn slots() -> Result<Check> {
     const NAME: &str = "slots";

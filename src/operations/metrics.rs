@@ -126,11 +126,6 @@ fn partitions(samples: &mut Samples) -> Result<()> {
         let mut put = |name, value, help| samples.put(name, &labels, value, help);
         put("bulkhead_partitions", table.partitions as f64, "Partitions of a managed table.");
         put("bulkhead_partitions_held", table.held as f64, "Partitions that hold_partition() keeps.");
-        put(
-            "bulkhead_partition_orphans",
-            table.orphans as f64,
-            "Tables that look like partitions that lost their parent.",
-        );
         if let Some(runway) = table.runway {
             put("bulkhead_partition_runway_seconds", runway, "Time until the last partition ends; 0: inserts fail.");
         }

@@ -11,7 +11,7 @@ use pgrx::prelude::*;
 
 use crate::error::Result;
 
-pub use checks::{drain_databases, launcher, seal, slots, version, worker};
+pub use checks::{drain_databases, launcher, seal, slots, version, who_drains, worker};
 
 ::pgrx::extension_sql_file!("../../sql/operations.sql", name = "operations", requires = ["scoring", "inventory"]);
 

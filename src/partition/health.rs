@@ -20,7 +20,7 @@ pub struct Check {
 /// Looks at the managed tables, or elsewhere.
 type Function = fn(&[Table]) -> Result<Check>;
 
-/// What a check costs: `Thorough` ones read all rows of something.
+/// What a check costs: `Thorough` ones read all rows of something, or a schema's list of tables for each managed table.
 #[derive(PartialEq, Eq)]
 enum Cost {
     Cheap,
@@ -32,7 +32,7 @@ const CHECKS: [(Function, Cost); 15] = [
     (runway, Cost::Cheap),
     (oldest_claim, Cost::Thorough),
     (pending_detach, Cost::Cheap),
-    (orphans, Cost::Cheap),
+    (orphans, Cost::Thorough),
     (cron_success, Cost::Cheap),
     (oldest_snapshot, Cost::Cheap),
     (retention_lag, Cost::Cheap),
@@ -278,7 +278,8 @@ fn queue_lag(_: &[Table]) -> Result<Check> {
         if !ok {
             details.push(if security::exists(relation) {
                 let name = security::relation_name(relation);
-                format!("an order for {name} waits for {}: is drain_inventory() scheduled?", readable::span(lag))
+                let (waits, hint) = (readable::span(lag), operations::who_drains());
+                format!("an order for {name} waits for {waits}: {hint}")
             } else {
                 "orders wait for a table that was dropped".to_owned()
             });

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use pgrx::prelude::*;
 
 use super::health::{self, Check};
+use super::ledger;
 use super::table::Table;
 use super::time::{FUTURE, PAST, SECOND};
-use super::{ledger, make};
 use crate::error::Result;
 use crate::pg::{security, spi};
 
@@ -27,7 +27,6 @@ pub struct Watched {
     pub last_run: Option<f64>,
     /// What maintain() could not do in the last hour.
     pub failures: f64,
-    pub orphans: usize,
     /// As the server's statistics have them.
     pub rows: f64,
     pub bytes: f64,
@@ -41,11 +40,11 @@ fn seconds(micros: i64) -> f64 {
 pub fn watch() -> Result<(Vec<Watched>, Vec<Check>)> {
     let (tables, unreadable) = health::tables()?;
     let (failures, sizes) = (failures()?, sizes(&tables)?);
-    let watched = tables.iter().map(|table| watched(table, &failures, &sizes)).collect::<Result<_>>()?;
+    let watched = tables.iter().map(|table| watched(table, &failures, &sizes)).collect();
     Ok((watched, health::cheap(&tables, &unreadable)?))
 }
 
-fn watched(table: &Table, failures: &HashMap<u32, f64>, sizes: &HashMap<u32, (f64, f64)>) -> Result<Watched> {
+fn watched(table: &Table, failures: &HashMap<u32, f64>, sizes: &HashMap<u32, (f64, f64)>) -> Watched {
     let now = ledger::now();
     let ranges = table.ranges();
     let runway = table.rule.runway(&ranges, now);
@@ -53,7 +52,7 @@ fn watched(table: &Table, failures: &HashMap<u32, f64>, sizes: &HashMap<u32, (f6
     let expired = table.leaves.iter().filter(|leaf| !leaf.held && table.rule.is_expired(&leaf.range, now));
     let overdue = expired.map(|leaf| now.saturating_sub(table.rule.retain.after(leaf.range.upper.at))).max();
     let (rows, bytes) = sizes.get(&table.oid.to_u32()).copied().unwrap_or_default();
-    Ok(Watched {
+    Watched {
         table: table.name.clone(),
         partitions: table.leaves.len(),
         held: table.leaves.iter().filter(|leaf| leaf.held).count(),
@@ -62,10 +61,9 @@ fn watched(table: &Table, failures: &HashMap<u32, f64>, sizes: &HashMap<u32, (f6
         overdue: seconds(overdue.unwrap_or(0)),
         last_run: table.managed.last_run.map(|last| seconds((now - last).max(0))),
         failures: failures.get(&table.oid.to_u32()).copied().unwrap_or(0.0),
-        orphans: make::orphans(table)?.len(),
         rows,
         bytes,
-    })
+    }
 }
 
 /// Rows of the log by table. It is short: maintain() keeps the last 10,000.

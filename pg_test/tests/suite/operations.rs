@@ -1,8 +1,10 @@
 //! What whoever is on call counts on: metrics, checks, and a page that names every one of them.
 
 mod errors;
+mod examples;
 mod fixture;
 mod generated;
+mod images;
 mod leftovers;
 mod metrics;
 mod monitoring;
@@ -16,6 +18,8 @@ use libtest_mimic::Trial;
 pub fn tests() -> Vec<Trial> {
     let features = [
         errors::tests(),
+        examples::tests(),
+        images::tests(),
         leftovers::tests(),
         metrics::tests(),
         monitoring::tests(),

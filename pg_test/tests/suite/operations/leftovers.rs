@@ -10,7 +10,7 @@ use super::generated;
 use crate::harness::WithWorkers;
 
 pub fn tests() -> Vec<Trial> {
-    crate::tests![what_is_left_is_what_the_page_says => 240, without_unprotect_all_it_is_refused]
+    crate::tests![what_is_left_is_what_the_page_says => 240, without_unprotect_all_it_is_refused, no_column_stops_pg_upgrade]
 }
 
 /// Everything of the database that is not the server's own, an object a line.
@@ -91,4 +91,15 @@ async fn without_unprotect_all_it_is_refused(db: Database) {
     client.run("DROP EXTENSION bulkhead CASCADE").await;
     assert_eq!(client.one("SELECT count(*) FROM pg_policy WHERE polrelid = 'orders'::regclass").await, "0");
     assert_eq!(client.one("SELECT relrowsecurity FROM pg_class WHERE oid = 'orders'::regclass").await, "t");
+}
+
+/// pg_upgrade refuses a cluster with a table that has a column of these types: what they stand for has another oid afterwards.
+async fn no_column_stops_pg_upgrade(db: Database) {
+    world(&db).await;
+    let columns = db.connect("postgres").await.column(
+        "SELECT format('%s.%s', a.attrelid::regclass, a.attname) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+          WHERE c.relnamespace = 'bulkhead'::regnamespace AND c.relkind IN ('r', 'p', 'm', 'i') AND NOT a.attisdropped
+            AND a.atttypid::regtype::text IN ('regcollation', 'regconfig', 'regdictionary', 'regnamespace', 'regoper', 'regoperator', 'regproc', 'regprocedure')",
+    );
+    assert_eq!(columns.await, [""; 0]);
 }

@@ -3,10 +3,12 @@
 use libtest_mimic::Trial;
 use pg_test::Database;
 
+use super::fixture::root;
 use super::generated;
+use crate::harness::Nowhere;
 
 pub fn tests() -> Vec<Trial> {
-    crate::tests![the_reference_is_what_the_server_says]
+    crate::tests![the_reference_is_what_the_server_says, every_setting_of_the_sources_is_on_the_page]
 }
 
 async fn the_reference_is_what_the_server_says(db: Database) {
@@ -56,4 +58,18 @@ fn with_unit(value: &str, unit: &str) -> String {
         "" => value.to_owned(),
         unit => format!("{value} {unit}"),
     }
+}
+
+/// Also one that pg_settings does not list.
+async fn every_setting_of_the_sources_is_on_the_page(_: Nowhere) {
+    let page = generated::page("operations.md");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(root().join("src/pg/settings")).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        let quoted = text.split("c\"bulkhead.").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned());
+        names.extend(quoted.filter(|name| !name.contains(' ')));
+    }
+    assert!(names.len() > 25, "{names:?}");
+    let missing: Vec<_> = names.iter().filter(|name| !page.contains(&format!("`bulkhead.{name}`"))).collect();
+    assert!(missing.is_empty(), "docs/operations.md does not name {missing:?}");
 }

@@ -7,14 +7,13 @@ use pg_test::{Client, Database};
 
 use super::fixture::{TENANT, world};
 use super::generated;
-use crate::harness::WithWorkers;
 
 pub fn tests() -> Vec<Trial> {
     crate::tests![the_page_says_what_is_locked_and_written => 240]
 }
 
 /// Who calls, and what; each in a transaction that is rolled back.
-const CALLS: [(&str, &str); 33] = [
+const CALLS: [(&str, &str); 32] = [
     ("app", "SELECT count(*) FROM orders"),
     ("app", "INSERT INTO orders (id) VALUES (1)"),
     ("app", "SELECT bulkhead.tenant_id(), bulkhead.claims()"),
@@ -34,7 +33,6 @@ const CALLS: [(&str, &str); 33] = [
     ("app", "SELECT bulkhead.order_verdicts('stock', 'order-1')"),
     ("app", "SELECT bulkhead.release_order('stock', 'order-1')"),
     ("app", "SELECT bulkhead.enqueue_decrement('stock', 'order-3', 'a', 1)"),
-    ("app", "SELECT bulkhead.decrement_now('stock', 'order-1', 'a', 1)"),
     ("postgres", "SELECT bulkhead.drain_batch('stock', 500, '{}')"),
     ("postgres", "SELECT bulkhead.requeue_poisoned('stock')"),
     ("owner", "SELECT bulkhead.manage_partitions('events', '1 day', '40 days')"),
@@ -43,7 +41,7 @@ const CALLS: [(&str, &str); 33] = [
     ("app", "SELECT bulkhead.score('leads', '{}')"),
     ("owner", "SELECT bulkhead.attach_scoring('leads', 'leads')"),
     ("owner", "SELECT bulkhead.detach_scoring('leads')"),
-    ("postgres", "SELECT bulkhead.scoring_step('leads', 'pending', clock_timestamp(), NULL, 1000)"),
+    ("postgres", "SELECT bulkhead.scoring_step('leads', 'score_pending', clock_timestamp(), NULL, 1000)"),
     ("postgres", "SELECT bulkhead.unprotect_all()"),
     ("postgres", "SELECT bulkhead.health()"),
     ("postgres", "SELECT * FROM bulkhead.metrics"),
@@ -104,7 +102,7 @@ async fn written(client: &Client) -> String {
     if tables.is_empty() { "none".to_owned() } else { tables.join(", ") }
 }
 
-async fn the_page_says_what_is_locked_and_written(db: WithWorkers) {
+async fn the_page_says_what_is_locked_and_written(db: Database) {
     prepare(&db).await;
     let today = db.admin("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD')").unwrap().trim().to_owned();
     let mut text = String::from("| call | locks above ACCESS SHARE | rows written |\n|---|---|---|\n");
@@ -137,7 +135,7 @@ async fn prepare(db: &Database) {
         .await;
     let app = db.connect("app").await;
     app.run(&format!(
-        "SET bulkhead.tenant_context = '{TENANT}'; SELECT bulkhead.decrement_inventory('stock', 'order-1', 'b', 1)"
+        "SET bulkhead.tenant_context = '{TENANT}'; SELECT bulkhead.decrement_inventory('stock', 'order-1', 'b', 1); SELECT bulkhead.enqueue_decrement('stock', 'order-0', 'b', 1)"
     ))
     .await;
 }

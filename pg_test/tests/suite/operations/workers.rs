@@ -10,6 +10,7 @@ pub fn tests() -> Vec<Trial> {
     crate::tests![
         all_is_well_with_a_worker,
         where_no_worker_is_wanted_none_is_missed,
+        an_order_that_a_worker_cannot_decide,
         a_server_without_a_launcher => 240,
         a_worker_that_cannot_come_and_slots_that_fill => 240,
         databases_that_are_named_in_vain => 240,
@@ -43,6 +44,20 @@ async fn where_no_worker_is_wanted_none_is_missed(db: Database) {
     let client = db.connect("postgres").await;
     assert_eq!(check(&client, "worker").await, ["t", "none", "bulkhead.drain_databases does not name this database"]);
     assert_eq!(check(&client, "launcher").await[..2], ["t", "none"]);
+}
+
+async fn an_order_that_a_worker_cannot_decide(db: WithWorkers) {
+    let (client, owner, other) = (db.connect("postgres").await, db.connect("owner").await, db.connect("owner").await);
+    owner.run(STOCK).await;
+    other.run("BEGIN; UPDATE stock SET pieces = 9 WHERE sku = 'a'").await;
+    owner.run("SELECT bulkhead.enqueue_decrement('stock', 'q-1', 'a', 1)").await;
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    client.run("SET bulkhead.health_queue_lag = 0").await;
+    let waits = check(&client, "queue_lag").await;
+    assert_eq!(waits[..2], ["f", "1 queued"]);
+    assert!(waits[2].contains("the worker cannot decide it yet: its item is locked"), "{waits:?}");
+    other.run("COMMIT").await;
+    until("decided", async || check(&client, "queue_lag").await[..2] == ["t", "0 queued"]).await;
 }
 
 async fn a_server_without_a_launcher(_: Nowhere) {
