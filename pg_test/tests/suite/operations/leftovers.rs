@@ -96,7 +96,8 @@ async fn without_unprotect_all_it_is_refused(db: Database) {
 /// pg_upgrade refuses a cluster with a table that has a column of these types: what they stand for has another oid afterwards.
 async fn no_column_stops_pg_upgrade(db: Database) {
     world(&db).await;
-    let columns = db.connect("postgres").await.column(
+    let client = db.connect("postgres").await;
+    let columns = client.column(
         "SELECT format('%s.%s', a.attrelid::regclass, a.attname) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
           WHERE c.relnamespace = 'bulkhead'::regnamespace AND c.relkind IN ('r', 'p', 'm', 'i') AND NOT a.attisdropped
             AND a.atttypid::regtype::text IN ('regcollation', 'regconfig', 'regdictionary', 'regnamespace', 'regoper', 'regoperator', 'regproc', 'regprocedure')",
