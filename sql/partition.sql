@@ -1,11 +1,12 @@
 -- partition: the manager of every partitioned table.
 
+-- on_expire is a text because pg_upgrade refuses a database with a column of type regprocedure: functions have other oids afterwards.
 CREATE TABLE bulkhead.managed_partition (
   parent        regclass    PRIMARY KEY,
   every         interval    NOT NULL,
   retain        interval,
   premake       integer     NOT NULL DEFAULT 3,
-  on_expire     regprocedure,
+  on_expire     text,
   leaf_key      text[],
   leaf_options  text[],
   managed_at    timestamptz NOT NULL DEFAULT pg_catalog.now(),
@@ -110,7 +111,7 @@ COMMENT ON FUNCTION bulkhead.partition_plan(regclass, name, interval) IS
 CREATE VIEW bulkhead.managed_partitions AS
   SELECT m.parent,
          a.attname AS control_column,
-         m.every, m.retain, m.premake, m.on_expire,
+         m.every, m.retain, m.premake, COALESCE(pg_catalog.to_regprocedure(m.on_expire)::text, m.on_expire) AS on_expire,
          (SELECT pg_catalog.count(*) FROM pg_catalog.pg_inherits i WHERE i.inhparent OPERATOR(pg_catalog.=) m.parent) AS partitions,
          (SELECT pg_catalog.count(*) FROM pg_catalog.pg_inherits i JOIN bulkhead.partition_hold h ON h.partition OPERATOR(pg_catalog.=) i.inhrelid
            WHERE i.inhparent OPERATOR(pg_catalog.=) m.parent) AS held,

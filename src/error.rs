@@ -10,6 +10,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::context::state::{self, Absence};
+use crate::pg::counters::{self, Counter};
 
 pub type Result<T> = std::result::Result<T, ErrorReport>;
 
@@ -89,6 +90,8 @@ const LOST_TENANT: &str = "A local context ends with its transaction: use BEGIN.
 
 /// There is no tenant where one is needed: 42501. `what` is the object that needs it; `exempt`: for a role that could bypass.
 pub fn no_tenant(what: &str, exempt: bool) -> ErrorReport {
+    // Whoever asks for this report raises it.
+    counters::add(Counter::NoTenant, 1);
     let message = format!("no tenant context for {what}");
     let (detail, hint) = match state::absence() {
         Some(Absence::Refused(fault)) => (

@@ -11,6 +11,7 @@
 //! - `idempotency`: work that a client may ask for twice is done once
 //! - `inventory`: many orders for few items, decided in batches
 //! - `scoring`: rules as JSON, compiled, that say what a document is worth
+//! - `operations`: what is watched of all of them
 //!
 //! `pg` is the bridge to the server and the only room that steps outside safe Rust; `error` names the SQLSTATEs
 //! that are raised; `calendar`, `fnv` and `type_oid` are pure Rust for several rooms.
@@ -26,6 +27,7 @@ mod inventory;
 mod leak_test;
 mod lint;
 mod observe;
+mod operations;
 mod partition;
 mod pg;
 mod rls;
@@ -44,6 +46,7 @@ pub extern "C-unwind" fn _PG_init() {
     pg::library::note();
     pg::settings::define();
     pg::board::reserve();
+    pg::counters::reserve();
     pg::group::memory::reserve();
     pg::group::processes::register();
     pg::transaction::register();

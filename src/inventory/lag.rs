@@ -1,8 +1,11 @@
-//! Orders that wait in the queue: what health() says of them.
+//! Orders that wait in the queue: what health() and bulkhead.metrics say of them.
+
+use std::collections::BTreeMap;
 
 use pgrx::prelude::*;
 
 use crate::error::Result;
+use crate::pg::inventory::all_registered;
 use crate::pg::{keys, queue};
 
 /// All tenants' orders.
@@ -27,4 +30,29 @@ pub fn waiting() -> Result<Waiting> {
     })?;
     queue::each_dead_letter(|_, _| waiting.set_aside += 1)?;
     Ok(waiting)
+}
+
+/// The same of one inventory; numbers are estimates where much waits.
+#[derive(Default)]
+pub struct Estimate {
+    pub orders: f64,
+    /// Microseconds; 0 where nothing waits.
+    pub longest: i64,
+    pub set_aside: f64,
+}
+
+/// Of every registered inventory, and of every other that something waits for. Reads a bounded part of the queue.
+pub fn estimate() -> Result<BTreeMap<u32, Estimate>> {
+    let now = keys::now();
+    let mut estimates: BTreeMap<u32, Estimate> =
+        all_registered().into_iter().map(|relation| (relation.to_u32(), Estimate::default())).collect();
+    queue::sample_waiting(|relation, queued_at, stands_for| {
+        let estimate = estimates.entry(relation.to_u32()).or_default();
+        estimate.orders += stands_for;
+        estimate.longest = estimate.longest.max(now.saturating_sub(queued_at));
+    })?;
+    queue::sample_poisoned(|relation, stands_for| {
+        estimates.entry(relation.to_u32()).or_default().set_aside += stands_for;
+    })?;
+    Ok(estimates)
 }

@@ -25,6 +25,8 @@ pub struct Sweep {
     is_hindered: bool,
     /// It is another time through what was left behind.
     is_repeated: bool,
+    /// So many requests the last batch was done with.
+    done: usize,
 }
 
 /// What is left when a sweep is over.
@@ -45,12 +47,14 @@ impl Sweep {
             is_stopped: false,
             is_hindered: false,
             is_repeated: false,
+            done: 0,
         }
     }
 
     /// The next batch, in a transaction of its own. False when there is no more.
     pub fn batch(&mut self) -> Result<bool> {
         self.is_stopped = true;
+        self.done = 0;
         if !security::exists(self.relation) {
             self.is_stopped = false;
             return Ok(false);
@@ -63,12 +67,18 @@ impl Sweep {
         let Some(went) = drain::take(self.relation, SIZE, busy, &self.passed)? else { return Ok(false) };
         self.is_stopped = false;
         self.is_hindered = !went.left.is_empty();
+        self.done = went.done;
         let is_over = went.done == 0 && !self.is_hindered;
         self.passed.extend(went.left);
         if self.failure.is_none() {
             self.failure = went.failure;
         }
         Ok(!is_over)
+    }
+
+    /// How many requests the last batch decided or set aside.
+    pub fn done(&self) -> usize {
+        self.done
     }
 
     /// Whether the last batch met somebody, or something, in its way.

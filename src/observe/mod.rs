@@ -172,7 +172,12 @@ pub use board::PLACES;
 
 /// Places of the board that are taken, if any, and how many statements gave theirs to another since the server started.
 pub fn places() -> Option<(usize, i64)> {
-    board::is_there().then(board::fill).filter(|(taken, _)| *taken > 0)
+    fill().filter(|(taken, _)| *taken > 0)
+}
+
+/// Places that are taken, and how many statements gave theirs to another since the server started. None without a board.
+pub fn fill() -> Option<(usize, i64)> {
+    board::is_there().then(board::fill)
 }
 
 /// By itself, or with a parent.

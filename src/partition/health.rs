@@ -1,4 +1,4 @@
-//! What a DBA watches: one function for each check.
+//! What a DBA watches: one function for each check. Those about the server as a whole are in src/operations.
 
 use super::bound::Range;
 use super::table::{self, Table};
@@ -7,7 +7,7 @@ use super::{ledger, make, readable};
 use crate::error::Result;
 use crate::pg::settings::health as threshold;
 use crate::pg::{security, spi};
-use crate::{idempotency, inventory, scoring};
+use crate::{idempotency, inventory, operations, scoring};
 
 pub struct Check {
     pub name: &'static str,
@@ -20,20 +20,34 @@ pub struct Check {
 /// Looks at the managed tables, or elsewhere.
 type Function = fn(&[Table]) -> Result<Check>;
 
-/// Every check, in the order in which they are shown. Later rooms add theirs here.
-const CHECKS: [Function; 9] = [
-    runway,
-    oldest_claim,
-    pending_detach,
-    orphans,
-    cron_success,
-    oldest_snapshot,
-    retention_lag,
-    queue_lag,
-    scoring_lag,
+/// What a check costs: `Thorough` ones read all rows of something, or a schema's list of tables for each managed table.
+#[derive(PartialEq, Eq)]
+enum Cost {
+    Cheap,
+    Thorough,
+}
+
+/// Every check, in the order in which they are shown. Later rooms add theirs here, and docs/operations.md says what to do about each.
+const CHECKS: [(Function, Cost); 15] = [
+    (runway, Cost::Cheap),
+    (oldest_claim, Cost::Thorough),
+    (pending_detach, Cost::Cheap),
+    (orphans, Cost::Thorough),
+    (cron_success, Cost::Cheap),
+    (oldest_snapshot, Cost::Cheap),
+    (retention_lag, Cost::Cheap),
+    (queue_lag, Cost::Thorough),
+    (scoring_lag, Cost::Thorough),
+    (|_| operations::seal(), Cost::Cheap),
+    (|_| operations::version(), Cost::Cheap),
+    (|_| operations::launcher(), Cost::Cheap),
+    (|_| operations::drain_databases(), Cost::Cheap),
+    (|_| operations::worker(), Cost::Cheap),
+    (|_| operations::slots(), Cost::Cheap),
 ];
 
-pub fn all() -> Result<Vec<Check>> {
+/// The managed tables that are in use, and what is wrong with those that cannot be read.
+pub fn tables() -> Result<(Vec<Table>, Vec<String>)> {
     let (mut tables, mut unreadable) = (Vec::new(), Vec::new());
     for parent in ledger::parents()? {
         match table::read(parent) {
@@ -42,7 +56,22 @@ pub fn all() -> Result<Vec<Check>> {
             Err(report) => unreadable.push(report.message().to_owned()),
         }
     }
-    let checks = CHECKS.iter().map(|check| check(&tables)).collect::<Result<Vec<_>>>()?;
+    Ok((tables, unreadable))
+}
+
+pub fn all() -> Result<Vec<Check>> {
+    let (tables, unreadable) = tables()?;
+    judge(&tables, &unreadable, |_| true)
+}
+
+/// Those that can be asked every few seconds.
+pub fn cheap(tables: &[Table], unreadable: &[String]) -> Result<Vec<Check>> {
+    judge(tables, unreadable, |cost| *cost == Cost::Cheap)
+}
+
+fn judge(tables: &[Table], unreadable: &[String], is_asked: fn(&Cost) -> bool) -> Result<Vec<Check>> {
+    let asked = CHECKS.iter().filter(|(_, cost)| is_asked(cost));
+    let checks = asked.map(|(check, _)| check(tables)).collect::<Result<Vec<_>>>()?;
     if unreadable.is_empty() {
         return Ok(checks);
     }
@@ -249,7 +278,8 @@ fn queue_lag(_: &[Table]) -> Result<Check> {
         if !ok {
             details.push(if security::exists(relation) {
                 let name = security::relation_name(relation);
-                format!("an order for {name} waits for {}: is drain_inventory() scheduled?", readable::span(lag))
+                let (waits, hint) = (readable::span(lag), operations::who_drains());
+                format!("an order for {name} waits for {waits}: {hint}")
             } else {
                 "orders wait for a table that was dropped".to_owned()
             });

@@ -14,6 +14,7 @@ pub struct Managed {
     /// None for a table of the extension's own, whose setting says it.
     pub retain: Option<Span>,
     pub premake: i32,
+    /// 0 when the function is gone, or has another name.
     pub on_expire: Option<pg_sys::Oid>,
     pub leaf_key: Vec<String>,
     pub leaf_options: Vec<String>,
@@ -42,7 +43,8 @@ pub fn moment_column(timestamptz: &str) -> String {
 
 pub fn find(parent: pg_sys::Oid) -> Result<Option<Managed>> {
     let sql = format!(
-        "SELECT {}, {}, m.premake, m.on_expire::oid, m.leaf_key, m.leaf_options, {}, {}
+        "SELECT {}, {}, m.premake, CASE WHEN m.on_expire IS NOT NULL THEN coalesce(to_regprocedure(m.on_expire)::oid, 0::oid) END,
+                m.leaf_key, m.leaf_options, {}, {}
            FROM bulkhead.managed_partition m WHERE m.parent = $1",
         span_columns("m.every"),
         span_columns("m.retain"),
@@ -88,7 +90,7 @@ pub fn record(
     security::as_extension(|| {
         spi::run(
             "INSERT INTO bulkhead.managed_partition AS m (parent, every, retain, premake, on_expire, managed_by)
-             VALUES ($1, $2, $3, $4, $5::oid::regprocedure, pg_get_userbyid($6))
+             VALUES ($1, $2, $3, $4, $5::oid::regprocedure::text, pg_get_userbyid($6))
              ON CONFLICT (parent) DO UPDATE
                SET every = excluded.every, retain = excluded.retain, premake = excluded.premake, on_expire = excluded.on_expire,
                    managed_at = excluded.managed_at, managed_by = excluded.managed_by",

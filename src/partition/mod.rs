@@ -25,6 +25,7 @@ mod schedule;
 mod span;
 mod table;
 mod time;
+mod watch;
 
 use pgrx::prelude::*;
 
@@ -33,8 +34,10 @@ use crate::pg::{relation_locks, scan, spi};
 use crate::{idempotency, inventory};
 
 pub use ensure::{ensure_ours, make_present, not_there};
+pub use health::Check;
 pub use ledger::forget;
 pub use run::{end_transaction, is_running};
+pub use watch::watch;
 
 ::pgrx::extension_sql_file!("../../sql/partition.sql", name = "partition", requires = ["observe"]);
 

@@ -9,6 +9,7 @@ pub mod client;
 pub mod columns;
 pub mod constraints;
 pub mod copy;
+pub mod counters;
 pub mod cursors;
 pub mod ddl;
 mod executor;

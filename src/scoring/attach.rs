@@ -285,15 +285,20 @@ fn check_types(table: &Attached) -> Result<()> {
     ))
 }
 
-/// Rows that wait are found by an index, or by reading the whole table for each batch.
-fn suggest_index(table: &Attached) -> Result<()> {
-    let there = spi::row(
+/// Whether an index finds the rows that wait.
+pub fn has_index(table: &Attached) -> Result<bool> {
+    let there = spi::look(
         "SELECT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = $1 AND i.indisvalid
                          AND pg_get_expr(i.indpred, i.indrelid) LIKE '%pending_score%')",
         &[table.oid.into()],
         |row| row.get::<bool>(1),
     )?;
-    if there != Some(true) {
+    Ok(there == [true])
+}
+
+/// Rows that wait are found by an index, or by reading the whole table for each batch.
+fn suggest_index(table: &Attached) -> Result<()> {
+    if !has_index(table)? {
         let column = table.tenant.as_ref().map_or(&table.status.name, |tenant| &tenant.name);
         let index = format!(
             "CREATE INDEX CONCURRENTLY ON {} ({column}) WHERE {} = 'pending_score'",

@@ -1,4 +1,4 @@
-//! Rows that wait to be scored: what health() says of them.
+//! Rows that wait to be scored: what health() and bulkhead.metrics say of them.
 
 use pgrx::prelude::*;
 
@@ -15,9 +15,9 @@ pub struct Waiting {
     pub fault: Option<String>,
 }
 
-/// Counts every tenant's rows, by the index that score_pending() uses where there is one.
-pub fn waiting() -> Result<Vec<Waiting>> {
-    let tables = security::as_extension(|| {
+/// The attached tables, each with the microseconds since score_pending() did a batch there.
+fn tables() -> Result<Vec<(pg_sys::Oid, Option<i64>)>> {
+    security::as_extension(|| {
         spi::look(
             "SELECT s.relation::oid, (extract(epoch FROM clock_timestamp() - max(r.last_at)) * 1000000)::bigint
                FROM bulkhead.scoring s LEFT JOIN bulkhead.scoring_run r ON r.relation = s.relation
@@ -26,9 +26,40 @@ pub fn waiting() -> Result<Vec<Waiting>> {
             &[],
             |row| Ok((row.get::<pg_sys::Oid>(1)?, row.optional::<i64>(2)?)),
         )
-    })?;
+    })
+}
+
+/// More rows than so many are not counted by `estimate`.
+const MOST_COUNTED: usize = 10_000;
+
+/// Of every attached table whose waiting rows an index finds: how many there are, up to `MOST_COUNTED`, and the microseconds since a batch was done. What cannot be
+/// read is left out: health() says why.
+pub fn estimate() -> Result<Vec<(String, usize, Option<i64>)>> {
+    let mut estimates = Vec::new();
+    for (relation, idle) in tables()? {
+        let Ok(table) = attach::attached(relation) else { continue };
+        if !attach::has_index(&table)? {
+            continue;
+        }
+        let name = security::relation_name(relation);
+        let status = &table.status;
+        // One query on one table, as for health(): rows are counted here.
+        let sql = format!(
+            "SELECT true FROM {name} t WHERE t.{} = 'pending_score'::{} LIMIT {MOST_COUNTED}",
+            status.name, status.of_type
+        );
+        let count = || Ok(spi::look(&sql, &[], |row| row.get::<bool>(1))?.len());
+        if let Ok(rows) = subtransaction::rolled_back(|| false, || security::as_unforced_owner(relation, count)) {
+            estimates.push((name, rows, idle));
+        }
+    }
+    Ok(estimates)
+}
+
+/// Counts every tenant's rows, by the index that score_pending() uses where there is one.
+pub fn waiting() -> Result<Vec<Waiting>> {
     let mut waiting = Vec::new();
-    for (relation, idle) in tables {
+    for (relation, idle) in tables()? {
         let name = security::relation_name(relation);
         match attach::attached(relation) {
             Ok(table) => {

@@ -51,7 +51,7 @@ use crate::pg::{client, interrupts, settings};
 pub use attach::forget;
 use compile::Refusal;
 use fault::Fault;
-pub use lag::waiting;
+pub use lag::{estimate, waiting};
 use number::Number;
 pub use put::{activate, put};
 use run::Limits;

@@ -1,5 +1,6 @@
 //! Who lifted the seal, when and why: a line in the server log, always, and a row of bulkhead.bypass_log, where one can be written.
 
+use crate::pg::counters::{self, Counter};
 use crate::pg::{client, scan, settings};
 
 /// What a statement's text is cut to.
@@ -7,6 +8,7 @@ const STATEMENT_BYTES: usize = 1000;
 
 /// Records the bypass that is in force.
 pub fn write() {
+    counters::add(Counter::Bypass, 1);
     let reason = settings::bypass();
     let statement = shown(&client::statement());
     let who = client::who();

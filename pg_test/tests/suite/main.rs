@@ -17,6 +17,7 @@ mod inventory;
 mod leak_test;
 mod lint;
 mod observe;
+mod operations;
 mod partition;
 mod pooled;
 mod rls;
@@ -43,6 +44,7 @@ fn all() -> Vec<Trial> {
         leak_test::tests(),
         lint::tests(),
         observe::tests(),
+        operations::tests(),
         partition::tests(),
         pooled::tests(),
         rls::tests(),

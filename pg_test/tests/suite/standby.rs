@@ -54,7 +54,8 @@ async fn protected_reads_and_functions_that_only_read(_: Nowhere) {
             client.run(&format!("SELECT * FROM {call}")).await;
         }
         if role == "postgres" {
-            assert_eq!(client.one("SELECT count(*) FROM bulkhead.health()").await, "9");
+            assert_eq!(client.one("SELECT count(*) FROM bulkhead.health()").await, "15");
+            client.run("SELECT * FROM bulkhead.metrics").await;
         }
         // Nobody can protect there, but what it would take can be asked.
         if role == "owner" {

@@ -12,6 +12,7 @@
 //! | round.rs, tables.rs, became.rs | one batch: who is taken and told; the orders of each table; what became of one |
 //! | bisect.rs, work.rs | a batch that fails; the worker's life |
 //! | launch.rs | who has a worker |
+//! | survey.rs | what whoever watches is told of slots and workers |
 //! | src/pg/group | shared memory, latches, processes, the SQL functions |
 //!
 //! # The memory
@@ -82,6 +83,7 @@ mod call;
 mod launch;
 mod round;
 pub mod slot;
+pub mod survey;
 mod tables;
 mod work;
 

@@ -9,6 +9,7 @@ use super::super::queue;
 use super::became::Became;
 use super::body::{self, Fault, Request};
 use super::{bisect, tables};
+use crate::pg::counters::{self, Counter};
 use crate::pg::group::memory::{self, Desk, Slot};
 use crate::pg::group::{self, processes};
 use crate::pg::wal::{self, Lsn};
@@ -177,6 +178,8 @@ impl Rounds {
 
     /// Tells what became of them, and puts off or away what nothing became of.
     fn tell(&mut self, taken: Vec<Taken>, became: Vec<Became>, desk: &Desk) {
+        counters::add(Counter::Batches, 1);
+        counters::add(Counter::Orders, became.iter().filter(|became| matches!(became, Became::Told(_))).count());
         let shares = shares(&taken);
         let (mut told, mut orphans) = (Vec::with_capacity(taken.len()), Vec::new());
         for ((taken, became), share) in taken.into_iter().zip(became).zip(shares) {

@@ -105,6 +105,10 @@ impl Word {
         false
     }
 
+    pub fn is_free(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == FREE
+    }
+
     /// A request of the database waits to be taken.
     pub fn waits(&self, database: u32) -> bool {
         self.0.load(Ordering::Relaxed) & !LEFT == Word::of(database, WAITING)

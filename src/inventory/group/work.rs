@@ -9,6 +9,7 @@ use super::super::sweep::{Rest, Sweep};
 use super::body::Fault;
 use super::is_wanted_here;
 use super::round::{self, LAST_DELAY, Rounds};
+use crate::pg::counters::{self, Counter};
 use crate::pg::group::memory::{self, Desk};
 use crate::pg::group::{self, processes};
 use crate::pg::inventory::all_registered;
@@ -46,6 +47,7 @@ pub fn work(desk: &Desk) {
     let mut queues: HashMap<u32, Due> = HashMap::new();
     desk.note_all();
     desk.was_looked_at.store(true, Ordering::SeqCst);
+    desk.has_nothing.store(false, Ordering::SeqCst);
     desk.sit_down();
     let mut idle_since = group::now();
     let (mut was_busy, mut is_new) = (false, true);
@@ -111,6 +113,7 @@ pub fn work(desk: &Desk) {
     match end {
         End::Quietly => {}
         End::Gone => {
+            desk.has_nothing.store(true, Ordering::SeqCst);
             rounds.refuse(&fault("extension bulkhead is not installed in this database", "CREATE EXTENSION bulkhead."));
             processes::end_in_vain(desk);
         }
@@ -160,7 +163,11 @@ fn drain(queues: &mut HashMap<u32, Due>) -> bool {
         return false;
     };
     let relation = *relation;
-    match processes::transaction(|| due.sweep.batch()) {
+    let went = processes::transaction(|| due.sweep.batch());
+    if went.is_ok() {
+        counters::add(Counter::Drained, due.sweep.done());
+    }
+    match went {
         // One that may have waited for locks lets the others have their turn.
         Ok(true) if due.sweep.is_hindered() => due.at = now + 3 * (group::now() - now),
         Ok(true) => due.at = now,

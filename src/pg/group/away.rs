@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use pgrx::prelude::*;
 
 use super::super::cell::PerBackend;
-use super::super::list;
+use super::super::{counters, list};
 use super::{clock, memory, wait};
 
 /// A worker is waited for so long, in microseconds; then it is the server's to complain.
@@ -153,6 +153,7 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _arg: *mut c_
                 Deed::Drops if event == XACT_EVENT_COMMIT => {
                     desk.close();
                     memory::abandon(database);
+                    counters::forget(database);
                 }
                 Deed::Renames if event == XACT_EVENT_COMMIT => desk.forget_name(),
                 _ => {}

@@ -48,6 +48,8 @@ pub struct Desk {
     pub is_new: AtomicBool,
     /// The worker has ended because there is nothing to work on.
     pub end_in_vain: AtomicBool,
+    /// The last worker found no extension in the database.
+    pub has_nothing: AtomicBool,
     /// So many commands keep workers away from the database.
     pub held: AtomicU32,
     rung: [AtomicU32; RUNG],
@@ -136,6 +138,7 @@ pub fn assign(database: u32, name: &str) -> Option<usize> {
         desk.empty_bells();
         desk.leave.store(false, Ordering::SeqCst);
         desk.wanted.store(false, Ordering::SeqCst);
+        desk.has_nothing.store(false, Ordering::SeqCst);
     }
     // Renamed since, or known by its name only.
     let has_changed = desk.be_named(name) && known.is_some() && database != 0;
@@ -243,6 +246,11 @@ impl Desk {
     /// Nobody is there, or on the way.
     pub fn has_nobody(&self) -> bool {
         self.stage.load(Ordering::SeqCst) == NOBODY
+    }
+
+    /// The worker looks for work.
+    pub fn is_at_work(&self) -> bool {
+        self.latch.load(Ordering::SeqCst) != 0
     }
 
     pub fn has_worker(&self) -> bool {

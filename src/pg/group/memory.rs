@@ -152,6 +152,11 @@ pub fn is_there() -> bool {
     MEMORY.get().is_some()
 }
 
+/// Whether a launcher is there.
+pub fn has_launcher() -> bool {
+    header().is_some_and(|header| header.launcher.load(Ordering::SeqCst) != 0)
+}
+
 pub(super) fn header() -> Option<&'static Header> {
     // SAFETY: shared memory is there as long as the process; what others write in it is atomic, or under the lock.
     MEMORY.get().map(|memory| unsafe { &*memory.header })

@@ -11,9 +11,11 @@
 
 mod pages;
 mod rows;
+mod sample;
 
 pub use pages::{Seen, Tid, scan};
 pub use rows::{DeadLetter, Request, Segment, add, dead_letters, each_dead_letter, each_waiting, set_aside};
+pub use sample::{sample_poisoned, sample_waiting};
 
 use std::ffi::{CStr, c_char};
 

@@ -11,7 +11,7 @@ use crate::error::{self, Result};
 // Numbers of the columns, from 0, the same in both.
 pub(super) const NUMBER: usize = 0;
 pub(super) const RELATION: usize = 1;
-const QUEUED_AT: usize = 2;
+pub(super) const QUEUED_AT: usize = 2;
 const IDENTITY: usize = 3;
 const TENANT: usize = 4;
 const ORDER: usize = 5;
@@ -233,12 +233,20 @@ pub fn each_waiting(mut each: impl FnMut(pg_sys::Oid, i64)) -> Result<()> {
 }
 
 impl Segment {
-    fn each_row(&self, mut each: impl FnMut(&Row)) {
+    pub(super) fn each_row(&self, each: impl FnMut(&Row)) {
+        self.each_row_of(None, each);
+    }
+
+    /// `pages`: the first and how many; None for all.
+    pub(super) fn each_row_of(&self, pages: Option<(u32, u32)>, mut each: impl FnMut(&Row)) {
         // SAFETY: the table is open while it is scanned; a function runs under an active snapshot; each row is read before the next is
-        // fetched. The server looks for interrupts at each page.
+        // fetched. The server looks for interrupts at each page. A scan without an index is one of the heap's, and not synchronised with others, so its pages can be chosen.
         unsafe {
             let (snapshot, none) = (pg_sys::GetActiveSnapshot(), std::ptr::null_mut());
             let scan = pg_sys::systable_beginscan(self.0, pg_sys::InvalidOid, false, snapshot, 0, none);
+            if let Some((first, count)) = pages {
+                pg_sys::heap_setscanlimits((*scan).scan, first, count);
+            }
             loop {
                 let tuple = pg_sys::systable_getnext(scan);
                 if tuple.is_null() {
@@ -305,7 +313,7 @@ impl Segment {
 }
 
 /// A row that was found, taken apart.
-struct Row {
+pub(super) struct Row {
     values: [pg_sys::Datum; COLUMNS],
     nulls: [bool; COLUMNS],
 }
@@ -320,7 +328,7 @@ impl Row {
         row
     }
 
-    fn value<T: FromDatum>(&self, column: usize) -> Option<T> {
+    pub(super) fn value<T: FromDatum>(&self, column: usize) -> Option<T> {
         // SAFETY: the column's value, of the column's type.
         unsafe { T::from_datum(self.values[column], self.nulls[column]) }
     }

@@ -17,6 +17,7 @@ use crate::context::state::{self, Origin, Value};
 use crate::context::tenant::{Fault, MAX_BYTES, Tenant};
 use crate::context::token;
 use crate::pg::cell::PerBackend;
+use crate::pg::counters::{self, Counter};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PostgresGucEnum)]
 pub enum ContextMode {
@@ -248,6 +249,7 @@ pub(super) unsafe extern "C-unwind" fn show() -> *const c_char {
 }
 
 fn refuse_token(fault: &token::Fault) {
+    counters::add(Counter::Token, 1);
     refuse(
         PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
         &format!("invalid tenant token: {}", fault.message()),
@@ -274,6 +276,7 @@ fn refuse_id(fault: Fault) {
 }
 
 fn refuse_switch(refusal: Refusal) -> bool {
+    counters::add(Counter::OtherTenant, 1);
     let (detail, hint) = match refusal {
         Refusal::OtherTenant => (
             "This transaction acts for another tenant already",

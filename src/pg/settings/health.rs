@@ -22,6 +22,8 @@ static RETENTION_LAG: Threshold = Threshold::new(86_400);
 static QUEUE_LAG: Threshold = Threshold::new(60);
 // Many runs of any schedule that is meant for leads.
 static SCORING_LAG: Threshold = Threshold::new(600);
+// Whoever protects a table counts on the seal; who runs without it on purpose says so here.
+static UNSEALED: Threshold = Threshold::new(0);
 
 pub fn runway() -> i64 {
     i64::from(RUNWAY.get())
@@ -59,6 +61,10 @@ pub fn scoring_lag() -> i64 {
     i64::from(SCORING_LAG.get())
 }
 
+pub fn unsealed() -> i64 {
+    i64::from(UNSEALED.get())
+}
+
 pub(super) fn define() {
     let define = |name: &'static CStr, about: &'static CStr, setting: &'static Threshold, flags: GucFlags| {
         GucRegistry::define_int_guc(
@@ -89,6 +95,12 @@ pub(super) fn define() {
         c"Time that an expired partition is overdue, at the most.",
         &RETENTION_LAG,
         time,
+    );
+    define(
+        c"bulkhead.health_unsealed",
+        c"Protected tables that the seal does not filter for every role, at the most.",
+        &UNSEALED,
+        count,
     );
     define(c"bulkhead.health_queue_lag", c"Time that a queued order waits, at the most.", &QUEUE_LAG, time);
     define(

@@ -40,7 +40,13 @@ async fn all_is_well_where_nothing_is_managed(db: Database) {
             "oldest_snapshot",
             "retention_lag",
             "queue_lag",
-            "scoring_lag"
+            "scoring_lag",
+            "seal",
+            "version",
+            "launcher",
+            "drain_databases",
+            "worker",
+            "slots"
         ]
     );
     for name in ["runway", "oldest_claim", "pending_detach", "orphans", "cron_success", "retention_lag", "queue_lag"] {
