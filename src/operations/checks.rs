@@ -6,7 +6,7 @@ use crate::partition::Check;
 use crate::pg::library::{self, Loaded};
 use crate::pg::settings::{self, health as threshold};
 use crate::pg::{security, spi};
-use crate::seal::verdict;
+use crate::seal::decision;
 
 fn well(name: &'static str, value: &str, detail: &str) -> Result<Check> {
     Ok(Check { name, ok: true, value: value.to_owned(), detail: detail.to_owned() })
@@ -31,7 +31,7 @@ pub(super) fn protected() -> Result<i64> {
 /// Whether every session is sealed, where something is protected.
 pub fn seal() -> Result<Check> {
     const NAME: &str = "seal";
-    if verdict::everywhere() {
+    if decision::everywhere() {
         return well(NAME, "on", "");
     }
     let (value, why) = match library::loaded() {

@@ -13,7 +13,7 @@ use crate::inventory::group::survey::{self, Here};
 use crate::pg::counters::{self, Counter};
 use crate::pg::library::{self, Loaded};
 use crate::pg::security;
-use crate::seal::verdict;
+use crate::seal::decision;
 use crate::{inventory, observe, partition, scoring};
 
 pub struct Sample {
@@ -80,7 +80,7 @@ fn borders(samples: &mut Samples) -> Result<()> {
     samples.put(
         "bulkhead_seal_active",
         &[],
-        one_if(verdict::everywhere()),
+        one_if(decision::everywhere()),
         "1 where protected tables are filtered for every role of every session.",
     );
     samples.put("bulkhead_protected_tables", &[], checks::protected()? as f64, "Protected tables of this database.");

@@ -3,7 +3,7 @@
 use pgrx::prelude::*;
 
 use super::rows::{QUEUED_AT, RELATION, Row};
-use super::{SEGMENTS, Segment, poison};
+use super::{SEGMENTS, Segment, dead_letters};
 use crate::error::Result;
 
 /// A table of more pages is looked at in so many places, so many pages each.
@@ -24,7 +24,7 @@ pub fn sample_waiting(mut each: impl FnMut(pg_sys::Oid, i64, f64)) -> Result<()>
 
 /// The same of what was set aside.
 pub fn sample_poisoned(mut each: impl FnMut(pg_sys::Oid, f64)) -> Result<()> {
-    poison()?.sample(|row, stands_for| {
+    dead_letters()?.sample(|row, stands_for| {
         if let Some(relation) = row.value(RELATION) {
             each(relation, stands_for);
         }

@@ -12,7 +12,7 @@ use crate::seal::bypass::{self, Grant};
 static SEAL: GucSetting<bool> = GucSetting::<bool>::new(true);
 static BYPASS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 
-/// `bulkhead.seal`; whether it is in force here is for `seal::verdict` to say.
+/// `bulkhead.seal`; whether it is in force here is for `seal::decision` to say.
 pub fn seal() -> bool {
     SEAL.get()
 }
