@@ -244,7 +244,7 @@ async fn a_standby_says_read_only(_: Nowhere) {
         "3",
         "the extension's two, and the test's"
     );
-    assert_eq!(client.one("SELECT count(*) FROM bulkhead.health()").await, "9");
+    assert_eq!(client.one("SELECT count(*) FROM bulkhead.health()").await, "15");
     client.run("SET bulkhead.tenant_context = 'h2o'").await;
     for call in ["claim('k')", "complete('k', 200, '1')", "release('k')", "extend('k', '1 s')"] {
         client.refused(&format!("SELECT bulkhead.idempotency_{call}")).await.state("25006");
