@@ -3,6 +3,7 @@
 //! `cargo test` runs all; `cargo test rls::` those of a feature; `cargo test -- --list` lists them.
 //! The servers are started when the first test asks for one, and always stopped and deleted.
 
+mod clients;
 mod context;
 mod docs;
 mod frame;
@@ -15,6 +16,7 @@ mod interleavings;
 mod inventory;
 mod leak_test;
 mod lint;
+mod migrations;
 mod observe;
 mod partition;
 mod pooled;
@@ -30,6 +32,7 @@ use libtest_mimic::{Arguments, Trial};
 
 fn all() -> Vec<Trial> {
     let features = [
+        clients::tests(),
         context::tests(),
         docs::tests(),
         frame::tests(),
@@ -41,6 +44,7 @@ fn all() -> Vec<Trial> {
         inventory::tests(),
         leak_test::tests(),
         lint::tests(),
+        migrations::tests(),
         observe::tests(),
         partition::tests(),
         pooled::tests(),
