@@ -67,8 +67,9 @@ fn spoil(file: &Path, what: &str, by: &str) {
 /// After all migrations: what is protected, filled and seen is the same, whichever tool ran them.
 async fn has_arrived(cluster: &Cluster) {
     let owner = Client::connect(&cluster.config("migrator", "shop")).await.unwrap();
-    let protected = owner
-        .rows("SELECT relation, shared FROM bulkhead.protected_tables WHERE relation::text !~ '_p' ORDER BY 1::text");
+    let protected = owner.rows(
+        "SELECT relation, shared FROM bulkhead.protected_tables WHERE relation::text !~ '_p' ORDER BY relation::text",
+    );
     assert_eq!(protected.await, [["event", "f"], ["project", "f"], ["task", "f"], ["tenant", "t"]]);
     owner.run("GRANT SELECT, INSERT ON task TO app").await;
     let app = Client::connect(&cluster.config("app", "shop")).await.unwrap();

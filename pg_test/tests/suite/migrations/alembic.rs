@@ -11,7 +11,7 @@ use super::{ROWS, both, has_arrived, run, spoil, well, with_a_plain_role};
 use crate::harness::{Nowhere, Skip};
 
 pub fn tests() -> Vec<Trial> {
-    crate::tests![alembic => 240]
+    crate::tests![alembic => 600]
 }
 
 struct Alembic<'a> {

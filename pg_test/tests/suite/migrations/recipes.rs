@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::tokens::fixture::{Issuer, jwks, now, setting};
 
 pub fn tests() -> Vec<Trial> {
-    crate::tests![from_current_setting, from_user_to_organization, from_supabase]
+    crate::tests![from_current_setting, from_user_to_organization, a_row_finds_its_organization, from_supabase]
 }
 
 const A: &str = "aaaaaaaa-0000-4000-8000-000000000000";
@@ -147,7 +147,7 @@ async fn from_current_setting(db: Database) {
 
 async fn from_user_to_organization(db: Database) {
     let viewer = |name, user: &str, org: &str, other: &str| {
-        let old = format!("SET LOCAL app.user = '{user}';");
+        let old = format!("SET LOCAL app.user_id = '{user}';");
         let new = format!("{old} SELECT bulkhead.set_tenant('{org}');");
         Viewer {
             name,
@@ -165,6 +165,21 @@ async fn from_user_to_organization(db: Database) {
     let steps = section("From user_id to org_id").steps.len();
     let after = play(&db, "From user_id to org_id", "SELECT id FROM note", &viewers, Some(steps)).await;
     assert_eq!(after, [set(&[1, 3, 4, 6, 7, 9]), set(&[1, 3, 4, 6, 7, 9]), set(&[2, 5, 8])]);
+}
+
+/// Step 1 of the way to org_id: who has not heard of the column fills it.
+async fn a_row_finds_its_organization(db: Database) {
+    let section = section("From user_id to org_id");
+    let owner = db.connect("owner").await;
+    for sql in section.before.iter().chain(&section.steps[..1]) {
+        owner.run(sql).await;
+    }
+    let app = db.connect("app").await;
+    app.run(
+        "BEGIN; SET LOCAL app.user_id = 'eve'; INSERT INTO note (id, user_id, body) VALUES (10, 'eve', 'new'); COMMIT",
+    )
+    .await;
+    assert_eq!(owner.one("SELECT org_id FROM note WHERE id = 10").await, "globex");
 }
 
 async fn from_supabase(db: Database) {

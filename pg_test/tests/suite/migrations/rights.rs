@@ -88,7 +88,7 @@ async fn an_owner_may_do_the_rest(db: Database) {
 /// The locks on tables of the application that the transaction ends with.
 const LOCKS: &str = "SELECT relation::regclass, mode FROM pg_locks
     WHERE pid = pg_backend_pid() AND locktype = 'relation' AND relation::regclass::text IN ('parent', 't', 'child')
-    AND mode NOT IN ('AccessShareLock', 'ShareLock') ORDER BY 1::text, 2";
+    AND mode NOT IN ('AccessShareLock', 'ShareLock') ORDER BY mode";
 
 async fn protect_locks_only_its_table(db: Database) {
     let owner = db.connect("owner").await;
