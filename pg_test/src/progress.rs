@@ -70,6 +70,22 @@ pub fn run(title: &str, command: &mut Command, log: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The same without a line that is kept up to date, for what runs beside something else that has one.
+pub fn run_quietly(title: &str, command: &mut Command, log: &Path) -> Result<()> {
+    if let Some(dir) = log.parent() {
+        std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+    }
+    let start = Instant::now();
+    let file = File::create(log).with_context(|| format!("creating {}", log.display()))?;
+    command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+    let status = command.status().with_context(|| format!("starting {}", command.get_program().display()))?;
+    if !status.success() {
+        bail!("{title} failed ({status}). The end of {}:\n{}", log.display(), tail(log, TAIL_LINES));
+    }
+    say(format!("{title} ({:.1} s)", start.elapsed().as_secs_f64()));
+    Ok(())
+}
+
 /// The last lines of a file, as far as it can be read.
 pub fn tail(path: &Path, lines: usize) -> String {
     let bytes = std::fs::read(path).unwrap_or_default();

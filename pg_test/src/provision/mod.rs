@@ -5,6 +5,7 @@
 //! files. Outside `target/` nothing is written but packages of the distribution, and those only
 //! after saying what and why.
 
+mod clients;
 mod extension;
 mod libclang;
 mod packages;
@@ -17,8 +18,9 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Error, Result};
 
+pub use clients::{Clients, Node, copy_dir};
 pub use extension::Extension;
-pub use packages::is_root;
+pub use packages::{find_program, is_root};
 pub use postgres::Postgres;
 
 use crate::progress;
@@ -43,6 +45,8 @@ pub struct Provision {
     pub pgbouncer: Option<PathBuf>,
     /// A Python that has what docs/examples imports; looked for by tests only.
     pub python: Option<PathBuf>,
+    /// What docs/examples/clients runs with; installed for tests only.
+    pub clients: Option<Clients>,
 }
 
 /// Makes sure that everything is there, once in a process; says what it does.
@@ -58,11 +62,13 @@ fn run(purpose: For) -> Result<Provision> {
     if purpose == For::Tests {
         packages::ensure_companions(&postgres);
     }
+    let clients = (purpose == For::Tests).then(clients::begin);
     let extension = progress::stage("extension ready", || extension::ensure(&postgres))?;
     Ok(Provision {
         pg_cron: postgres.has_pg_cron(),
         pgbouncer: packages::find_program("pgbouncer"),
         python: if purpose == For::Tests { packages::find_python() } else { None },
+        clients: clients.map(clients::Installing::wait),
         postgres,
         extension: Arc::new(extension),
     })

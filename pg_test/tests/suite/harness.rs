@@ -2,7 +2,7 @@
 //!
 //! A test passes when it returns. It fails when it panics or takes longer than its limit; then the
 //! end of the server's log about its database is shown. A test that lacks something the machine does
-//! not have returns a [`Skip`]; where `CI` is set that is a failure too.
+//! not have returns a [`Skip`]; where `CI` is set that is a failure too. What no package brings is [`Absent`], which is none.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -40,20 +40,36 @@ macro_rules! tests {
 #[derive(Debug)]
 pub struct Skip(pub String);
 
+/// The same for want of something that no package brings: CI accepts that, and says so.
+#[derive(Debug)]
+pub struct Absent(pub String);
+
+/// A test that was not run, and why.
+pub enum Missed {
+    Skipped(String),
+    Absent(String),
+}
+
 /// What a test may return.
 pub trait Outcome {
-    fn skipped(self) -> Option<Skip>;
+    fn missed(self) -> Option<Missed>;
 }
 
 impl Outcome for () {
-    fn skipped(self) -> Option<Skip> {
+    fn missed(self) -> Option<Missed> {
         None
     }
 }
 
 impl Outcome for Result<(), Skip> {
-    fn skipped(self) -> Option<Skip> {
-        self.err()
+    fn missed(self) -> Option<Missed> {
+        self.err().map(|Skip(why)| Missed::Skipped(why))
+    }
+}
+
+impl Outcome for Result<(), Absent> {
+    fn missed(self) -> Option<Missed> {
+        self.err().map(|Absent(why)| Missed::Absent(why))
     }
 }
 
@@ -213,23 +229,27 @@ where
         Err(RecvTimeoutError::Disconnected) => Err("the test's thread ended".to_string()),
     };
     match result {
-        Ok(skip) => {
+        Ok(missed) => {
             if let Some(database) = database {
                 database.drop().map_err(|error| Failed::from(format!("{error:#}")))?;
             }
-            match skip {
+            match missed {
                 None => Ok(Completion::Completed),
-                Some(Skip(why)) if pg_test::flag("CI") => {
+                Some(Missed::Skipped(why)) if pg_test::flag("CI") => {
                     Err(format!("skipped, which CI does not accept: {why}").into())
                 }
-                Some(Skip(why)) => Ok(Completion::ignored_with(why)),
+                Some(Missed::Skipped(why)) => Ok(Completion::ignored_with(why)),
+                Some(Missed::Absent(why)) => {
+                    progress::say(format!("{label} skipped: {why}"));
+                    Ok(Completion::ignored_with(why))
+                }
             }
         }
         Err(message) => Err(with_log(message, database).into()),
     }
 }
 
-fn block_on<P, F, R>(place: P, body: impl FnOnce(P) -> F) -> Result<Option<Skip>, String>
+fn block_on<P, F, R>(place: P, body: impl FnOnce(P) -> F) -> Result<Option<Missed>, String>
 where
     F: Future<Output = R>,
     R: Outcome,
@@ -239,7 +259,7 @@ where
         .enable_all()
         .build()
         .map_err(|error| error.to_string())?;
-    let run = AssertUnwindSafe(|| runtime.block_on(body(place)).skipped());
+    let run = AssertUnwindSafe(|| runtime.block_on(body(place)).missed());
     let result = std::panic::catch_unwind(run);
     // A task that still waits for the server must not keep the test from ending.
     runtime.shutdown_background();

@@ -3,6 +3,7 @@
 //! `cargo test` runs all; `cargo test rls::` those of a feature; `cargo test -- --list` lists them.
 //! The servers are started when the first test asks for one, and always stopped and deleted.
 
+mod clients;
 mod context;
 mod docs;
 mod fixture;
@@ -16,6 +17,7 @@ mod interleavings;
 mod inventory;
 mod leak_test;
 mod lint;
+mod migrations;
 mod observe;
 mod operations;
 mod partition;
@@ -32,6 +34,7 @@ use libtest_mimic::{Arguments, Trial};
 
 fn all() -> Vec<Trial> {
     let features = [
+        clients::tests(),
         context::tests(),
         docs::tests(),
         frame::tests(),
@@ -43,6 +46,7 @@ fn all() -> Vec<Trial> {
         inventory::tests(),
         leak_test::tests(),
         lint::tests(),
+        migrations::tests(),
         observe::tests(),
         operations::tests(),
         partition::tests(),

@@ -2,7 +2,7 @@
 
 mod claims;
 mod faults;
-mod fixture;
+pub mod fixture;
 mod issuer;
 mod keys;
 mod poison;

@@ -1,0 +1,48 @@
+// Prisma's schema engine as it comes in the npm package, as WebAssembly: the usual one, a program, is fetched from a host
+// of its own when Prisma is installed, which closed networks do not reach. It talks to the server through the adapter,
+// and where to is said by PGHOST, PGPORT, PGUSER and PGDATABASE.
+
+import { PrismaPg } from '@prisma/adapter-pg'
+import { defineConfig } from 'prisma/config'
+
+const TEXT = 25
+const AS_TEXT = new Set([18, 19]) // "char" and name: types of the catalogs, which the adapter does not know
+
+class CatalogsToo extends PrismaPg {
+  async connect() {
+    return readable(await super.connect())
+  }
+
+  // The adapter's own drops the database while it is still connected to it.
+  async connectToShadowDb() {
+    const database = `prisma_migrate_shadow_db_${crypto.randomUUID()}`
+    const main = await this.connect()
+    await main.executeScript(`CREATE DATABASE "${database}"`)
+    const shadow = readable(await new PrismaPg({ database }).connect())
+    const disconnect = shadow.dispose.bind(shadow)
+    shadow.dispose = async () => {
+      await disconnect()
+      await main.executeScript(`DROP DATABASE "${database}"`)
+      await main.dispose()
+    }
+    return shadow
+  }
+}
+
+function readable(connection) {
+  const performIO = connection.performIO.bind(connection)
+  connection.performIO = async (query) => {
+    const result = await performIO(query)
+    for (const field of result.fields ?? []) if (AS_TEXT.has(field.dataTypeID)) field.dataTypeID = TEXT
+    return result
+  }
+  // As one string, as the program sends it; the adapter's own cuts it at semicolons, those in functions' bodies too.
+  connection.executeScript = async (script) => { await connection.client.query(script) }
+  return connection
+}
+
+export default defineConfig({
+  experimental: { adapter: true },
+  engine: 'js',
+  adapter: async () => new CatalogsToo({}),
+})
