@@ -18,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 use anyhow::{Context, Error, Result};
 
 pub use extension::Extension;
-pub use packages::is_root;
+pub use packages::{find_program, install, is_root};
 pub use postgres::Postgres;
 
 use crate::progress;
