@@ -248,6 +248,8 @@ unsafe fn border(found: &Entry, number: i32) -> *mut pg_sys::Node {
         };
         let (mut column_type, mut modifier, mut collation) = (pg_sys::InvalidOid, 0, pg_sys::InvalidOid);
         pg_sys::get_atttypetypmodcoll(found.relation, found.column, &mut column_type, &mut modifier, &mut collation);
+        #[cfg(feature = "pg14")]
+        let number = number as u32;
         let column = pg_sys::makeVar(number, found.column, column_type, modifier, collation, 0);
         let (operator, operand, result) = comparison(key, column_type);
         let mut left = column.cast::<pg_sys::Expr>();

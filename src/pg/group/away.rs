@@ -110,7 +110,37 @@ fn may_copy(database: pg_sys::Oid) -> bool {
         }
         let is_template = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>()).datistemplate;
         pg_sys::ReleaseSysCache(tuple);
-        pg_sys::have_createdb_privilege() && (is_template || owns(database))
+        may_make_databases() && (is_template || owns(database))
+    }
+}
+
+/// # Safety
+/// In a transaction.
+#[cfg(not(feature = "pg14"))]
+unsafe fn may_make_databases() -> bool {
+    // SAFETY: a look-up in a catalog.
+    unsafe { pg_sys::have_createdb_privilege() }
+}
+
+/// The same; on 14 the server keeps its own function to itself.
+///
+/// # Safety
+/// In a transaction.
+#[cfg(feature = "pg14")]
+unsafe fn may_make_databases() -> bool {
+    // SAFETY: look-ups in catalogs; the tuple is one of pg_authid, and is given back.
+    unsafe {
+        if pg_sys::superuser() {
+            return true;
+        }
+        let id = pg_sys::SysCacheIdentifier::AUTHOID as i32;
+        let tuple = pg_sys::SearchSysCache1(id, pg_sys::Datum::from(pg_sys::GetUserId()));
+        if tuple.is_null() {
+            return false;
+        }
+        let may = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_authid>()).rolcreatedb;
+        pg_sys::ReleaseSysCache(tuple);
+        may
     }
 }
 

@@ -106,6 +106,12 @@ unsafe extern "C-unwind" {
     fn pqsignal(signal: c_int, handler: unsafe extern "C-unwind" fn(c_int)) -> usize;
 }
 
+#[cfg(feature = "pg14")]
+unsafe extern "C-unwind" {
+    /// Tells other sessions of what was notified; a commit does that by itself since 15. pgrx has no binding for it.
+    fn ProcessCompletedNotifies();
+}
+
 // The numbers are the platform's.
 const SIGHUP: c_int = pg_sys::SIGHUP as c_int;
 const SIGUSR1: c_int = pg_sys::SIGUSR1 as c_int;
@@ -260,7 +266,7 @@ pub fn transaction<R>(work: impl FnOnce() -> Result<R>) -> std::result::Result<R
             pg_sys::PopActiveSnapshot();
             pg_sys::CommitTransactionCommand();
             #[cfg(feature = "pg14")]
-            pg_sys::ProcessCompletedNotifies();
+            pg_sys::ffi::pg_guard_ffi_boundary(|| ProcessCompletedNotifies());
             Ok(result)
         }
     });

@@ -66,17 +66,17 @@ pub fn scan(segment: &Segment, seen: &mut Seen, relation: pg_sys::Oid, mut found
             }
             // A new page has no header yet.
             let is_new = header.pd_upper == 0;
-            let last = if is_new { 0 } else { pg_sys::PageGetMaxOffsetNumber(page) };
+            let last = if is_new { 0 } else { last_of(header) };
             let mut is_idle = true;
             for offset in 1..=last {
-                let item = pg_sys::PageGetItemId(page, offset);
-                if (*item).lp_flags() != pg_sys::LP_NORMAL {
+                let item = &*page.add(HEADER).cast::<pg_sys::ItemIdData>().add(usize::from(offset) - 1);
+                if item.lp_flags() != pg_sys::LP_NORMAL {
                     continue;
                 }
                 let mut tuple = pg_sys::HeapTupleData {
-                    t_len: (*item).lp_len(),
+                    t_len: item.lp_len(),
                     t_tableOid: oid,
-                    t_data: pg_sys::PageGetItem(page, item).cast(),
+                    t_data: page.add(item.lp_off() as usize).cast(),
                     ..Default::default()
                 };
                 pgrx::itemptr::item_pointer_set_all(&mut tuple.t_self, block, offset);
@@ -97,4 +97,13 @@ pub fn scan(segment: &Segment, seen: &mut Seen, relation: pg_sys::Oid, mut found
             *known = Page { lsn, is_idle };
         }
     }
+}
+
+/// What precedes the list of a page's items.
+const HEADER: usize = std::mem::offset_of!(pg_sys::PageHeaderData, pd_linp);
+
+/// The number of the last item. PageGetMaxOffsetNumber, PageGetItemId and PageGetItem are macros up to 15 and inline functions since 16, so neither can
+/// be called on every version: what they say is written here.
+fn last_of(header: &pg_sys::PageHeaderData) -> u16 {
+    (usize::from(header.pd_lower).saturating_sub(HEADER) / size_of::<pg_sys::ItemIdData>()) as u16
 }
