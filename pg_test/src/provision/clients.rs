@@ -100,6 +100,7 @@ fn python() -> Result<PathBuf> {
     if stamp.is_fresh() && program.is_file() {
         return Ok(program);
     }
+    stamp.lift();
     remove(&dir)?;
     let log = |step: &str| crate::target().join(format!("logs/clients-{step}.log"));
     let mut venv = Command::new(&base);
@@ -122,6 +123,7 @@ fn node() -> Result<Node> {
 
     let packages = Stamp::of(&home().join("npm.stamp"), &[&lists[0], &lists[1]], program.as_os_str())?;
     if !packages.is_fresh() || !dir.join("node_modules").is_dir() {
+        packages.lift();
         for list in &lists {
             copy(list, &dir.join(list.file_name().unwrap_or_default()))?;
         }
@@ -144,6 +146,7 @@ fn node() -> Result<Node> {
     let schema = from.join("prisma/prisma/schema.prisma");
     let client = Stamp::of(&home().join("prisma.stamp"), &[&schema, &lists[1], &config], node.program.as_os_str())?;
     if !client.is_fresh() || !node.dir.join("node_modules/.prisma/client").is_dir() {
+        client.lift();
         let mut generate = node.prisma(&node.dir.join("prisma"), &["generate", "--schema", "prisma/schema.prisma"]);
         progress::run_quietly("generating Prisma's client", &mut generate, &log("prisma"))?;
         client.set()?;
@@ -189,6 +192,11 @@ impl Stamp {
 
     fn is_fresh(&self) -> bool {
         std::fs::read_to_string(&self.path).is_ok_and(|text| text == self.text)
+    }
+
+    /// What is begun and fails is begun again.
+    fn lift(&self) {
+        std::fs::remove_file(&self.path).ok();
     }
 
     fn set(&self) -> Result<()> {

@@ -4,7 +4,8 @@ import { PrismaClient } from '@prisma/client'
 // The adapter prepares nothing by name, so a pooler of transactions needs no other setting.
 // (Prisma's own engine, without an adapter: add ?pgbouncer=true to the URL.)
 const adapter = new PrismaPg({ connectionString: process.env.DATABASE_URL, max: 4 })
-export const prisma = new PrismaClient({ adapter, transactionOptions: { maxWait: 10_000, timeout: 10_000 } })
+// Prisma's own limits, 2 s to wait for a connection of the pool and 5 s for a transaction, are short for a busy hour.
+export const prisma = new PrismaClient({ adapter, transactionOptions: { maxWait: 30_000, timeout: 30_000 } })
 
 // Serialization failure, deadlock, lock not available: the transaction is rolled back, and may be tried again.
 const RETRY = new Set(['40001', '40P01', '55P03'])

@@ -2,6 +2,8 @@
 // of its own when Prisma is installed, which closed networks do not reach. It talks to the server through the adapter,
 // and where to is said by PGHOST, PGPORT, PGUSER and PGDATABASE.
 
+import { randomUUID } from 'node:crypto'
+
 import { PrismaPg } from '@prisma/adapter-pg'
 import { defineConfig } from 'prisma/config'
 
@@ -15,7 +17,7 @@ class CatalogsToo extends PrismaPg {
 
   // The adapter's own drops the database while it is still connected to it.
   async connectToShadowDb() {
-    const database = `prisma_migrate_shadow_db_${crypto.randomUUID()}`
+    const database = `prisma_migrate_shadow_db_${randomUUID()}`
     const main = await this.connect()
     await main.executeScript(`CREATE DATABASE "${database}"`)
     const shadow = readable(await new PrismaPg({ database }).connect())

@@ -1,5 +1,5 @@
-//! docs/clients.md and docs/migrations.md show their examples as they are: a line that is nothing but a link to a file, its name as the text, is
-//! followed by a block with exactly that file's text. `BLESS=1` writes it.
+//! docs/clients.md and docs/migrations.md show their examples as they are: a line that is nothing but a link to a file, its
+//! name as the text, is followed by a block with exactly that file's text. `BLESS=1` writes it.
 
 use std::collections::BTreeSet;
 use std::path::Path;

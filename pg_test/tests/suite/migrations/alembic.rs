@@ -43,9 +43,10 @@ impl Alembic<'_> {
         assert!(report.contains("No new upgrade operations detected."), "{report}");
     }
 
-    fn reports(&self, what: &str) {
+    fn reports(&self, what: &[&str]) {
         let report = self.run(&["check"]);
-        assert!(!report.status.success() && both(&report).contains(what), "{}", both(&report));
+        let text = both(&report);
+        assert!(!report.status.success() && what.iter().all(|name| text.contains(name)), "{text}");
     }
 }
 
@@ -73,18 +74,15 @@ async fn alembic(_: Nowhere) -> Result<(), Skip> {
     Ok(())
 }
 
-/// The check that finds nothing finds what there is.
+/// The check that finds nothing finds what there is; and what the filter leaves out would be found.
 async fn differences_are_reported(alembic: &Alembic<'_>, owner: &Client, dir: &Path) {
     owner.run("DROP INDEX project_tenant").await;
-    alembic.reports("project_tenant");
-    owner.run("CREATE INDEX project_tenant ON project (tenant_id, id)").await;
-    alembic.nothing_to_report();
-    let env = dir.join("env.py");
-    spoil(&env, "        include_name=include_name,\n", "");
-    alembic.reports("bulkhead");
-    alembic.reports("event_p");
-    std::fs::copy(root().join("docs/examples/migrations/alembic/env.py"), env).unwrap();
-    alembic.nothing_to_report();
+    spoil(&dir.join("env.py"), "        include_name=include_name,\n", "");
+    alembic.reports(&[
+        "'remove_table', Table('protection'",
+        "'remove_table', Table('event_p",
+        "Index('project_tenant'",
+    ]);
 }
 
 /// 0004 beside a transaction that keeps the table in use: it gives up, is run again, and nobody else waits for long.
