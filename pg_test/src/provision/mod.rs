@@ -20,7 +20,7 @@ use anyhow::{Context, Error, Result};
 
 pub use clients::{Clients, Node, copy_dir};
 pub use extension::Extension;
-pub use packages::{find_program, is_root};
+pub use packages::{find_program, install, is_root};
 pub use postgres::Postgres;
 
 use crate::progress;

@@ -1,0 +1,181 @@
+//! Runs commands inside an unpacked distribution, and the suite there.
+//!
+//! Every command has namespaces of its own for mounts and processes. So nothing has to be unmounted: the mounts are nobody else's, and
+//! when the first process in there ends, or this program does, the kernel ends the others and drops the mounts.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use pg_test::provision;
+
+use crate::system::{self, System};
+
+/// Mounts what the run needs at the places where it is outside, and runs the command as root of the distribution.
+/// `$1` is the distribution's root and `$2` the number of directories that follow it. A shell stays, since the first process of a
+/// namespace inherits the orphans.
+const ENTER: &str = r#"
+set -e
+root=$1
+directories=$2
+shift 2
+while [ "$directories" -gt 0 ]; do
+    mkdir -p "$root$1"
+    mount --bind "$1" "$root$1"
+    directories=$((directories - 1))
+    shift
+done
+mount -t proc proc "$root/proc"
+mount --bind /dev "$root/dev"
+mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
+status=0
+chroot "$root" "$@" || status=$?
+exit "$status"
+"#;
+
+/// What the tests printed, added up.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub passed: u32,
+    pub failed: u32,
+    pub skipped: u32,
+}
+
+/// A program with mounts and processes of its own, which end when this thread does.
+pub fn apart(program: &OsStr) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--", "unshare", "--mount", "--propagation", "private"]);
+    command.args(["--pid", "--mount-proc", "--fork", "--kill-child", "--"]).arg(program);
+    command
+}
+
+/// A command inside the distribution, with the checkout and the Rust toolchain at their places.
+pub fn inside(system: &System, words: &[String]) -> Command {
+    let toolchain = toolchain();
+    let directories =
+        [Some(pg_test::root().to_path_buf()), Some(build_directory(system)), Some(cargo_home()), toolchain.clone()];
+    let directories: Vec<PathBuf> = directories.into_iter().flatten().collect();
+    for directory in &directories {
+        std::fs::create_dir_all(directory).ok();
+    }
+    let mut command = apart(OsStr::new("sh"));
+    command.args(["-c", ENTER, "servers"]).arg(&system.root).arg(directories.len().to_string());
+    command.args(&directories).args(["env", "-i"]);
+    let path = toolchain.map(|dir| format!("{}/bin:", dir.display())).unwrap_or_default();
+    command.arg(format!("PATH={path}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"));
+    command.args(["HOME=/root", "LC_ALL=C.UTF-8"]);
+    command.arg(format!("CARGO_HOME={}", cargo_home().display()));
+    command.arg(format!("CARGO_TARGET_DIR={}", build_directory(system).display()));
+    command.arg(format!("PG_CONFIG={}", system.pg_config()));
+    for (name, value) in std::env::vars().filter(|(name, _)| is_handed_on(name)) {
+        command.arg(format!("{name}={value}"));
+    }
+    command.args(words);
+    command
+}
+
+/// What a command prints.
+pub fn output(system: &System, words: &[String]) -> Result<String> {
+    let output = inside(system, words).stderr(Stdio::inherit()).output().context("entering the distribution")?;
+    if !output.status.success() {
+        bail!("{} failed in {}", words.join(" "), system.root.display());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_string())
+}
+
+/// `cargo test`; whether it succeeded, and its counts.
+pub fn suite(system: &System, arguments: &[String]) -> Result<(bool, Counts)> {
+    take_tools_along(system);
+    let mut words: Vec<String> = ["cargo", "test", "--no-fail-fast"].map(String::from).to_vec();
+    words.extend_from_slice(arguments);
+    let script = r#"cd "$0" && exec "$@""#.to_string();
+    let mut command = vec!["sh".into(), "-c".into(), script, pg_test::root().display().to_string()];
+    command.extend(words);
+    let mut child = inside(system, &command).stdout(Stdio::piped()).spawn().context("entering the distribution")?;
+    let mut counts = Counts::default();
+    let lines = BufReader::new(child.stdout.take().context("cargo test has no output")?);
+    for line in lines.split(b'\n') {
+        let line = line?;
+        std::io::stdout().write_all(&line).and_then(|()| std::io::stdout().write_all(b"\n")).ok();
+        counts.add(&String::from_utf8_lossy(&line));
+    }
+    let success = child.wait()?.success();
+    if success && counts.passed == 0 {
+        bail!("no test was run on {}", system.server);
+    }
+    Ok((success, counts))
+}
+
+impl Counts {
+    /// `test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out`
+    fn add(&mut self, line: &str) {
+        let Some((_, result)) = line.split_once("test result: ") else {
+            return;
+        };
+        let mut last = 0;
+        for word in result.split([' ', ';', '.']) {
+            match word {
+                "passed" => self.passed += last,
+                "failed" => self.failed += last,
+                "ignored" => self.skipped += last,
+                _ => {}
+            }
+            last = word.parse().unwrap_or(0);
+        }
+    }
+}
+
+/// Apart from what is built outside: nothing of one is taken for the other's.
+fn build_directory(system: &System) -> PathBuf {
+    system::home().join(format!("pg{}", system.major))
+}
+
+fn cargo_home() -> PathBuf {
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into()));
+    std::env::var_os("CARGO_HOME").map_or_else(|| home().join(".cargo"), PathBuf::from)
+}
+
+/// The directory of the very toolchain that this was built with; rustup's proxies would look for their settings.
+fn toolchain() -> Option<PathBuf> {
+    let output = Command::new("rustc").args(["--print", "sysroot"]).current_dir(pg_test::root()).output().ok()?;
+    let dir = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    dir.is_dir().then_some(dir)
+}
+
+/// A cargo-pgrx of this machine's runs there as well, unless it is linked with something newer; then the suite builds its own.
+fn take_tools_along(system: &System) {
+    let own = pg_test::target().join("tools/bin/cargo-pgrx");
+    let known = Some(own).filter(|path| path.is_file()).or_else(|| provision::find_program("cargo-pgrx"));
+    let there = build_directory(system).join("tools/bin/cargo-pgrx");
+    if let Some(known) = known
+        && !there.exists()
+    {
+        std::fs::create_dir_all(there.parent().unwrap_or(Path::new("/"))).ok();
+        std::fs::copy(known, there).ok();
+    }
+}
+
+fn is_handed_on(name: &str) -> bool {
+    const WHOLE: [&str; 6] = ["CI", "BLESS", "TERM", "CARGO_BUILD_JOBS", "RUST_BACKTRACE", "COLUMNS"];
+    const BEGINNINGS: [&str; 4] = ["CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTR", "CARGO_SOURCE_"];
+    let lower = name.to_ascii_lowercase();
+    WHOLE.contains(&name)
+        || BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
+        || matches!(lower.as_str(), "http_proxy" | "https_proxy" | "no_proxy" | "all_proxy")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_added_up() {
+        let mut counts = Counts::default();
+        counts.add("test result: ok. 120 passed; 0 failed; 2 ignored; 0 measured; 7 filtered out; finished in 1.20s");
+        counts.add("test result: FAILED. 30 passed; 4 failed; 1 ignored; 0 measured; 0 filtered out");
+        counts.add("test rls::passed ... ok");
+        assert_eq!(counts, Counts { passed: 150, failed: 4, skipped: 3 });
+    }
+}
