@@ -105,6 +105,11 @@ impl Pooler {
         }
     }
 
+    /// Where a client program finds it: its socket's directory, and its port.
+    pub fn address(&self) -> (String, String) {
+        (self.dir.display().to_string(), self.port.to_string())
+    }
+
     fn wait_until_ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + START;
         let socket = self.dir.join(format!(".s.PGSQL.{}", self.port));

@@ -57,7 +57,7 @@ pub fn node(db: &Database) -> Result<Node, Skip> {
 fn address(db: &Database, pooler: Option<&Pooler>) -> (String, String) {
     match pooler {
         None => (db.cluster.socket_dir().display().to_string(), db.cluster.port().to_string()),
-        Some(pooler) => pooler.environment().map(|(_, value)| value).into(),
+        Some(pooler) => pooler.address(),
     }
 }
 
