@@ -1,6 +1,6 @@
 //! The bypass: a reasoned, privileged, recorded exception from the seal, for one role and one transaction.
 //!
-//! The setting `bulkhead.bypass` carries the reason; its hooks (src/pg/settings/bypass.rs) publish here who set it and when. It acts
+//! The setting `bulkhead.bypass` carries the reason; its hooks (src/pg/settings/seal.rs) publish here who set it and when. It acts
 //! only while that role is current_user, so that no function of another role's can be lent it, and only in the transaction
 //! that set it, whatever kind of SET that was; a start-up option acts for the session. Nothing of it outlives them on a pooled connection.
 

@@ -24,7 +24,7 @@ pub struct Raised {
 }
 
 /// The constructors of src/error.rs: SQLSTATE, and which argument is the hint, or what the hint always is.
-const CONSTRUCTORS: [(&str, &str, Result<usize, &str>); 11] = [
+const CONSTRUCTORS: [(&str, &str, Result<usize, &str>); 10] = [
     ("argument", "22023", Ok(1)),
     ("state", "55000", Ok(2)),
     ("limit", "54000", Ok(1)),
@@ -33,7 +33,6 @@ const CONSTRUCTORS: [(&str, &str, Result<usize, &str>); 11] = [
     ("denied", "42501", Ok(2)),
     ("transaction", "25001", Ok(2)),
     ("read_only", "25006", Ok(1)),
-    ("again", "40001", Err("Try again.")),
     ("busy", "55P03", Err("Try again.")),
     ("deadlock", "40P01", Ok(2)),
 ];
@@ -105,6 +104,13 @@ fn read_rust(text: &str, room: &str, found: &mut Vec<Raised>) {
                 Err(always) => always.to_owned(),
             };
             push(found, sqlstate, &arguments[0], hint, room);
+        }
+    }
+    // `error::given(argument, "name")`, by whatever path.
+    for arguments in calls(text, "given(") {
+        if let [_, name] = arguments.as_slice() {
+            let name = texts(name).pop().unwrap_or_else(|| "…".to_owned());
+            push(found, "22023", &format!("\"{name} must not be NULL\""), "Give it a value.".to_owned(), room);
         }
     }
     for arguments in calls(text, "refuse(") {
@@ -267,7 +273,8 @@ async fn the_sources_are_read_right(_: Nowhere) {
         return Err(error::state(
             format!("{} is \"odd\" {{}} of {n}", f(1, "x")), "detail", if a { "One." } else { "Two." },
         ));
-        error::argument(message, hint)"#;
+        error::argument(message, hint);
+        given(given(relation)?, "relation")?"#;
     read_rust(source, "here", &mut found);
     let raised = |sqlstate, message: &str, hint: &str| Raised {
         sqlstate,
@@ -275,7 +282,8 @@ async fn the_sources_are_read_right(_: Nowhere) {
         hint: hint.into(),
         room: "here".into(),
     };
-    assert_eq!(found, [raised("22023", "…", ""), raised("55000", "… is \"odd\" {} of …", "One. / Two.")]);
+    let null = raised("22023", "relation must not be NULL", "Give it a value.");
+    assert_eq!(found, [raised("22023", "…", ""), raised("55000", "… is \"odd\" {} of …", "One. / Two."), null]);
     found.clear();
     read_sql("RAISE EXCEPTION 'no % there' USING ERRCODE = '40001', HINT = 'Wait.';", "here", &mut found);
     assert_eq!(found, [raised("40001", "no … there", "Wait.")]);
