@@ -7,6 +7,7 @@ CREATE TABLE bulkhead.managed_partition (
   retain        interval,
   premake       integer     NOT NULL DEFAULT 3,
   on_expire     text,
+  on_expire_owner regrole,
   leaf_key      text[],
   leaf_options  text[],
   managed_at    timestamptz NOT NULL DEFAULT pg_catalog.now(),
@@ -20,6 +21,7 @@ COMMENT ON COLUMN bulkhead.managed_partition.every IS 'the length of a partition
 COMMENT ON COLUMN bulkhead.managed_partition.retain IS 'how long rows are kept; NULL for a table of the extension''s own, whose setting says it';
 COMMENT ON COLUMN bulkhead.managed_partition.premake IS 'how many partitions there are ahead of the present one';
 COMMENT ON COLUMN bulkhead.managed_partition.on_expire IS 'called with a partition before that is dropped';
+COMMENT ON COLUMN bulkhead.managed_partition.on_expire_owner IS 'whose function that is: another role''s of the same name is not called';
 COMMENT ON COLUMN bulkhead.managed_partition.leaf_key IS 'columns of the primary key that each new partition gets and the parent does not have';
 COMMENT ON COLUMN bulkhead.managed_partition.leaf_options IS 'storage parameters that each new partition gets';
 COMMENT ON COLUMN bulkhead.managed_partition.managed_at IS 'since when';
@@ -111,7 +113,7 @@ COMMENT ON FUNCTION bulkhead.partition_plan(regclass, name, interval) IS
 CREATE VIEW bulkhead.managed_partitions AS
   SELECT m.parent,
          a.attname AS control_column,
-         m.every, m.retain, m.premake, COALESCE(pg_catalog.to_regprocedure(m.on_expire)::text, m.on_expire) AS on_expire,
+         m.every, m.retain, m.premake, m.on_expire,
          (SELECT pg_catalog.count(*) FROM pg_catalog.pg_inherits i WHERE i.inhparent OPERATOR(pg_catalog.=) m.parent) AS partitions,
          (SELECT pg_catalog.count(*) FROM pg_catalog.pg_inherits i JOIN bulkhead.partition_hold h ON h.partition OPERATOR(pg_catalog.=) i.inhrelid
            WHERE i.inhparent OPERATOR(pg_catalog.=) m.parent) AS held,

@@ -40,7 +40,7 @@ mod verdict_store;
 pub use abandoned::forget;
 pub use call::Call;
 pub use follow::follow;
-pub use lag::{estimate, waiting};
+pub use lag::{Estimate, estimate, waiting};
 pub use queue::enqueue;
 pub use release::Release;
 pub use table::given as given_table;

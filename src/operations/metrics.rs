@@ -3,6 +3,7 @@
 //! A name is Prometheus' way: base units, `_total` for what only grows. Labels name tables, checks and states, and never a tenant: each would be a series of its own,
 //! and whoever reads the metrics need not know who the customers are. What can only be had by reading all rows of something is left to health().
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use serde_json::{Map, Value};
@@ -160,12 +161,20 @@ fn partitions(samples: &mut Samples) -> Result<()> {
 }
 
 fn inventories(samples: &mut Samples) -> Result<()> {
+    // Whatever has the same name here is one: of two rows with the same labels a scraper takes neither.
+    let mut by_name: BTreeMap<String, inventory::Estimate> = BTreeMap::new();
     for (relation, estimate) in inventory::estimate()? {
         let relation = relation.into();
         let name = match security::exists(relation) {
-            true => security::relation_name(relation),
+            true => readable(&security::relation_name(relation)),
             false => "(dropped)".to_owned(),
         };
+        let all = by_name.entry(name).or_default();
+        all.orders += estimate.orders;
+        all.longest = all.longest.max(estimate.longest);
+        all.set_aside += estimate.set_aside;
+    }
+    for (name, estimate) in by_name {
         let labels = [("table", name.as_str())];
         let mut put = |name, value, help| samples.put(name, &labels, value, help);
         put("bulkhead_queue_orders", estimate.orders.round(), "Orders in the queue; an estimate where much waits.");

@@ -181,7 +181,8 @@ fn cron_success(tables: &[Table]) -> Result<Check> {
         |row| row.get::<bool>(1),
     )?;
     let jobs = if has_cron == [true] {
-        "SELECT max(d.end_time) FROM cron.job_run_details d
+        // pg_cron keeps them all, and finds them by their number only.
+        "SELECT max(d.end_time) FROM (SELECT * FROM cron.job_run_details ORDER BY runid DESC LIMIT 1000) d
           WHERE d.status = 'succeeded' AND d.command ILIKE '%bulkhead.maintain%' AND d.database = current_database()"
     } else {
         "SELECT NULL::timestamptz"

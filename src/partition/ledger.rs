@@ -43,7 +43,8 @@ pub fn moment_column(timestamptz: &str) -> String {
 
 pub fn find(parent: pg_sys::Oid) -> Result<Option<Managed>> {
     let sql = format!(
-        "SELECT {}, {}, m.premake, CASE WHEN m.on_expire IS NOT NULL THEN coalesce(to_regprocedure(m.on_expire)::oid, 0::oid) END,
+        "SELECT {}, {}, m.premake, CASE WHEN m.on_expire IS NOT NULL THEN
+                  coalesce((SELECT p.oid FROM pg_proc p WHERE p.oid = to_regprocedure(m.on_expire) AND p.proowner = m.on_expire_owner), 0::oid) END,
                 m.leaf_key, m.leaf_options, {}, {}
            FROM bulkhead.managed_partition m WHERE m.parent = $1",
         span_columns("m.every"),
@@ -89,10 +90,11 @@ pub fn record(
     let role = security::current_role();
     security::as_extension(|| {
         spi::run(
-            "INSERT INTO bulkhead.managed_partition AS m (parent, every, retain, premake, on_expire, managed_by)
-             VALUES ($1, $2, $3, $4, $5::oid::regprocedure::text, pg_get_userbyid($6))
+            "INSERT INTO bulkhead.managed_partition AS m (parent, every, retain, premake, on_expire, on_expire_owner, managed_by)
+             VALUES ($1, $2, $3, $4, $5::oid::regprocedure::text, (SELECT p.proowner::regrole FROM pg_proc p WHERE p.oid = $5::oid), pg_get_userbyid($6))
              ON CONFLICT (parent) DO UPDATE
                SET every = excluded.every, retain = excluded.retain, premake = excluded.premake, on_expire = excluded.on_expire,
+                   on_expire_owner = excluded.on_expire_owner,
                    managed_at = excluded.managed_at, managed_by = excluded.managed_by",
             &[parent.into(), every.into(), retain.into(), premake.into(), on_expire.into(), role.into()],
         )

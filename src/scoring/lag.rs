@@ -4,7 +4,7 @@ use pgrx::prelude::*;
 
 use super::attach;
 use crate::error::Result;
-use crate::pg::{security, spi, subtransaction};
+use crate::pg::{lock_timeout, security, spi, subtransaction, timeout};
 
 /// An attached table with rows that wait, or one that cannot be scored any more.
 pub struct Waiting {
@@ -32,6 +32,24 @@ fn tables() -> Result<Vec<(pg_sys::Oid, Option<i64>)>> {
 /// More rows than so many are not counted by `estimate`.
 const MOST_COUNTED: usize = 10_000;
 
+/// How long one table may take. Whoever has it locked, or code of its owner's in a domain, must not keep the others' figures back.
+const MOST_MILLISECONDS_OF_A_SCRAPE: i32 = 1_000;
+const MOST_MILLISECONDS: i32 = 60_000;
+
+/// Runs the query on the table as its owner, not for long; nothing of it stays.
+fn for_a_moment<T>(
+    relation: pg_sys::Oid,
+    milliseconds: i32,
+    query: impl FnOnce() -> Result<T>,
+) -> std::result::Result<T, subtransaction::Failure> {
+    timeout::within(milliseconds, || {
+        subtransaction::rolled_back(timeout::was_reached, || {
+            lock_timeout::set(lock_timeout::MAINTENANCE);
+            security::as_unforced_owner(relation, query)
+        })
+    })
+}
+
 /// Of every attached table whose waiting rows an index finds: how many there are, up to `MOST_COUNTED`, and the microseconds since a batch was done. What cannot be
 /// read is left out: health() says why.
 pub fn estimate() -> Result<Vec<(String, usize, Option<i64>)>> {
@@ -49,7 +67,7 @@ pub fn estimate() -> Result<Vec<(String, usize, Option<i64>)>> {
             status.name, status.of_type
         );
         let count = || Ok(spi::look(&sql, &[], |row| row.get::<bool>(1))?.len());
-        if let Ok(rows) = subtransaction::rolled_back(|| false, || security::as_unforced_owner(relation, count)) {
+        if let Ok(rows) = for_a_moment(relation, MOST_MILLISECONDS_OF_A_SCRAPE, count) {
             estimates.push((name, rows, idle));
         }
     }
@@ -70,7 +88,7 @@ pub fn waiting() -> Result<Vec<Waiting>> {
                 );
                 let count = || spi::look(&sql, &[], |row| row.get::<i64>(1));
                 // The status may be of a domain of the owner's, whose check fails: that is one table's fault.
-                match subtransaction::rolled_back(|| false, || security::as_unforced_owner(relation, count)) {
+                match for_a_moment(relation, MOST_MILLISECONDS, count) {
                     Ok(rows) if rows.iter().any(|rows| *rows > 0) => {
                         waiting.push(Waiting { table: name, rows: rows.into_iter().sum(), idle, fault: None });
                     }

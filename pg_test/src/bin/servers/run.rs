@@ -161,6 +161,10 @@ fn is_handed_on(name: &str) -> bool {
     const WHOLE: [&str; 6] = ["CI", "BLESS", "TERM", "CARGO_BUILD_JOBS", "RUST_BACKTRACE", "COLUMNS"];
     const BEGINNINGS: [&str; 4] = ["CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTR", "CARGO_SOURCE_"];
     let lower = name.to_ascii_lowercase();
+    // What is handed on is seen by whoever lists the processes.
+    if lower.ends_with("_token") {
+        return false;
+    }
     WHOLE.contains(&name)
         || BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
         || matches!(lower.as_str(), "http_proxy" | "https_proxy" | "no_proxy" | "all_proxy")

@@ -172,6 +172,18 @@ async fn a_long_queue_is_estimated(db: Database) {
     // A table that is gone is not named by what it was.
     owner.run("DROP TABLE stock").await;
     assert_eq!(number(&client, "bulkhead_queue_poisoned_orders", "(dropped)").await, 1.0);
+    // Two such tables are one row: a scraper refuses two with the same labels, and all others with them.
+    owner
+        .run(
+            "CREATE TABLE other (sku text PRIMARY KEY, pieces integer NOT NULL CHECK (sku <> 'b'));
+             SELECT bulkhead.register_inventory('other', 'sku', 'pieces');
+             SELECT bulkhead.enqueue_decrement('other', 'waits', 'a', 1);
+             DROP TABLE other",
+        )
+        .await;
+    let twice = "SELECT count(*) FROM (SELECT FROM bulkhead.metrics GROUP BY name, labels HAVING count(*) > 1) t";
+    assert_eq!(client.one(twice).await, "0");
+    assert!(client.one("SELECT count(*) FROM bulkhead.metrics WHERE labels ->> 'table' = '(dropped)'").await != "0");
 }
 
 async fn what_failed_to_be_maintained_shows(db: Database) {

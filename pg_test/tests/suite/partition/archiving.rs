@@ -18,6 +18,8 @@ pub fn tests() -> Vec<Trial> {
         a_protected_table_needs_a_bypass,
         it_may_drop_the_partition_itself,
         a_function_that_is_gone_keeps_the_partition,
+        another_roles_function_of_that_name_is_not_called,
+        everybody_may_see_what_is_managed,
     ]
 }
 
@@ -184,4 +186,29 @@ async fn a_function_that_is_gone_keeps_the_partition(db: Database) {
     assert_eq!(leaves(&owner).await[0], "events_5");
     let said = complaints(&db).await;
     assert!(said[0].contains("archive: the on_expire function of public.events is gone"), "{said:?}");
+}
+
+/// Functions are kept by their names: who may create in the schema must not come in the place of one that was dropped.
+async fn another_roles_function_of_that_name_is_not_called(db: Database) {
+    let owner = archived(&db, ARCHIVE, "archive.keep(regclass)").await;
+    owner.run("DROP FUNCTION archive.keep(regclass); GRANT USAGE, CREATE ON SCHEMA archive TO app").await;
+    let app = db.connect("app").await;
+    app.run("CREATE FUNCTION archive.keep(partition regclass) RETURNS void LANGUAGE sql AS ''").await;
+    maintain(&db).await;
+    assert_eq!(leaves(&owner).await[0], "events_5");
+    let said = complaints(&db).await;
+    assert!(said[0].contains("archive: the on_expire function of public.events is gone"), "{said:?}");
+    // The owner's own counts again.
+    app.run("DROP FUNCTION archive.keep(regclass)").await;
+    owner.run(&ARCHIVE.replace("CREATE SCHEMA archive;", "")).await;
+    maintain(&db).await;
+    assert_eq!(leaves(&owner).await[0], "events_3");
+}
+
+async fn everybody_may_see_what_is_managed(db: Database) {
+    archived(&db, ARCHIVE, "archive.keep(regclass)").await;
+    let app = db.connect("app").await;
+    app.refused("SELECT archive.keep('events')").await.state("42501");
+    let shown = app.one("SELECT on_expire FROM bulkhead.managed_partitions WHERE parent = 'events'::regclass").await;
+    assert_eq!(shown, "archive.keep(regclass)");
 }
