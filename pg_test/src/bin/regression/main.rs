@@ -11,12 +11,14 @@ mod differential;
 mod source;
 mod suites;
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use pg_test::progress;
 use pg_test::provision::{self, For};
 
+use compare::{Key, Listed};
 use source::Source;
 use suites::{Setting, Suite};
 
@@ -56,7 +58,7 @@ fn run(arguments: &[String]) -> Result<bool> {
 }
 
 /// A suite without the library and with it, and whether all that differs is listed.
-fn compared(suite: Suite, source: &Source, listed: &compare::Differences) -> Result<bool> {
+fn compared(suite: Suite, source: &Source, listed: &BTreeMap<Key, Listed>) -> Result<bool> {
     let outcome = |setting| -> Result<suites::Outcome> {
         let cluster = suites::server(setting)?;
         let outcome = suites::run(suite, setting, &cluster, source)?;
@@ -74,16 +76,14 @@ fn compared(suite: Suite, source: &Source, listed: &compare::Differences) -> Res
     let mut good = true;
     for setting in [Setting::Preloaded, Setting::Created] {
         let found = compare::differences(suite, setting, &without, &outcome(setting)?)?;
-        let ours = |key: &compare::Key| key.suite == suite.name() && key.setting == setting.name();
-        let of_this: compare::Differences =
-            listed.iter().filter(|(key, _)| ours(key)).map(|(key, lines)| (key.clone(), lines.clone())).collect();
-        let told = compare::judge(&found, &of_this);
+        let ours = |key: &Key| key.suite == suite.name() && key.setting == setting.name();
+        let told = compare::judge(&found, listed, ours);
         println!(
             "{} suite, {}: {} tests differ by the library, {} of them as listed",
             suite.name(),
             setting.name(),
             found.len(),
-            found.iter().filter(|(key, lines)| of_this.get(key) == Some(lines)).count()
+            found.iter().filter(|(key, lines)| listed.get(key).is_some_and(|of| of.lines == **lines)).count()
         );
         good &= told.is_empty();
         told.iter().for_each(|text| println!("{text}"));
