@@ -90,6 +90,7 @@ BEGIN
     PERFORM twin.uproot($1);
     EXECUTE format('SELECT array_agg(t::text) FROM ONLY %s t', $1::regclass) INTO rows;
     IF rows IS NULL THEN
+        UPDATE twin.adopted a SET rows = twin.digest($1) WHERE a.relation = $1;
         RETURN;
     END IF;
     n := twin.plant_as(twin.insert_statement($1, CASE WHEN has_keys THEN 'keys' ELSE 'none' END, false), rows);
@@ -101,11 +102,13 @@ BEGIN
     UPDATE twin.adopted a SET rows = twin.digest($1), canaries = twin.digest_of_b($1), planted = n, near = beside WHERE a.relation = $1;
 END $$;
 
--- Before a statement that writes: canaries whose keys may be in its way are taken out.
-CREATE FUNCTION twin.before(statement text) RETURNS void
+-- Before a statement that writes, canaries whose keys may be in its way are taken out; before DDL all that it might meet: an index or a new
+-- type is made of every tenant's rows.
+CREATE FUNCTION twin.before(statement text, is_ddl boolean) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM twin.uproot(o) FROM twin.looked_at(statement) o JOIN twin.adopted a ON a.relation = o AND a.near;
+    PERFORM twin.uproot(o) FROM twin.looked_at(statement) o JOIN twin.adopted a ON a.relation = o
+    WHERE a.near OR is_ddl AND a.planted > 0 AND strpos(lower(statement), (SELECT lower(relname) FROM pg_class WHERE oid = o)) > 0;
 EXCEPTION WHEN OTHERS THEN
     NULL;
 END $$;
@@ -116,11 +119,11 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     t record;
 BEGIN
-    FOR t IN SELECT a.* FROM twin.looked_at(statement) o JOIN twin.adopted a ON a.relation = o LOOP
-        IF NOT may_change AND t.canaries <> '' AND twin.digest_of_b(t.relation) <> t.canaries THEN
+    FOR t IN SELECT a.*, twin.digest_of_b(o) AS now FROM twin.looked_at(statement) o JOIN twin.adopted a ON a.relation = o LOOP
+        IF NOT may_change AND t.canaries <> '' AND t.now <> t.canaries THEN
             RETURN NEXT t.relation::regclass || ': rows of tenant b were changed';
-            PERFORM twin.plant(t.relation);
-        ELSIF may_change OR twin.digest(t.relation) <> t.rows THEN
+        END IF;
+        IF t.now <> t.canaries OR twin.digest(t.relation) <> t.rows THEN
             PERFORM twin.plant(t.relation);
         END IF;
     END LOOP;

@@ -10,7 +10,7 @@ mod script;
 mod statement;
 mod twins;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -35,7 +35,14 @@ pub struct Options {
 /// Runs one script from a new session to its end.
 pub async fn run(twins: &mut Twins, name: &str, text: &str, options: &Options) -> Result<Report> {
     twins.reconnect().await?;
-    let mut run = Run { twins, options, variables: Variables::new(), block: false, report: Report::new(name) };
+    let mut run = Run {
+        twins,
+        options,
+        variables: Variables::new(),
+        block: false,
+        differing: BTreeSet::new(),
+        report: Report::new(name),
+    };
     for item in script::read(text) {
         run.item(item).await?;
     }
@@ -49,6 +56,8 @@ struct Run<'a> {
     variables: Variables,
     /// A transaction block is open.
     block: bool,
+    /// Tables that differ and were told, or hold what cannot be the same.
+    differing: BTreeSet<String>,
     report: Report,
 }
 
@@ -104,8 +113,8 @@ impl Run<'_> {
             return Ok(None);
         }
         let statement = self.prepared(given, data).await?;
-        if statement.writes_rows() {
-            self.twins.before(&statement.sql).await;
+        if statement.writes_rows() || statement.builds_of_rows() {
+            self.twins.before(&statement.sql, statement.builds_of_rows()).await;
         }
         let plain = self.answer(&self.twins.plain.client, &statement).await?;
         let plain_notices = self.twins.plain.client.notices();
@@ -120,11 +129,15 @@ impl Run<'_> {
     /// As both can run it: no temporary tables, files instead of the client's COPY, which then lack the tenant column.
     async fn prepared(&self, given: Statement, data: Option<&str>) -> Result<Statement> {
         let mut statement = given.lasting();
-        if let Some(table) = statement.copied_whole() {
+        if let Some(table) = statement.copied_whole().or_else(|| statement.inserted_by_position()) {
+            let of =
+                format!("attrelid = to_regclass('{}') AND attnum > 0 AND NOT attisdropped", table.replace('\'', "''"));
+            // Nothing where the tenant column is the last: INSERT may name fewer values than there are columns.
             let question = format!(
-                "SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = to_regclass('{}') \
-                 AND attnum > 0 AND NOT attisdropped AND attgenerated = '' AND attname <> 'tenant'",
-                table.replace('\'', "''")
+                "SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
+                 WHERE {of} AND attname <> 'tenant' AND ({copies} AND attgenerated = '' OR
+                       NOT {copies} AND (SELECT attname FROM pg_attribute WHERE {of} ORDER BY attnum DESC LIMIT 1) <> 'tenant')",
+                copies = statement.begins(&["copy"])
             );
             let columns = self.twins.plain.ask(&question).await.unwrap_or_default().join(", ");
             if !columns.is_empty() {
@@ -233,20 +246,28 @@ impl Run<'_> {
             let failed = self.twins.adopt().await;
             self.report.not_adopted(failed);
         }
-        if !statement.writes_rows() && !statement.reaches_all_rows()
-            || statement.begins(&["select"]) && !statement.has("into")
-        {
+        if !statement.writes_rows() && !statement.reaches_all_rows() {
             return;
         }
         let tables = self.twins.differing(&statement.sql).await;
-        if !tables.is_empty() {
-            let text: Vec<String> = tables.into_iter().take(4).collect();
-            self.report.differ("table afterwards", &statement.sql, &text.join("; "), "");
+        // Each once; what was made of catalogs or of chance is not the seal's.
+        let is_new = |table: &&String| !self.differing.contains(name_of(table));
+        let new: Vec<&str> = tables.iter().filter(is_new).map(String::as_str).collect();
+        if new.is_empty() {
+            self.report.tables_equal();
+        } else if statement.incomparable().is_none() {
+            self.report.differ("table afterwards", &statement.sql, &new.join("; "), "");
         }
+        self.differing = tables.iter().map(|table| name_of(table).to_string()).collect();
         for table in self.twins.after(&statement.sql, !statement.writes_rows()).await {
             self.report.differ("canaries", &statement.sql, "", &table);
         }
     }
+}
+
+/// `plain NAME DIGEST, sealed …`
+fn name_of(difference: &str) -> &str {
+    difference.split(' ').nth(1).unwrap_or_default()
 }
 
 /// The names that `SELECT … AS name, …` gives to its columns.

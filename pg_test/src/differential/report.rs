@@ -34,6 +34,8 @@ pub struct Report {
     pub equal: u64,
     /// Those of them that gave rows.
     pub with_rows: u64,
+    /// Statements after which the tables were compared, and the same.
+    pub tables_equal: u64,
     /// Statements that fail with the same SQLSTATE on both.
     pub equal_errors: u64,
     pub refused: BTreeMap<&'static str, u64>,
@@ -63,6 +65,10 @@ impl Report {
         }
         self.equal += 1;
         self.with_rows += u64::from(has_rows);
+    }
+
+    pub fn tables_equal(&mut self) {
+        self.tables_equal += 1;
     }
 
     pub fn skip(&mut self, reason: &'static str, _sql: &str) {
@@ -96,6 +102,7 @@ impl Report {
         self.equal += other.equal;
         self.with_rows += other.with_rows;
         self.equal_errors += other.equal_errors;
+        self.tables_equal += other.tables_equal;
         for (all, some) in [(&mut self.refused, other.refused), (&mut self.skipped, other.skipped)] {
             for (reason, count) in some {
                 *all.entry(reason).or_default() += count;
@@ -113,7 +120,8 @@ impl fmt::Display for Report {
         };
         let Self { equal, with_rows, equal_errors, .. } = self;
         write!(f, "{}: {} compared, {equal} equal ({with_rows} with rows), ", self.file, self.compared())?;
-        write!(f, "{equal_errors} the same error, {} different", self.different.len())?;
+        write!(f, "{equal_errors} the same error, tables compared after {}, ", self.tables_equal)?;
+        write!(f, "{} different", self.different.len())?;
         if !self.refused.is_empty() {
             write!(f, "; refused by contract: {}", reasons(&self.refused))?;
         }

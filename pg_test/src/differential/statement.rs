@@ -67,11 +67,18 @@ impl Statement {
             || is_data_change && first(&["with", "explain", "prepare", "execute"])
     }
 
+    /// It builds something of the rows that are there.
+    pub fn builds_of_rows(&self) -> bool {
+        self.begins(&["create", "unique"]) || self.begins(&["alter", "table"]) || self.begins(&["reindex"])
+    }
+
     /// It may change every tenant's rows, or how they look.
     pub fn reaches_all_rows(&self) -> bool {
-        ["truncate", "alter", "drop", "create", "do", "call", "select", "rollback", "commit", "end", "abort"]
-            .iter()
-            .any(|word| self.begins(&[word]))
+        let is_table = self.words.iter().take(5).any(|word| word == "table");
+        self.builds_of_rows()
+            || is_table && ["alter", "create"].iter().any(|word| self.begins(&[word]))
+            || ["truncate", "do", "call"].iter().any(|word| self.begins(&[word]))
+            || self.begins(&["select"]) && self.has("into")
     }
 
     /// The contract has it refused, unless there is a bypass.
@@ -141,6 +148,16 @@ impl Statement {
         let mut words = self.sql.split_whitespace();
         let (copy, table, from) = (words.next()?, words.next()?, words.next()?);
         (copy.eq_ignore_ascii_case("copy") && from.eq_ignore_ascii_case("from")).then(|| table.to_string())
+    }
+
+    /// `INSERT INTO t VALUES`: the table's name. Where the tenant column is not its last, the values would be for other columns.
+    pub fn inserted_by_position(&self) -> Option<String> {
+        let mut words = self.sql.split_whitespace();
+        let (insert, into, table, values) = (words.next()?, words.next()?, words.next()?, words.next()?);
+        let fits = insert.eq_ignore_ascii_case("insert") && into.eq_ignore_ascii_case("into");
+        let by_position = |word: &str| values.len() >= word.len() && values[..word.len()].eq_ignore_ascii_case(word);
+        let values = by_position("values") || by_position("select") && !self.sql.contains('*');
+        (fits && values && !table.contains('(')).then(|| table.to_string())
     }
 
     /// With `(columns)` behind the table's name.

@@ -41,6 +41,12 @@ BEGIN
                     EXECUTE format('ALTER TABLE %s ALTER COLUMN tenant SET NOT NULL', t.name);
                 END IF;
             END IF;
+            -- A plain database of one tenant's has no other's rows; sealed, that is the seal's work.
+            IF NOT sealed AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = t.oid AND k.conname = 'one_tenant') THEN
+                EXECUTE format('ALTER TABLE %s ADD CONSTRAINT one_tenant CHECK (tenant = ''a'')', t.name);
+                -- protect() makes one, and its name may be in the way of others.
+                EXECUTE format('CREATE INDEX ON %s (tenant)', t.name);
+            END IF;
             IF sealed THEN
                 PERFORM bulkhead.protect(t.oid::regclass, 'tenant');
                 IF bare THEN
@@ -69,7 +75,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
         SELECT i.inhrelid FROM named JOIN pg_inherits i ON i.inhparent = named.oid
     )
     SELECT c.oid FROM twin.adopted a JOIN pg_class c ON c.oid = a.relation
-    WHERE c.relkind = 'r' AND a.note IS NULL AND (pg_relation_size(c.oid) < 65536 OR c.oid IN (SELECT oid FROM named))
+    WHERE c.relkind = 'r' AND a.note IS NULL AND (pg_relation_size(c.oid) < 40960 OR c.oid IN (SELECT oid FROM named))
     ORDER BY c.oid
 $$;
 

@@ -62,17 +62,24 @@ impl Twins {
         let question = format!("SELECT name || ' ' || digest FROM twin.contents({})", literal(statement));
         let (plain, sealed) = (self.plain.ask(&question).await, self.sealed.ask(&question).await);
         let (Some(plain), Some(sealed)) = (plain, sealed) else { return Vec::new() };
-        let only = |of: &[String], other: &[String], side: &str| -> Vec<String> {
-            of.iter().filter(|line| !other.contains(line)).map(|line| format!("{side}: {line}")).collect()
+        // The sealed table is the larger by its canaries, and may be left out for that.
+        let name = |line: &String| {
+            line.rsplit_once(' ').and_then(|(rest, _)| rest.rsplit_once(' ')).map(|(name, _)| name.to_string())
         };
-        let mut told = only(&plain, &sealed, "plain");
-        told.extend(only(&sealed, &plain, "sealed"));
+        let mut told = Vec::new();
+        for line in &plain {
+            if let Some(other) = sealed.iter().find(|other| name(other) == name(line))
+                && other != line
+            {
+                told.push(format!("plain {line}, sealed {other}"));
+            }
+        }
         told
     }
 
     /// Takes out canaries that the statement could collide with.
-    pub async fn before(&self, statement: &str) {
-        self.sealed.ask(&format!("SELECT twin.before({})", literal(statement))).await;
+    pub async fn before(&self, statement: &str, is_ddl: bool) {
+        self.sealed.ask(&format!("SELECT twin.before({}, {is_ddl})", literal(statement))).await;
     }
 
     /// Plants beside what the statement wrote; canaries that it changed.
@@ -84,7 +91,7 @@ impl Twins {
     /// Tables that are protected and have canaries; protected without; not protected, with the reason.
     pub async fn coverage(&self) -> Vec<String> {
         let question = "SELECT CASE WHEN note IS NOT NULL THEN note WHEN planted > 0 THEN 'with canaries'
-                                    WHEN rows = '' THEN 'without rows' ELSE 'without canaries' END
+                                    WHEN rows IN ('', '0 ') THEN 'without rows' ELSE 'without canaries' END
                         FROM twin.adopted JOIN pg_class c ON c.oid = relation WHERE relkind = 'r'";
         self.sealed.ask(question).await.unwrap_or_default()
     }

@@ -79,6 +79,11 @@ pub fn run(arguments: &[String], source: &Source) -> Result<bool> {
             for file in files {
                 let report = shared.run(&mut twins, file, superuser).await?;
                 println!("{name} {report}");
+                report
+                    .different
+                    .iter()
+                    .take(if seal_off { 1 } else { usize::MAX })
+                    .for_each(|different| println!("{different}"));
                 all.add(report);
             }
             let tables = twins.coverage().await;
@@ -90,9 +95,6 @@ pub fn run(arguments: &[String], source: &Source) -> Result<bool> {
 }
 
 fn judge(all: &Report, seal_off: bool) -> Result<bool> {
-    for difference in all.different.iter().take(if seal_off { 3 } else { usize::MAX }) {
-        println!("{difference}");
-    }
     println!("{all}");
     let tables: Vec<String> =
         all.not_adopted.iter().map(|line| line.split_once(": ").map_or("", |(_, why)| why).to_string()).collect();
