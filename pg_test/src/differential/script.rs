@@ -285,10 +285,21 @@ pub fn joined(value: &str, variables: &Variables) -> String {
     let mut out = String::new();
     let mut rest = value.trim();
     while !rest.is_empty() {
-        if let Some(quoted) = rest.strip_prefix('\'') {
-            let end = quoted.find('\'').unwrap_or(quoted.len());
-            out.push_str(&quoted[..end]);
-            rest = quoted.get(end + 1..).unwrap_or_default().trim_start();
+        if let Some(mut quoted) = rest.strip_prefix('\'') {
+            // Two stand for one.
+            loop {
+                let end = quoted.find('\'').unwrap_or(quoted.len());
+                out.push_str(&quoted[..end]);
+                quoted = quoted.get(end + 1..).unwrap_or_default();
+                match quoted.strip_prefix('\'') {
+                    Some(more) => {
+                        out.push('\'');
+                        quoted = more;
+                    }
+                    None => break,
+                }
+            }
+            rest = quoted.trim_start();
         } else {
             let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
             let word = &rest[..end];
@@ -347,5 +358,6 @@ mod tests {
             "SELECT it's, 'it''s', ':a', 1::int, :b"
         );
         assert_eq!(joined(":dir '/data/a.b' :dir", &variables), "/x/data/a.b/x");
+        assert_eq!(joined("'values (''a'', ''b'')'", &variables), "values ('a', 'b')");
     }
 }

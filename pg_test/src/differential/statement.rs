@@ -91,7 +91,10 @@ impl Statement {
 
     /// Why its answers cannot be compared: two servers without Bulkhead would not give the same.
     pub fn incomparable(&self) -> Option<&'static str> {
-        if self.begins(&["explain"]) || self.has_beginning(&["explain_"]) || self.has("explain") {
+        if self.begins(&["explain"])
+            || self.has_beginning(&["explain_", "hash_join_batches", "reindex"])
+            || self.has("explain")
+        {
             return Some("prints a plan");
         }
         if self.has_beginning(&["pg_", "information_schema"]) && !self.has_any(&["pg_typeof", "pg_temp"]) {

@@ -79,9 +79,11 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     ORDER BY c.oid
 $$;
 
--- Count and digest of the rows of one table that the session sees; no child's.
+-- Count and digest of the rows of one table that the session sees; no child's. What the script has set says nothing here.
 CREATE FUNCTION twin.digest(relation oid) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 SET datestyle = 'ISO' SET intervalstyle = 'postgres'
+SET bytea_output = 'hex' SET timezone = 'UTC' AS $$
 DECLARE
     digest text;
 BEGIN

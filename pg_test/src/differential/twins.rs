@@ -4,9 +4,12 @@
 //! planted beside the new rows. All of that happens in the script's own session and transaction, so that rows which are not committed have
 //! canaries, too.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result};
 use tokio_postgres::{Config, SimpleQueryMessage};
 
+use crate::cluster::PAST_THE_SEAL;
 use crate::{Client, Cluster};
 
 const TWIN: &str = include_str!("twin.sql");
@@ -35,12 +38,22 @@ pub struct Side {
 pub struct Twins {
     pub plain: Side,
     pub sealed: Side,
+    /// Tables that differ and were told, or hold what cannot be the same.
+    pub known: BTreeSet<String>,
 }
 
 impl Twins {
-    /// Makes the database `name` on both servers. With `bare` the script's roles meet its own policies and no other.
+    /// Makes a database `name` with an ending on both servers, which may be one. With `bare` the script's roles meet its own policies and no other.
     pub async fn make(plain: &Cluster, sealed: &Cluster, name: &str, bare: bool) -> Result<Self> {
-        Ok(Self { plain: side(plain, name, false, bare).await?, sealed: side(sealed, name, true, bare).await? })
+        let (plain_name, sealed_name) = (format!("{name}_plain"), format!("{name}_sealed"));
+        let plain = side(plain, &plain_name, false, bare).await?;
+        let sealed = side(sealed, &sealed_name, true, bare).await?;
+        Ok(Self { plain, sealed, known: BTreeSet::new() })
+    }
+
+    /// From the next session on the sealed side is past the seal: to see that the comparison tells it.
+    pub fn lift(&mut self) {
+        self.sealed.config.options(format!("{OPTIONS} {SEALED} {PAST_THE_SEAL}"));
     }
 
     /// New sessions, as each test file has one.

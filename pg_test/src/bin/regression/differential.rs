@@ -1,14 +1,14 @@
 //! The core suite's files on a plain and on a sealed server, statement by statement: pg_test/src/differential.
 
 use anyhow::{Context, Result, bail};
-use pg_test::differential::{self, Options, Report, Twins};
+use pg_test::differential::{self, Difference, Options, Report, Twins};
 use pg_test::{Cluster, progress, provision};
 
 use crate::source::Source;
 use crate::suites::{self, Setting};
 
 /// In the order of the core suite's schedule, because files use what earlier ones made.
-const FILES: [&str; 34] = [
+const FILES: [&str; 33] = [
     "test_setup",
     "create_misc",
     "create_index",
@@ -26,7 +26,6 @@ const FILES: [&str; 34] = [
     "case",
     "join",
     "aggregates",
-    "portals",
     "update",
     "delete",
     "matview",
@@ -94,8 +93,28 @@ pub fn run(arguments: &[String], source: &Source) -> Result<bool> {
     judge(&all, seal_off)
 }
 
+/// What differs in a file, but for what is explained.
+fn tell(report: &Report, seal_off: bool) {
+    let unexplained = report.different.iter().filter(|difference| !is_explained(difference));
+    for difference in unexplained.take(if seal_off { 1 } else { usize::MAX }) {
+        println!("{difference}");
+    }
+}
+
+/// A line of explained.txt, `file: beginning of the statement`, is about it.
+fn is_explained(difference: &Difference) -> bool {
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let statement = words(&difference.statement);
+    EXPLAINED
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once(": "))
+        .any(|(file, beginning)| file == difference.file && statement.starts_with(&words(beginning)))
+}
+
 fn judge(all: &Report, seal_off: bool) -> Result<bool> {
-    println!("{all}");
+    let explained = all.different.iter().filter(|difference| is_explained(difference)).count();
+    println!("{all}, {explained} of them explained");
     let tables: Vec<String> =
         all.not_adopted.iter().map(|line| line.split_once(": ").map_or("", |(_, why)| why).to_string()).collect();
     if !tables.is_empty() {
@@ -104,11 +123,8 @@ fn judge(all: &Report, seal_off: bool) -> Result<bool> {
     if all.compared() == 0 {
         bail!("nothing was compared");
     }
-    if seal_off {
-        println!("with the seal off {} statements differ", all.different.len());
-        return Ok(!all.different.is_empty());
-    }
-    Ok(all.different.is_empty())
+    // Off, the seal has to be missed.
+    Ok(if seal_off { all.different.len() > explained } else { all.different.len() == explained })
 }
 
 /// What both servers and this program read and write.
