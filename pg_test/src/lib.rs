@@ -12,11 +12,13 @@
 //! | [`pooler`] | a real pgbouncer in front of a cluster |
 //! | [`doctest`] | runs the SQL of the documentation and compares what it prints |
 //! | [`bench`] | what Bulkhead costs, beside the best that is written without it |
+//! | [`debian`] | a Debian package of the extension |
 //! | [`progress`] | tells the person at the terminal what takes so long |
 
 pub mod bench;
 pub mod client;
 pub mod cluster;
+pub mod debian;
 pub mod doctest;
 pub mod expect;
 pub mod interleave;

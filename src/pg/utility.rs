@@ -75,6 +75,8 @@ pub unsafe fn after(statement: *mut pg_sys::PlannedStmt, before: Nesting) {
                     group::ringing::anything();
                 }
             }
+            // Of an update. Of what else is altered there, no session has to hear.
+            pg_sys::NodeTag::T_AlterExtensionStmt => registry::announce_change(),
             pg_sys::NodeTag::T_TransactionStmt => {
                 let command = (*statement).utilityStmt.cast::<pg_sys::TransactionStmt>();
                 if (*command).kind == pg_sys::TransactionStmtKind::TRANS_STMT_COMMIT_PREPARED {

@@ -13,7 +13,7 @@ use super::postmaster::Postmaster;
 use super::workspace::Workspace;
 use super::{Cluster, Inner, database, prefix};
 use crate::progress;
-use crate::provision::{self, For, Provision};
+use crate::provision::{self, Extension, For, Provision};
 
 /// How the library gets into a session.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,6 +32,7 @@ pub enum Preload {
 pub struct Builder {
     preload: Preload,
     settings: Vec<(String, String)>,
+    extension: Option<Arc<Extension>>,
 }
 
 impl Builder {
@@ -46,9 +47,18 @@ impl Builder {
         self
     }
 
+    /// Other files of the extension than those that were just built.
+    pub fn extension(mut self, extension: Extension) -> Self {
+        self.extension = Some(Arc::new(extension));
+        self
+    }
+
     /// Starts a new server; the first one of a process provisions for it.
     pub fn start(self) -> Result<Cluster> {
-        let provision = provision::provision(For::Demo)?;
+        let mut provision = provision::provision(For::Demo)?;
+        if let Some(extension) = &self.extension {
+            provision.extension = extension.clone();
+        }
         // Another program may take the free port in between.
         let mut attempt = 1;
         loop {

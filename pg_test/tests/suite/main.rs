@@ -20,6 +20,7 @@ mod lint;
 mod migrations;
 mod observe;
 mod operations;
+mod package;
 mod partition;
 mod pooled;
 mod rls;
@@ -27,6 +28,7 @@ mod scoring;
 mod seal;
 mod standby;
 mod tokens;
+mod versions;
 
 use std::process::ExitCode;
 
@@ -49,6 +51,7 @@ fn all() -> Vec<Trial> {
         migrations::tests(),
         observe::tests(),
         operations::tests(),
+        package::tests(),
         partition::tests(),
         pooled::tests(),
         rls::tests(),
@@ -56,6 +59,7 @@ fn all() -> Vec<Trial> {
         tokens::tests(),
         seal::tests(),
         standby::tests(),
+        versions::tests(),
     ];
     features.into_iter().flatten().collect()
 }
