@@ -59,12 +59,13 @@ fn section(report: &Report) -> String {
     let source = if crate::root().join(&source).is_dir() { source } else { format!("{source}.rs") };
     writeln!(
         text,
-        "{}: {}; {}, {} cores, load before {:.1}; {}. The rivals' code: [{source}](../{source}). {}",
+        "{}: {}; {}, {} cores, load before {:.1}{}; {}. The rivals' code: [{source}](../{source}). {}",
         date(),
         conditions.server,
         conditions.processor,
         conditions.cores,
         conditions.load,
+        if conditions.is_busy() { ", so the machine was not quiet" } else { "" },
         conditions.settings,
         report.notes.join(" "),
     )

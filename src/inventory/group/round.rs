@@ -25,8 +25,8 @@ const SUSPICION: i64 = 1_000_000;
 /// Callers of which one wakes the others.
 const TOGETHER: usize = 16;
 
-/// Where several tenants wait, one round decides no more orders of each: who sends many makes the others' rounds long otherwise.
-const SHARE: usize = 32;
+/// Where several tenants wait, one round decides no more orders of each: who sends many makes the others' rounds long otherwise. Rounds of this size are as fast, by the order, as large ones.
+const SHARE: usize = 8;
 
 /// A request that this worker has taken.
 pub(super) struct Taken {
