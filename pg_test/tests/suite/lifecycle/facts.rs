@@ -1,0 +1,47 @@
+//! What a database holds, as lines that can be compared with those of another.
+
+use pg_test::Database;
+
+/// Not compared: the first grows with each look past the seal, the second by the clock.
+const NOT_COMPARED: [&str; 2] = ["bypass_log", "maintenance_log"];
+
+/// Everything that the catalogs say of a schema's objects; see catalogs.sql.
+pub fn catalogs(db: &Database, schema: &str) -> Vec<String> {
+    // Those of the extension's own tables are made as time goes by.
+    let with_partitions = if schema == "bulkhead" { "false" } else { "true" };
+    let query = include_str!("catalogs.sql").replace("{schema}", schema).replace("{partitions}", with_partitions);
+    // A fact of several lines, such as a body, is one.
+    let text = db.admin(&format!("\\pset recordsep '\\001'\n{query}")).unwrap();
+    let facts: Vec<String> = text.split('\u{1}').map(|fact| fact.trim().to_owned()).collect();
+    assert!(facts.len() > 20, "{schema}: {facts:#?}");
+    facts
+}
+
+/// All rows of all tables, past the seal, and where the sequences are.
+pub fn rows(db: &Database) -> Vec<String> {
+    let each = db
+        .admin(
+            "SELECT format('SELECT %L || t::text FROM ONLY %s t;', c.oid::regclass || ': ', c.oid::regclass)
+               FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+              WHERE nspname IN ('public', 'bulkhead') AND relkind IN ('r', 'S') ORDER BY c.oid::regclass::text COLLATE \"C\"",
+        )
+        .unwrap();
+    let wanted = |line: &&str| !NOT_COMPARED.iter().any(|table| line.contains(&format!("FROM ONLY bulkhead.{table} ")));
+    let script: String = each.lines().filter(wanted).map(|line| format!("{line}\n")).collect();
+    let mut rows: Vec<String> = db.admin(&script).unwrap().lines().map(str::to_owned).collect();
+    rows.sort();
+    rows
+}
+
+/// Panics with the lines that differ unless both have the same.
+#[track_caller]
+pub fn same(now: &[String], before: &[String], what: &str) {
+    let gone: Vec<_> = before.iter().filter(|fact| !now.contains(fact)).collect();
+    let new: Vec<_> = now.iter().filter(|fact| !before.contains(fact)).collect();
+    assert!(
+        gone.is_empty() && new.is_empty() && now.len() == before.len(),
+        "{what}: {} lines, now {}\n  gone: {gone:#?}\n  new: {new:#?}",
+        before.len(),
+        now.len()
+    );
+}
