@@ -3,7 +3,7 @@
 CREATE FUNCTION pg_temp.rights(given aclitem[], kind "char", owner oid) RETURNS text LANGUAGE sql AS $$
   SELECT string_agg(one, ',' ORDER BY one COLLATE "C")
     FROM (SELECT regexp_replace(a::text, '=([a-zA-Z*]*)m', '=\1') FROM unnest(coalesce(given, acldefault(kind, owner))) AS a) AS x (one) $$;
-WITH space AS (SELECT oid, * FROM pg_namespace WHERE nspname = '{schema}'),
+WITH space AS (SELECT * FROM pg_namespace WHERE nspname = '{schema}'),
 relation AS (SELECT c.oid AS id, c.* FROM pg_class c JOIN space n ON n.oid = c.relnamespace WHERE NOT c.relispartition OR {partitions}),
 fact(fact) AS (
   SELECT format('schema of %s, acl %s', nspowner::regrole, pg_temp.rights(nspacl, 'n', nspowner)) FROM space

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use libtest_mimic::Trial;
 use pg_test::{Cluster, Database, provision};
 
-use super::facts::{catalogs, rows, same};
+use super::facts::{catalogs, rows, same, sequences};
 use super::world;
 use crate::fixture::acting;
 use crate::harness::Nowhere;
@@ -23,7 +23,7 @@ fn succeed(command: &mut Command) {
 
 async fn a_dump_of_everything_restores(db: Database) {
     world::fill(&db).await;
-    let before = (catalogs(&db, "public"), rows(&db));
+    let before = (catalogs(&db, "public"), rows(&db), sequences(&db));
     let lint = world::lint(&db.connect("postgres").await).await;
     let path = std::env::temp_dir().join(format!("{}.{}.dump", db.name, std::process::id()));
     let mut dump = db.client_program("pg_dump", "postgres");
@@ -37,6 +37,7 @@ async fn a_dump_of_everything_restores(db: Database) {
     same(&catalogs(&there, "bulkhead"), &catalogs(&fresh, "bulkhead"), "the extension, restored and fresh");
     same(&catalogs(&there, "public"), &before.0, "the tables, restored and before");
     same(&rows(&there), &before.1, "the rows, restored and before");
+    same(&sequences(&there), &before.2, "the sequences, restored and before");
     same(&world::lint(&there.connect("postgres").await).await, &lint, "lint(), restored and before");
     world::goes_on(&there).await;
     there.drop().unwrap();
@@ -53,7 +54,7 @@ async fn pg_upgrade_keeps_everything(_: Nowhere) {
     let old = old.start().unwrap();
     let db = old.database("world").unwrap();
     world::fill(&db).await;
-    let before = (catalogs(&db, "public"), rows(&db));
+    let before = (catalogs(&db, "public"), rows(&db), sequences(&db));
     let lint = world::lint(&db.connect("postgres").await).await;
 
     let new = old.upgraded_to(Cluster::builder().setting("bulkhead.drain_databases", "")).unwrap();
@@ -67,6 +68,7 @@ async fn pg_upgrade_keeps_everything(_: Nowhere) {
     same(&catalogs(&there, "bulkhead"), &catalogs(&fresh, "bulkhead"), "the extension, upgraded and fresh");
     same(&catalogs(&there, "public"), &before.0, "the tables, upgraded and before");
     same(&rows(&there), &before.1, "the rows, upgraded and before");
+    same(&sequences(&there), &before.2, "the sequences, upgraded and before");
     same(&world::lint(&there.connect("postgres").await).await, &lint, "lint(), upgraded and before");
     let admin = there.connect("postgres").await;
     // These wait for partitions of the day, for workers, and for pg_cron: nothing that an upgrade would have broken is among them.

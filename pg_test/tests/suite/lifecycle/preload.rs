@@ -16,8 +16,9 @@ async fn without_the_preload_it_isolates_whom_row_security_binds(_: Nowhere) {
     let cluster = Cluster::builder().setting("bulkhead.drain_databases", "").start().unwrap();
     let db = cluster.database("world").unwrap();
     world::fill(&db).await;
-    let preloaded = cluster.admin("postgres", "SHOW shared_preload_libraries").unwrap();
-    cluster.admin("postgres", "ALTER SYSTEM SET shared_preload_libraries = ''").unwrap();
+    let path = cluster.data_dir().join("postgresql.conf");
+    let preloading = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{preloading}shared_preload_libraries = ''\n")).unwrap();
     cluster.restart().unwrap();
 
     for role in ["app", "owner"] {
@@ -40,7 +41,7 @@ async fn without_the_preload_it_isolates_whom_row_security_binds(_: Nowhere) {
     assert_eq!(boss.one("SELECT count(*) > 0 FROM bulkhead.lint() WHERE rule = 'seal-off'").await, "t");
     calls_work_or_say_what_is_missing(&db).await;
 
-    cluster.admin("postgres", &format!("ALTER SYSTEM SET shared_preload_libraries = {preloaded}")).unwrap();
+    std::fs::write(&path, preloading).unwrap();
     cluster.restart().unwrap();
     let fresh = cluster.database("fresh").unwrap();
     same(&catalogs(&db, "bulkhead"), &catalogs(&fresh, "bulkhead"), "the extension afterwards, and fresh");

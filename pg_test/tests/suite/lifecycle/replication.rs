@@ -87,9 +87,8 @@ async fn whom_row_security_binds_replicates_nothing(_: Nowhere) {
         // The subscription's owner has to be able to write as itself: a superuser that has ceased to be one.
         cluster.admin("postgres", "CREATE ROLE once SUPERUSER LOGIN").unwrap();
         subscribe(&from, &to, ", enabled = false");
-        to.admin("GRANT USAGE ON SCHEMA public TO once; GRANT ALL ON orders, old, old_1 TO once; ALTER SUBSCRIPTION s OWNER TO once; ALTER SUBSCRIPTION s ENABLE")
+        to.admin("GRANT USAGE ON SCHEMA public TO once; GRANT ALL ON orders, old, old_1 TO once; ALTER SUBSCRIPTION s OWNER TO once; ALTER ROLE once NOSUPERUSER; ALTER SUBSCRIPTION s ENABLE")
             .unwrap();
-        cluster.admin("postgres", "ALTER ROLE once NOSUPERUSER").unwrap();
         "once"
     } else {
         subscribe(&from, &to, "");

@@ -64,7 +64,7 @@ CREATE INDEX leads_pending ON leads (tenant_id) WHERE status = 'pending_score';
 CREATE INDEX ON leads (tenant_id);
 SELECT bulkhead.protect('leads'), bulkhead.attach_scoring('leads', 'lead', version_column => 'rules_version');
 
-CREATE VIEW order_items WITH (security_barrier) AS SELECT id, item FROM orders;
+CREATE VIEW order_items WITH (security_barrier) AS SELECT o.id, o.item, c.name FROM orders o JOIN customers c ON c.id = o.customer;
 GRANT SELECT ON order_items TO app;
 COMMENT ON TABLE orders IS 'what was ordered';
 COMMENT ON COLUMN orders.item IS 'the item';
