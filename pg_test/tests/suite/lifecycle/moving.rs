@@ -56,6 +56,7 @@ async fn pg_upgrade_keeps_everything(_: Nowhere) {
     world::fill(&db).await;
     let before = (catalogs(&db, "public"), rows(&db), sequences(&db));
     let lint = world::lint(&db.connect("postgres").await).await;
+    let health = complaints(&db).await;
 
     let new = old.upgraded_to(Cluster::builder().setting("bulkhead.drain_databases", "")).unwrap();
     let there = new.existing(&db.name);
@@ -70,15 +71,15 @@ async fn pg_upgrade_keeps_everything(_: Nowhere) {
     same(&rows(&there), &before.1, "the rows, upgraded and before");
     same(&sequences(&there), &before.2, "the sequences, upgraded and before");
     same(&world::lint(&there.connect("postgres").await).await, &lint, "lint(), upgraded and before");
-    let admin = there.connect("postgres").await;
-    // These wait for partitions of the day, for workers, and for pg_cron: nothing that an upgrade would have broken is among them.
-    let health = admin.column("SELECT check_name FROM bulkhead.health() WHERE NOT ok").await;
-    assert_eq!(
-        health,
-        fresh.connect("postgres").await.column("SELECT check_name FROM bulkhead.health() WHERE NOT ok").await
-    );
+    assert_eq!(complaints(&there).await, health, "health(), upgraded and before");
     world::goes_on(&there).await;
     unprotected_it_is_as_it_was(&there).await;
+}
+
+/// The checks of health() that are not well. pg_cron's are the server's, which may have it or not.
+async fn complaints(db: &Database) -> Vec<String> {
+    let admin = db.connect("postgres").await;
+    admin.column("SELECT check_name FROM bulkhead.health() WHERE NOT ok AND check_name <> 'cron_success'").await
 }
 
 /// What protect() recorded is restored: the index that it made goes, although nothing in its name says whose it is.
