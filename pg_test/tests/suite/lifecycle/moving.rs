@@ -34,6 +34,7 @@ async fn a_dump_of_everything_restores(db: Database) {
     std::fs::remove_file(&path).unwrap();
 
     let fresh = db.cluster.database("fresh").unwrap();
+    fresh.admin(world::GRANTED).unwrap();
     same(&catalogs(&there, "bulkhead"), &catalogs(&fresh, "bulkhead"), "the extension, restored and fresh");
     same(&catalogs(&there, "public"), &before.0, "the tables, restored and before");
     same(&rows(&there), &before.1, "the rows, restored and before");
@@ -66,6 +67,7 @@ async fn pg_upgrade_keeps_everything(_: Nowhere) {
     // Before anything else is done to it.
     world::is_isolated(&there).await;
     let fresh = new.database("fresh").unwrap();
+    fresh.admin(world::GRANTED).unwrap();
     same(&catalogs(&there, "bulkhead"), &catalogs(&fresh, "bulkhead"), "the extension, upgraded and fresh");
     same(&catalogs(&there, "public"), &before.0, "the tables, upgraded and before");
     same(&rows(&there), &before.1, "the rows, upgraded and before");
