@@ -89,7 +89,9 @@ impl System {
             // Of a package that both have, the newer version is taken: only what is not here any more comes from there.
             let own = std::fs::read_to_string(etc.join("apt/sources.list")).context("reading its sources.list")?;
             let theirs = own.replace(self.wanted.distribution, earlier);
-            std::fs::write(etc.join("apt/sources.list.d/earlier.list"), theirs)?;
+            let updates =
+                theirs.replace("/debian ", "/debian-security ").replace(earlier, &format!("{earlier}-security"));
+            std::fs::write(etc.join("apt/sources.list.d/earlier.list"), theirs + &updates)?;
         }
         let apt = |title: &str, arguments: &str| {
             let script = format!("DEBIAN_FRONTEND=noninteractive exec apt-get {arguments}");
