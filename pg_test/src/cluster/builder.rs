@@ -13,7 +13,7 @@ use super::postmaster::Postmaster;
 use super::workspace::Workspace;
 use super::{Cluster, Inner, database, prefix};
 use crate::progress;
-use crate::provision::{self, Extension, For, Provision};
+use crate::provision::{self, For, Provision};
 
 /// How the library gets into a session.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,7 +32,8 @@ pub enum Preload {
 pub struct Builder {
     preload: Preload,
     settings: Vec<(String, String)>,
-    extension: Option<Arc<Extension>>,
+    server: Option<Provision>,
+    bare: bool,
 }
 
 impl Builder {
@@ -47,18 +48,21 @@ impl Builder {
         self
     }
 
-    /// Other files of the extension than those that were just built.
-    pub fn extension(mut self, extension: Extension) -> Self {
-        self.extension = Some(Arc::new(extension));
+    /// Another server than the one that the tests run on.
+    pub fn server(mut self, server: Provision) -> Self {
+        self.server = Some(server);
+        self
+    }
+
+    /// As initdb leaves it: no roles and no template database, hence no [`Cluster::database`].
+    pub fn bare(mut self) -> Self {
+        self.bare = true;
         self
     }
 
     /// Starts a new server; the first one of a process provisions for it.
     pub fn start(self) -> Result<Cluster> {
-        let mut provision = provision::provision(For::Demo)?;
-        if let Some(extension) = &self.extension {
-            provision.extension = extension.clone();
-        }
+        let provision = self.server.clone().map_or_else(|| provision::provision(For::Demo), Ok)?;
         // Another program may take the free port in between.
         let mut attempt = 1;
         loop {
@@ -70,27 +74,14 @@ impl Builder {
     }
 
     fn try_start(&self, provision: &Provision) -> Result<Cluster> {
-        let postgres = &provision.postgres;
-        let workspace = Workspace::create(|dir| prefix::inside(dir, &postgres.bindir))?;
-        let guard = Guard::set(&workspace.dir)?;
-        let port = free_port()?;
-        // From here on the cluster ends itself when anything fails.
-        let cluster = Cluster(Arc::new(Inner {
-            workspace,
-            provision: provision.clone(),
-            port,
-            postmaster: Mutex::new(Postmaster::default()),
-            guard: Mutex::new(Some(guard)),
-            databases: AtomicU32::new(1),
-            latest: Mutex::new("postgres".to_string()),
-        }));
+        let cluster = lay_out(provision)?;
         let workspace = cluster.workspace();
-        prefix::build(&workspace.dir, postgres, &provision.extension)?;
-        workspace.make_dir(&workspace.sockets)?;
         initdb(workspace)?;
-        self.configure(workspace, provision, port)?;
+        self.configure(workspace, provision, cluster.port())?;
         cluster.start()?;
-        database::prepare_template(&cluster)?;
+        if !self.bare {
+            database::prepare_template(&cluster)?;
+        }
         if crate::flag("KEEP") {
             cluster.keep();
         }
@@ -141,6 +132,28 @@ impl Builder {
         std::fs::write(workspace.data.join("pg_hba.conf"), HBA)?;
         Ok(())
     }
+}
+
+/// A directory with the server's programs, a free port, and no data yet.
+pub(super) fn lay_out(provision: &Provision) -> Result<Cluster> {
+    let postgres = &provision.postgres;
+    let workspace = Workspace::create(|dir| prefix::inside(dir, &postgres.bindir))?;
+    let guard = Guard::set(&workspace.dir)?;
+    let port = free_port()?;
+    // From here on the cluster ends itself when anything fails.
+    let cluster = Cluster(Arc::new(Inner {
+        workspace,
+        provision: provision.clone(),
+        port,
+        postmaster: Mutex::new(Postmaster::default()),
+        guard: Mutex::new(Some(guard)),
+        databases: AtomicU32::new(1),
+        latest: Mutex::new("postgres".to_string()),
+    }));
+    let workspace = cluster.workspace();
+    prefix::build(&workspace.dir, postgres, &provision.extension)?;
+    workspace.make_dir(&workspace.sockets)?;
+    Ok(cluster)
 }
 
 /// Only the owner of the directory reaches the socket. Anyone on the machine reaches the port, so

@@ -5,6 +5,7 @@
 //! is touched. `KEEP=1` keeps the server and says how to reach it and how to end it.
 
 mod builder;
+mod copies;
 mod database;
 mod global;
 mod guard;

@@ -16,6 +16,7 @@ mod idempotency;
 mod interleavings;
 mod inventory;
 mod leak_test;
+mod lifecycle;
 mod lint;
 mod migrations;
 mod observe;
@@ -47,6 +48,7 @@ fn all() -> Vec<Trial> {
         interleavings::tests(),
         inventory::tests(),
         leak_test::tests(),
+        lifecycle::tests(),
         lint::tests(),
         migrations::tests(),
         observe::tests(),

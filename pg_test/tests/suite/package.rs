@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use libtest_mimic::Trial;
-use pg_test::provision::{Extension, For, find_program, provision};
+use pg_test::provision::{Extension, For, Provision, find_program, provision};
 use pg_test::{Cluster, debian};
 
 use crate::harness::{Absent, Nowhere};
@@ -75,7 +76,8 @@ async fn what_dpkg_installs_works(_: Nowhere) -> Result<(), Absent> {
     assert_eq!(names(&installed), names(&built.extension.files));
 
     // A server that has the extension from the package, whose library is stripped.
-    let cluster = Cluster::builder().extension(Extension { files: installed }).start().unwrap();
+    let from_package = Provision { extension: Arc::new(Extension { files: installed }), ..built.clone() };
+    let cluster = Cluster::builder().server(from_package).start().unwrap();
     let db = cluster.database("package").unwrap();
     let owner = db.connect("owner").await;
     owner.run("CREATE TABLE note (tenant_id text, body text); SELECT bulkhead.protect('note')").await;

@@ -77,7 +77,9 @@ async fn copy_counts(db: Database) {
 async fn truncate_counts(db: Database) {
     let owner = orders(&db).await;
     owner.run("TRUNCATE orders").await;
-    assert_eq!(counted(&owner).await, [["TRUNCATE orders", "1"]]);
+    // The server asks a second time about a table when it heard of any change while it was about to lock it.
+    let rows = counted(&owner).await;
+    assert!(rows == [["TRUNCATE orders", "1"]] || rows == [["TRUNCATE orders", "2"]], "{rows:?}");
 }
 
 async fn a_statement_counts_by_role_application_and_text(db: Database) {
