@@ -12,9 +12,11 @@
 //! | [`pooler`] | a real pgbouncer in front of a cluster |
 //! | [`doctest`] | runs the SQL of the documentation and compares what it prints |
 //! | [`bench`] | what Bulkhead costs, beside the best that is written without it |
+//! | [`chaos`] | a load of all rooms on a server that is killed again and again |
 //! | [`progress`] | tells the person at the terminal what takes so long |
 
 pub mod bench;
+pub mod chaos;
 pub mod client;
 pub mod cluster;
 pub mod doctest;
