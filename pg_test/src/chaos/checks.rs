@@ -17,7 +17,7 @@ const SOME: usize = 300;
 /// Names in one statement.
 const CHUNK: usize = 2_000;
 
-pub async fn after_a_kill(db: &Database, ledger: &Ledger, random: &mut Random) -> Result<()> {
+pub(super) async fn after_a_kill(db: &Database, ledger: &Ledger, random: &mut Random) -> Result<()> {
     check(db, ledger, &mut |names| some(names, random)).await
 }
 
@@ -126,7 +126,8 @@ async fn nothing_twice(admin: &Client, ledger: &Ledger) -> Result<()> {
 
 async fn counters(admin: &Client, ledger: &Ledger) -> Result<()> {
     let counted = rows(admin, "SELECT tenant_id, n FROM counters").await?;
-    for (tenant, (acknowledged, unknown)) in ledger.book().added.clone() {
+    let added = ledger.book().added.clone();
+    for (tenant, (acknowledged, unknown)) in added {
         let n: i64 = counted.iter().find(|row| row[0] == tenant).map(|row| row[1].parse()).transpose()?.unwrap_or(-1);
         if n < acknowledged || n > acknowledged + unknown {
             ledger.fault(format!("{tenant} counted {n}; {acknowledged} were acknowledged, {unknown} more may be"));
@@ -143,7 +144,8 @@ async fn leads(admin: &Client, ledger: &Ledger) -> Result<()> {
         ledger.fault(format!("a lead has a wrong score: {row:?}"));
     }
     let there = rows(admin, "SELECT tenant_id, id FROM leads").await?;
-    missing("a lead", &ledger.book().leads.clone(), &there, ledger);
+    let promised = ledger.book().leads.clone();
+    missing("a lead", &promised, &there, ledger);
     Ok(())
 }
 
@@ -158,7 +160,8 @@ fn missing(what: &str, promised: &[Name], there: &Rows, ledger: &Ledger) {
 async fn archive(admin: &Client, ledger: &Ledger) -> Result<()> {
     let there = rows(admin, "SELECT id FROM ticks UNION SELECT id FROM archive").await?.concat();
     let there: BTreeSet<String> = there.into_iter().collect();
-    for number in ledger.book().expired.clone() {
+    let expired = ledger.book().expired.clone();
+    for number in expired {
         for row in 1..=2 {
             if !there.contains(&format!("tick {number} {row}")) {
                 ledger.fault(format!("row {row} of the expired partition {number} is lost"));

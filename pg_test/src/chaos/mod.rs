@@ -27,7 +27,7 @@ use anyhow::Result;
 use tokio::sync::RwLock;
 
 use crate::pooler::Pooler;
-use crate::{Cluster, Database, progress};
+use crate::{Database, progress};
 use ledger::Ledger;
 use session::{Place, Session};
 

@@ -66,6 +66,19 @@ fn texts(kind: Kind) -> Vec<(&'static str, &'static str)> {
     texts
 }
 
+/// Tables whose tenants are numbers, and what reads them.
+const BY_NUMBER: &str = "'visits', 'metrics', 'metrics_0', 'metrics_1', 'ranked', 'rows_of_the_admin'";
+/// What any tenant can use.
+const BY_TEXT: &str = "'notes', 'leads', 'threads', 'prices', 'state', 'rules', 'kept_accounts'";
+
+/// The tables that the tenant's context fits; of the functions all are tried.
+pub fn shown(tenant: &str) -> String {
+    match tenant == A[0] {
+        true => format!("table_name NOT IN ({BY_NUMBER})"),
+        false => format!("table_schema <> 'public' OR table_name IN ({BY_NUMBER}, {BY_TEXT})"),
+    }
+}
+
 pub async fn acting(db: &Database, role: &str, tenant: &str) -> Result<Client> {
     let session = db.try_connect(role).await?;
     run(&session, &format!("SET bulkhead.tenant_context = '{tenant}'")).await?;

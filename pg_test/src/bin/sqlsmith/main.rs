@@ -103,7 +103,7 @@ fn run(options: &Options) -> Result<bool> {
     for role in &options.roles {
         queries.extend(std::fs::read(kept.with_extension(*role)).unwrap_or_default());
     }
-    let limit = Duration::from_secs((options.seconds * options.roles.len() as u64 / 8).clamp(20, 600));
+    let limit = Duration::from_secs((options.seconds * options.roles.len() as u64 / 8).clamp(20, 300));
     let compared = runtime.block_on(differential::run(&db, &queries, limit))?;
     Ok(report::all(&cluster, &roles, &crashes, &compared))
 }
@@ -118,6 +118,7 @@ fn prove(cluster: &Cluster, db: &Database, program: &Path, seed: u64) -> Result<
         ensure!(db.admin("SHOW bulkhead.seal")? == to, "bulkhead.seal is not {to}");
         Ok(())
     };
+    watch.found().shown = ground::shown(A[0]);
     seal("off")?;
     let run = Run { role: "postgres", tenant: A[0], catalogs: false, seed, seconds: PROOF };
     let start = Instant::now();
@@ -155,6 +156,7 @@ fn attack(
         let mut memory = Vec::new();
         let file = File::create(&kept)?;
         for (number, (tenant, catalogs)) in [(A[0], false), (A[1], false), (A[0], true)].into_iter().enumerate() {
+            watch.found().shown = ground::shown(tenant);
             watch.found().keep = if catalogs { None } else { Some((file.try_clone()?, tenant.to_string())) };
             let run = Run { role, tenant, catalogs, seed: seed + number as u64, seconds: seconds.max(5) };
             let title = format!("{tenant}{}", if catalogs { " and catalogs" } else { "" });

@@ -1,7 +1,8 @@
 //! Between sqlsmith and the server: hands on everything both say, searches every byte that the server sends, and writes down what was running.
 //!
 //! It listens on a socket in the cluster's private directory, where there is no encryption to look through. A random query whose words exclusions.rs
-//! names goes no further: an error takes its place.
+//! names goes no further: an error takes its place. And sqlsmith's list of tables lacks those that the context cannot be a tenant of, where each query would
+//! only be refused.
 
 use std::io::{BufReader, BufWriter, Error, ErrorKind, Read, Result, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -14,6 +15,9 @@ use crate::watch::{self, Statement, Watch};
 
 /// Sent in place of an excluded query, so that the server answers and the session goes on.
 const INSTEAD: &str = "SELECT 1 / 0 AS excluded";
+
+/// How sqlsmith asks which tables there are.
+const TABLES: &str = "from information_schema.tables";
 
 /// Where it listens: a directory, for PGHOST; the port is the server's.
 pub fn start(cluster: &pg_test::Cluster, watch: &Arc<Watch>) -> anyhow::Result<PathBuf> {
@@ -40,12 +44,13 @@ fn serve(client: UnixStream, server: &Path, watch: Arc<Watch>) {
     let asking = (Arc::clone(&watch), Arc::clone(&running));
     std::thread::spawn(move || {
         ask(from_client, &to_server, &asking.0, &asking.1).ok();
+        lock(&asking.1).given_up = true;
         to_server.shutdown(std::net::Shutdown::Both).ok();
     });
     answer(&server, &client, &watch, &running).ok();
     client.shutdown(std::net::Shutdown::Both).ok();
     let last = lock(&running).clone();
-    if last.random && last.error.is_none() {
+    if last.random && last.error.is_none() && !last.given_up {
         watch.found().lost.push(last.text);
     }
 }
@@ -67,6 +72,12 @@ fn ask(client: UnixStream, mut server: &UnixStream, watch: &Watch, running: &Mut
             write_message(&mut server, kind, &body)?;
             continue;
         }
+        if body.ends_with([TABLES.as_bytes(), b"\0"].concat().as_slice()) {
+            let text = String::from_utf8_lossy(&body[4..body.len() - 1]).into_owned();
+            watch.found().told = true;
+            write_query(&mut server, &format!("{text} WHERE {}", watch.found().shown))?;
+            continue;
+        }
         let text = String::from_utf8_lossy(body.get(4..body.len() - 1).unwrap_or_default()).into_owned();
         let word = text.trim_start().get(..5).unwrap_or_default().to_ascii_uppercase();
         // sqlsmith's random statement is the one after its BEGIN.
@@ -76,11 +87,7 @@ fn ask(client: UnixStream, mut server: &UnixStream, watch: &Watch, running: &Mut
         *lock(running) = Statement { text, random, excluded, ..Statement::default() };
         match excluded {
             false => write_message(&mut server, kind, &body)?,
-            true => {
-                let length = u32::try_from(INSTEAD.len() + 5).map_err(Error::other)?;
-                let body = [&length.to_be_bytes()[..], INSTEAD.as_bytes(), b"\0"].concat();
-                write_message(&mut server, kind, &body)?;
-            }
+            true => write_query(&mut server, INSTEAD)?,
         }
     }
 }
@@ -145,6 +152,11 @@ fn read_body(from: &mut impl Read) -> Result<Vec<u8>> {
 
 fn write_message(to: &mut impl Write, kind: u8, body: &[u8]) -> Result<()> {
     to.write_all(&[&[kind], body].concat())
+}
+
+fn write_query(to: &mut impl Write, text: &str) -> Result<()> {
+    let length = u32::try_from(text.len() + 5).map_err(Error::other)?;
+    write_message(to, b'Q', &[&length.to_be_bytes()[..], text.as_bytes(), b"\0"].concat())
 }
 
 fn number(bytes: &[u8]) -> u32 {

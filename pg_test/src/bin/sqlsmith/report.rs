@@ -23,6 +23,11 @@ pub fn role(watch: &Arc<Watch>, memory: &[(String, Memory)]) {
     );
     let errors: Vec<String> = found.errors.iter().map(|(state, count)| format!("{state} {count}")).collect();
     println!("  errors: {}", errors.join(", "));
+    let mut refused: Vec<_> = found.refused.iter().collect();
+    refused.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    for (message, count) in refused.iter().take(6) {
+        println!("  refused {count} times: {message}");
+    }
     for (title, memory) in memory {
         println!(
             "  memory of a server process ({title}): {} kB first, {} kB at most, {} kB last",

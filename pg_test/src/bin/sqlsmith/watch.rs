@@ -26,12 +26,18 @@ pub struct Found {
     pub bytes: u64,
     pub rows: u64,
     pub errors: BTreeMap<String, u64>,
+    /// 42501 by message: what the roles were refused.
+    pub refused: BTreeMap<String, u64>,
     /// XX000, by message.
     pub internal: BTreeMap<String, Internal>,
     pub leaks: Vec<Leak>,
     pub canaries: u64,
     /// Queries in the middle of which the server hung up without an error.
     pub lost: Vec<String>,
+    /// Which tables sqlsmith is told of: a condition on information_schema.tables.
+    pub shown: String,
+    /// Whether it was told so.
+    pub told: bool,
     /// The server's processes.
     pub backends: BTreeSet<u32>,
     /// Where queries that succeeded are kept for the comparison, and under which tenant.
@@ -59,6 +65,8 @@ pub struct Statement {
     /// One of sqlsmith's random ones; else it is BEGIN and the like, or reads the catalogs at the start.
     pub random: bool,
     pub excluded: bool,
+    /// The client hung up, and waits for nothing.
+    pub given_up: bool,
     pub error: Option<Error>,
     pub rows: u64,
 }
@@ -113,6 +121,9 @@ impl Watch {
 impl Found {
     fn failed(&mut self, error: Error, query: String) {
         *self.errors.entry(error.state.clone()).or_default() += 1;
+        if error.state == "42501" {
+            *self.refused.entry(error.message.clone()).or_default() += 1;
+        }
         if error.state == "XX000" {
             // Oids and the like, so that the same fault is one.
             let message: String = error.message.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).collect();
