@@ -151,7 +151,9 @@ fn attack(
     let watch = Arc::new(Watch::new(role));
     let socket = proxy::start(cluster, &watch)?;
     let (db, program, kept): (Database, PathBuf, PathBuf) = (db.clone(), program.to_owned(), kept.with_extension(role));
-    let (seed, seconds) = (options.seed, options.seconds / 3);
+    // Each role has queries of its own.
+    let number = ROLES.iter().position(|known| *known == role).unwrap_or(0) as u64;
+    let (seed, seconds) = (options.seed + 10 * number, options.seconds / 3);
     Ok(std::thread::spawn(move || {
         let mut memory = Vec::new();
         let file = File::create(&kept)?;
