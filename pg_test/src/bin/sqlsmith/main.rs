@@ -83,6 +83,12 @@ fn run(options: &Options) -> Result<bool> {
     progress::say(format!("seed {}", options.seed));
     prove(&cluster, &db, &program, options.seed)?;
 
+    for role in ROLES {
+        let open = runtime.block_on(ground::statistics_are_open_to(&db, role))?;
+        let excluded = exclusions::reason(role, "select from pg_stats").is_some();
+        ensure!(open == excluded, "pg_stats shows B's values to {role}: {open}; excluded: {excluded}");
+    }
+
     let kept = cluster.dir().join("queries");
     let mut roles = Vec::new();
     {
