@@ -95,7 +95,7 @@ pub async fn run(options: &Options) -> Result<Outcome> {
     let mut random = Random::new(options.seed);
     let mut kills = BTreeMap::new();
     for number in 1..=options.kills {
-        tokio::time::sleep(Duration::from_millis(300 + random.below(700))).await;
+        tokio::time::sleep(Duration::from_millis(200 + random.below(600))).await;
         // The first ones are one of each kind.
         let kind = kills::ALL[if number <= kills::ALL.len() as u32 {
             number as usize - 1

@@ -10,20 +10,22 @@ pub fn tests() -> Vec<Trial> {
 }
 
 /// Breaks one promise each, past the seal, and what is then said of it.
-const DAMAGES: [(&str, &str); 10] = [
-    ("UPDATE stock SET pieces = pieces + 1 WHERE sku = 'a'", "do not balance"),
+const DAMAGES: [(&str, &str); 12] = [
+    ("UPDATE stock SET pieces = pieces + 1 WHERE tenant_id = 'ada' AND sku = 'a'", "do not balance"),
     (
-        "DELETE FROM bulkhead.order_verdict WHERE ctid = (SELECT ctid FROM bulkhead.order_verdict WHERE order_id LIKE 'batch%' LIMIT 1)",
+        "DELETE FROM bulkhead.order_verdict WHERE tenant = 'ada' AND order_id = 'batch 0d 0 y' AND line = 1",
         "an order, batch",
     ),
-    ("DELETE FROM bulkhead.order_verdict WHERE order_id LIKE 'queued%'", "a queued order is lost"),
-    ("INSERT INTO done TABLE done LIMIT 1", "work was done twice"),
-    ("UPDATE bulkhead.idempotency_key SET response = '\"nobody\"' WHERE stage = 'f'", "a key, request"),
-    ("UPDATE counters SET n = 0", "counted 0"),
-    ("DELETE FROM notes", "a row, note"),
-    ("DELETE FROM archive; TRUNCATE ticks", "the expired partition"),
-    ("UPDATE leads SET score = -1", "a wrong score"),
-    ("DELETE FROM leads", "a lead is lost"),
+    ("UPDATE bulkhead.order_verdict SET remaining = 7 WHERE tenant = 'bob' AND order_id = 'now 1d 0'", "an order, now"),
+    ("DELETE FROM bulkhead.order_verdict WHERE order_id = 'queued 0 0'", "a queued order is lost"),
+    ("INSERT INTO done SELECT * FROM done WHERE key = 'request 2'", "work was done twice"),
+    ("UPDATE bulkhead.idempotency_key SET response = '\"nobody\"' WHERE key = 'request 4'", "a key, request 4"),
+    ("DELETE FROM bulkhead.idempotency_key WHERE key = 'request 5'", "a key, request 5"),
+    ("UPDATE counters SET n = 0 WHERE tenant_id = 'ada'", "counted 0"),
+    ("DELETE FROM notes WHERE id = 'note 0 0'", "a row, note"),
+    ("DELETE FROM archive WHERE id = 'tick 0 1'", "the expired partition"),
+    ("UPDATE leads SET score = -1 WHERE id = 'lead 1'", "a wrong score"),
+    ("DELETE FROM leads WHERE id = 'lead 2'", "a lead is lost"),
 ];
 
 async fn what_was_promised_outlives_six_kills(_: Nowhere) {
