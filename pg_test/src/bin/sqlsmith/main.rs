@@ -109,7 +109,7 @@ fn run(options: &Options) -> Result<bool> {
     for role in &options.roles {
         queries.extend(std::fs::read(kept.with_extension(*role)).unwrap_or_default());
     }
-    let limit = Duration::from_secs((options.seconds * options.roles.len() as u64 / 8).clamp(20, 180));
+    let limit = Duration::from_secs((options.seconds * options.roles.len() as u64 / 8).clamp(20, 120));
     let compared = runtime.block_on(differential::run(&db, &queries, limit))?;
     Ok(report::all(&cluster, &roles, &crashes, &compared))
 }
