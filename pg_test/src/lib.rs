@@ -13,9 +13,11 @@
 //! | [`doctest`] | runs the SQL of the documentation and compares what it prints |
 //! | [`bench`] | what Bulkhead costs, beside the best that is written without it |
 //! | [`debian`] | a Debian package of the extension |
+//! | [`chaos`] | a load of all rooms on a server that is killed again and again |
 //! | [`progress`] | tells the person at the terminal what takes so long |
 
 pub mod bench;
+pub mod chaos;
 pub mod client;
 pub mod cluster;
 pub mod debian;

@@ -3,6 +3,7 @@
 //! `cargo test` runs all; `cargo test rls::` those of a feature; `cargo test -- --list` lists them.
 //! The servers are started when the first test asks for one, and always stopped and deleted.
 
+mod chaos;
 mod clients;
 mod context;
 mod docs;
@@ -37,6 +38,7 @@ use libtest_mimic::{Arguments, Trial};
 
 fn all() -> Vec<Trial> {
     let features = [
+        chaos::tests(),
         clients::tests(),
         context::tests(),
         docs::tests(),
