@@ -10,6 +10,7 @@
 //! | [`client`], [`expect`] | connections, short queries, and assertions on every field of an error |
 //! | [`interleave`] | sessions whose steps run in a given order, with a transcript to compare |
 //! | [`pooler`] | a real pgbouncer in front of a cluster |
+//! | [`differential`] | the same script on a plain and on a sealed database |
 //! | [`doctest`] | runs the SQL of the documentation and compares what it prints |
 //! | [`bench`] | what Bulkhead costs, beside the best that is written without it |
 //! | [`debian`] | a Debian package of the extension |
@@ -21,6 +22,7 @@ pub mod chaos;
 pub mod client;
 pub mod cluster;
 pub mod debian;
+pub mod differential;
 pub mod doctest;
 pub mod expect;
 pub mod interleave;

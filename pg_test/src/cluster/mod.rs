@@ -116,6 +116,26 @@ impl Cluster {
         command
     }
 
+    /// The directory of the server's programs.
+    pub fn bindir(&self) -> PathBuf {
+        self.0.workspace.bin("")
+    }
+
+    /// A program that runs as the server's user, and ends with the server when it lies below [`Cluster::dir`].
+    pub fn command_as_server(&self, program: &Path) -> Command {
+        self.0.workspace.command(program)
+    }
+
+    /// Makes the server's user the owner of a directory and all that is in it.
+    pub fn give_to_server(&self, dir: &Path) -> Result<()> {
+        self.0.workspace.give(dir)?;
+        for entry in std::fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {
+            let path = entry?.path();
+            if path.is_dir() { self.give_to_server(&path)? } else { self.0.workspace.give(&path)? }
+        }
+        Ok(())
+    }
+
     /// Stops the server as an administrator would (`fast`), data kept.
     pub fn stop(&self) -> Result<()> {
         self.postmaster().stop_fast()

@@ -12,6 +12,7 @@ mod outside;
 mod plans;
 mod random;
 mod recorded;
+mod script;
 mod shapes;
 mod world;
 mod writes;
@@ -33,6 +34,7 @@ pub fn tests() -> Vec<Trial> {
         outside::tests(),
         plans::tests(),
         recorded::tests(),
+        script::tests(),
         shapes::tests(),
     ]
     .into_iter()
