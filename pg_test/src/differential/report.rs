@@ -71,11 +71,11 @@ impl Report {
         self.tables_equal += 1;
     }
 
-    pub fn skip(&mut self, reason: &'static str, _sql: &str) {
+    pub fn skip(&mut self, reason: &'static str) {
         *self.skipped.entry(reason).or_default() += 1;
     }
 
-    pub fn refuse(&mut self, reason: &'static str, _sql: &str) {
+    pub fn refuse(&mut self, reason: &'static str) {
         *self.refused.entry(reason).or_default() += 1;
     }
 

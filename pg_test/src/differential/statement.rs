@@ -91,10 +91,7 @@ impl Statement {
 
     /// Why its answers cannot be compared: two servers without Bulkhead would not give the same.
     pub fn incomparable(&self) -> Option<&'static str> {
-        if self.begins(&["explain"])
-            || self.has_beginning(&["explain_", "hash_join_batches", "reindex"])
-            || self.has("explain")
-        {
+        if self.begins(&["explain"]) || self.has_beginning(&["explain_", "hash_join_batches"]) || self.has("explain") {
             return Some("prints a plan");
         }
         if self.has_beginning(&["pg_", "information_schema"]) && !self.has_any(&["pg_typeof", "pg_temp"]) {
@@ -118,7 +115,11 @@ impl Statement {
             "statement_timestamp",
             "current_database",
         ];
-        if self.has_any(&chance) || self.words.iter().any(|word| word.ends_with(".ctid") || word.ends_with(".oid")) {
+        let names_files = self.begins(&["reindex"]) && self.has("verbose");
+        if names_files
+            || self.has_any(&chance)
+            || self.words.iter().any(|word| word.ends_with(".ctid") || word.ends_with(".oid"))
+        {
             return Some("depends on time, chance or where rows lie");
         }
         None

@@ -47,6 +47,9 @@ const FILES: [&str; 33] = [
 /// What others need.
 const FIRST: [&str; 4] = ["test_setup", "create_misc", "create_index", "create_aggregate"];
 
+/// Differences that are none of the seal's, with the reason for each.
+const EXPLAINED: &str = include_str!("explained.txt");
+
 /// Run once more by the roles that they name, where policies of their own decide beside the seal.
 const BY_ROLES: [&str; 2] = ["test_setup", "rowsecurity"];
 
@@ -78,11 +81,7 @@ pub fn run(arguments: &[String], source: &Source) -> Result<bool> {
             for file in files {
                 let report = shared.run(&mut twins, file, superuser).await?;
                 println!("{name} {report}");
-                report
-                    .different
-                    .iter()
-                    .take(if seal_off { 1 } else { usize::MAX })
-                    .for_each(|different| println!("{different}"));
+                tell(&report, seal_off);
                 all.add(report);
             }
             let tables = twins.coverage().await;

@@ -66,7 +66,7 @@ INSERT INTO item VALUES (1, 'twice', 1);
 INSERT INTO item VALUES (1, 'twice', 1), (9, 'flag', 3) ON CONFLICT (id) DO UPDATE SET kind = excluded.kind RETURNING *;
 INSERT INTO sale (item, amount) SELECT id, count(*) OVER () FROM item RETURNING *;
 INSERT INTO sale VALUES (77, NULL, 1);
-MERGE INTO item t USING (VALUES (2, 'gone'), (5, 'new')) s (id, kind) ON s.id = t.id WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT (id, kind) VALUES (s.id, s.kind);
+MERGE INTO item t USING (VALUES (3, 'gone'), (5, 'new')) s (id, kind) ON s.id = t.id WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT (id, kind) VALUES (s.id, s.kind);
 MERGE INTO parent t USING item s ON t.a = s.id + 100 WHEN MATCHED THEN UPDATE SET a = -s.id WHEN NOT MATCHED THEN DO NOTHING;
 WITH gone AS (DELETE FROM parent WHERE a < 0 RETURNING *) SELECT * FROM gone;
 CREATE TABLE copied AS SELECT * FROM item;
