@@ -98,13 +98,16 @@ pub async fn statistics_are_open_to(db: &Database, role: &str) -> Result<bool> {
 
 /// B's rows are there with their canaries, in every table that holds tenants' rows; else nothing would be proved.
 fn planted(db: &Database) -> Result<()> {
+    // In pieces: the statement is kept in bulkhead.bypass_log, which a superuser may read.
+    let pattern =
+        [WORD, B[0], NUMBER].map(|canary| canary.split_at(7)).map(|(one, other)| format!("'{one}' || '{other}'"));
+    let pattern = pattern.join(" || '|' || ");
     let ask = format!(
         "SELECT c.oid::regclass::text FROM pg_class c
           WHERE c.relkind = 'r' AND (c.relnamespace = 'public'::regnamespace AND c.relname <> 'prices'
                 OR c.oid IN ('bulkhead.rule_set'::regclass) OR c.oid IN (SELECT inhrelid FROM pg_inherits
                      WHERE inhparent IN ('bulkhead.idempotency_key'::regclass, 'bulkhead.order_verdict'::regclass)))
-            AND query_to_xml(format('SELECT 1 FROM ONLY %s t WHERE t::text ~* %L OR t::text LIKE %L', c.oid::regclass, '{WORD}|{}', '%{NUMBER}%'), true, true, '')::text = ''",
-        B[0]
+            AND query_to_xml(format('SELECT 1 FROM ONLY %s t WHERE t::text ~* %L', c.oid::regclass, {pattern}), true, true, '')::text = ''"
     );
     let without = db.admin(&ask)?;
     // Today's partition has the rows; the others are empty.
