@@ -110,7 +110,7 @@ CREATE FUNCTION twin.before(statement text, is_ddl boolean) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM twin.uproot(o) FROM twin.looked_at(statement) o JOIN twin.adopted a ON a.relation = o
-    WHERE a.near OR is_ddl AND a.planted > 0 AND strpos(lower(statement), (SELECT lower(relname) FROM pg_class WHERE oid = o)) > 0;
+    WHERE a.near OR is_ddl AND a.planted > 0 AND strpos(lower(statement), (SELECT relname FROM pg_class WHERE oid = o)) > 0;
 EXCEPTION WHEN OTHERS THEN
     NULL;
 END $$;

@@ -70,7 +70,8 @@ END $$;
 CREATE FUNCTION twin.looked_at(statement text) RETURNS SETOF oid
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH RECURSIVE named AS (
-        SELECT c.oid FROM pg_class c WHERE strpos(lower(statement), lower(c.relname)) > 0
+        SELECT c.oid FROM pg_class c
+        WHERE c.relname = ANY ((SELECT regexp_split_to_array(lower(statement), '[^a-z0-9_]+'))::text[])
         UNION
         SELECT i.inhrelid FROM named JOIN pg_inherits i ON i.inhparent = named.oid
     )

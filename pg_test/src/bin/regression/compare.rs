@@ -122,9 +122,9 @@ fn parse(text: &str, major: u32) -> Result<BTreeMap<Key, Listed>> {
 
 fn header(line: &str) -> Result<(u32, Key, bool)> {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let (major, suite, setting, test, sometimes) = match words.as_slice() {
-        &[major, suite, setting, test] => (major, suite, setting, test, false),
-        &[major, suite, setting, test, "sometimes"] => (major, suite, setting, test, true),
+    let (major, suite, setting, test, sometimes) = match *words.as_slice() {
+        [major, suite, setting, test] => (major, suite, setting, test, false),
+        [major, suite, setting, test, "sometimes"] => (major, suite, setting, test, true),
         _ => bail!("differences.txt: {line:?} is not `major suite setting test`"),
     };
     let suite = [Suite::Core, Suite::Isolation].map(Suite::name).into_iter().find(|name| *name == suite);
