@@ -72,9 +72,7 @@ pub fn reason(role: &str, statement: &str) -> Option<&'static str> {
         Some(beginning) => words().any(|word| word.starts_with(beginning)),
         None => words().any(|word| word == *name),
     };
-    ALL.iter()
-        .find(|excluded| meant(excluded.who) && excluded.names.iter().any(|name| is_named(name)))
-        .map(|excluded| excluded.why)
+    ALL.iter().find(|excluded| meant(excluded.who) && excluded.names.iter().any(&is_named)).map(|excluded| excluded.why)
 }
 
 #[cfg(test)]
