@@ -1,5 +1,7 @@
 //! What is counted, by whom, and what is not.
 
+use std::time::Duration;
+
 use libtest_mimic::Trial;
 use pg_test::{Client, Database};
 
@@ -86,15 +88,18 @@ async fn truncate_that_waits_counts_once(db: Database) {
     let owner = orders(&db).await;
     let reader = db.connect("app").await;
     reader.run("BEGIN; LOCK TABLE orders IN ACCESS SHARE MODE").await;
-    let meanwhile = async {
-        let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query = 'TRUNCATE orders' AND datname = current_database()";
-        while db.admin(waits).unwrap() == "0" {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-        db.admin("CREATE TABLE made_meanwhile (id int)").unwrap();
-        reader.run("COMMIT").await;
-    };
-    tokio::join!(owner.run("TRUNCATE orders"), meanwhile);
+    let truncating = tokio::spawn(async move {
+        owner.run("TRUNCATE orders").await;
+        owner
+    });
+    let waits = "SELECT count(*) FROM pg_stat_activity
+                  WHERE wait_event_type = 'Lock' AND query = 'TRUNCATE orders' AND datname = current_database()";
+    while db.admin(waits).unwrap() == "0" {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    db.admin("CREATE TABLE made_meanwhile (id int)").unwrap();
+    reader.run("COMMIT").await;
+    let owner = truncating.await.unwrap();
     let truncates = counted(&owner).await.into_iter().filter(|row| row[0].contains("TRUNCATE"));
     assert_eq!(truncates.collect::<Vec<_>>(), [["TRUNCATE orders", "1"]]);
 }
