@@ -72,7 +72,7 @@ async fn measure(options: &Options) -> Result<()> {
     let charts = [directory.join("context.svg"), directory.join("context-memory.svg")];
     bars.write(&charts[0])?;
     lines.write(&charts[1])?;
-    charts.iter().for_each(|chart| report.say_where(chart));
+    charts.iter().try_for_each(|chart| report.publish_chart(chart))?;
     Ok(())
 }
 

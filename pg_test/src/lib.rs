@@ -13,11 +13,15 @@
 //! | [`differential`] | the same script on a plain and on a sealed database |
 //! | [`doctest`] | runs the SQL of the documentation and compares what it prints |
 //! | [`bench`] | what Bulkhead costs, beside the best that is written without it |
+//! | [`debian`] | a Debian package of the extension |
+//! | [`chaos`] | a load of all rooms on a server that is killed again and again |
 //! | [`progress`] | tells the person at the terminal what takes so long |
 
 pub mod bench;
+pub mod chaos;
 pub mod client;
 pub mod cluster;
+pub mod debian;
 pub mod differential;
 pub mod doctest;
 pub mod expect;

@@ -66,6 +66,7 @@ impl Pooler {
                  auth_file = {dir}/users.txt\n\
                  admin_users = postgres\n\
                  ignore_startup_parameters = extra_float_digits\n\
+                 server_login_retry = 0.2\n\
                  logfile = {dir}/pgbouncer.log\n",
                 sockets = cluster.socket_dir().display(),
                 server_port = cluster.port(),

@@ -6,7 +6,7 @@ use super::table;
 use crate::error::Result;
 use crate::pg::group::ringing;
 use crate::pg::queue::{self, DeadLetter, Request};
-use crate::pg::{keys, own_locks};
+use crate::pg::{keys, own_locks, version};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -43,6 +43,7 @@ fn poisoned_orders(
         ),
     >,
 > {
+    version::require()?;
     let relation = table::given(relation)?;
     let inventory = table::for_caller(relation, false)?;
     let tenant = table::tenant(&inventory)?;
@@ -88,6 +89,7 @@ fn all_poisoned_orders(
         ),
     >,
 > {
+    version::require()?;
     let letters = collect(|request| relation.is_none_or(|relation| request.relation == relation))?;
     Ok(TableIterator::new(letters.into_iter().map(|(request, letter)| {
         (
@@ -123,6 +125,7 @@ fn collect(is_asked: impl Fn(&Request) -> bool) -> Result<Vec<(Request, DeadLett
 /// The privilege is EXECUTE. Errors: 22023; 55000 not registered; 25006 read-only. Locks: the inventory's drain lock, for which it waits, until the transaction ends.
 #[pg_extern(sql = false)]
 fn requeue_poisoned(relation: Option<pg_sys::Oid>, numbers: Option<Vec<Option<i64>>>) -> Result<i64> {
+    version::require()?;
     let relation = table::given(relation)?;
     keys::refuse_read_only(c"requeue_poisoned()");
     own_locks::begin_draining(relation);
@@ -147,6 +150,7 @@ fn requeue_poisoned(relation: Option<pg_sys::Oid>, numbers: Option<Vec<Option<i6
 /// The privilege is EXECUTE. Errors: 22023; 25006 read-only. Locks: as requeue_poisoned().
 #[pg_extern(sql = false)]
 fn forget_poisoned(relation: Option<pg_sys::Oid>, numbers: Option<Vec<Option<i64>>>) -> Result<i64> {
+    version::require()?;
     let relation = table::given(relation)?;
     keys::refuse_read_only(c"forget_poisoned()");
     own_locks::begin_draining(relation);

@@ -14,7 +14,7 @@ use crate::pg::cell::PerBackend;
 use crate::pg::inventory::registered;
 use crate::pg::prepared::PreparedStatement;
 use crate::pg::registry::{self, Border};
-use crate::pg::{columns, items, relation_locks, scan, security, settings, spi, watch};
+use crate::pg::{columns, items, relation_locks, scan, security, settings, spi, version, watch};
 use crate::rls::key::Key;
 use crate::type_oid;
 
@@ -125,6 +125,7 @@ pub fn for_caller(relation: pg_sys::Oid, writes: bool) -> Result<Rc<Inventory>> 
 ///
 /// Errors: 55000 not registered, or not as it was when it was registered.
 pub fn inventory(relation: pg_sys::Oid) -> Result<Rc<Inventory>> {
+    version::require()?;
     relation_locks::relation_for_statement(relation, false);
     if let Some(known) = known(relation) {
         return Ok(known);

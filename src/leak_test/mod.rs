@@ -15,7 +15,7 @@ use pgrx::prelude::*;
 use crate::context::{acting, state};
 use crate::error::{self, Result};
 use crate::pg::name::Name;
-use crate::pg::{lock_timeout, security, settings, spi};
+use crate::pg::{lock_timeout, security, settings, spi, version};
 
 ::pgrx::extension_sql_file!("../../sql/leak_test.sql", name = "leak_test", requires = ["rls"]);
 
@@ -52,6 +52,7 @@ fn leak_test(
         ),
     >,
 > {
+    version::require()?;
     if !security::is_superuser() {
         return Err(error::denied(
             "must be superuser to run bulkhead.leak_test()",

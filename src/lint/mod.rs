@@ -12,7 +12,7 @@ mod session;
 use pgrx::prelude::*;
 
 use crate::error::{self, Result};
-use crate::pg::{security, spi};
+use crate::pg::{security, spi, version};
 
 ::pgrx::extension_sql_file!("../../sql/lint.sql", name = "lint", requires = ["rls"]);
 
@@ -84,6 +84,7 @@ fn lint() -> Result<
 /// on bulkhead.lint_exceptions.
 #[pg_extern(sql = false)]
 fn lint_allow(rule: Option<String>, object: Option<String>, reason: Option<String>) -> Result<()> {
+    version::require()?;
     let (Some(rule), Some(object)) = (rule, object) else {
         return Err(error::argument(
             "the rule and the object must not be NULL",

@@ -14,7 +14,7 @@ use pgrx::prelude::*;
 
 use crate::error::{self, Result};
 use crate::pg::cell::{PerBackend, hot};
-use crate::pg::{board, client, registry, security, spi};
+use crate::pg::{board, client, registry, security, spi, version};
 use crate::rls;
 use crate::seal::bypass;
 
@@ -26,6 +26,7 @@ use crate::seal::bypass;
 /// table is protected and there is no bypass. Takes ACCESS EXCLUSIVE for a moment, so that every plan of the table is made again.
 #[pg_extern(sql = false)]
 fn observe(relation: Option<pg_sys::Oid>, tenant_column: Option<&CStr>) -> Result<()> {
+    version::require()?;
     let relation = rls::given(relation)?;
     let column = rls::given(tenant_column)?.to_string_lossy().into_owned();
     if !board::is_there() {

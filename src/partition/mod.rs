@@ -30,7 +30,7 @@ mod watch;
 use pgrx::prelude::*;
 
 use crate::error::{self, Result, given};
-use crate::pg::{relation_locks, scan, spi};
+use crate::pg::{relation_locks, scan, spi, version};
 use crate::{idempotency, inventory};
 
 pub use ensure::{ensure_ours, make_present, not_there};
@@ -69,6 +69,7 @@ fn manage_partitions(
     premake: Option<i32>,
     on_expire: Option<pg_sys::Oid>,
 ) -> Result<()> {
+    version::require()?;
     let parent = given(parent, "parent")?;
     let (_, kind) = admit::parent(parent)?;
     let (every, every_span) = interval(every, "every")?;
@@ -86,6 +87,7 @@ fn manage_partitions(
 /// Errors: 42501 not the owner; 55000 not managed.
 #[pg_extern(sql = false)]
 fn unmanage_partitions(parent: Option<pg_sys::Oid>) -> Result<()> {
+    version::require()?;
     let parent = given(parent, "parent")?;
     admit::owner(parent)?;
     if ledger::remove(parent)? {
@@ -100,6 +102,7 @@ fn unmanage_partitions(parent: Option<pg_sys::Oid>) -> Result<()> {
 /// (SHARE UPDATE EXCLUSIVE on the partition, until the transaction ends).
 #[pg_extern(sql = false)]
 fn hold_partition(partition: Option<pg_sys::Oid>, reason: Option<&str>) -> Result<()> {
+    version::require()?;
     let partition = given(partition, "partition")?;
     let reason = reason.map(str::trim).filter(|reason| !reason.is_empty()).ok_or_else(|| {
         error::argument(
@@ -119,6 +122,7 @@ fn hold_partition(partition: Option<pg_sys::Oid>, reason: Option<&str>) -> Resul
 /// Errors: 42501 not the owner; 55000 not held.
 #[pg_extern(sql = false)]
 fn release_hold(partition: Option<pg_sys::Oid>) -> Result<()> {
+    version::require()?;
     let partition = given(partition, "partition")?;
     admit::owner(partition)?;
     if ledger::release(partition)? {
@@ -141,6 +145,7 @@ fn partition_plan(
     control_column: Option<&std::ffi::CStr>,
     every: Option<Interval>,
 ) -> Result<SetOfIterator<'static, String>> {
+    version::require()?;
     let relation = given(relation, "relation")?;
     let column = given(control_column, "control_column")?.to_string_lossy().into_owned();
     let (_, every) = interval(every, "every")?;
@@ -153,6 +158,7 @@ fn partition_plan(
 /// a NOTICE). Errors: 42501 without EXECUTE on maintain(); 25006 on a standby or in a read-only transaction; 55000 inside itself.
 #[pg_extern(sql = false)]
 fn maintenance_step() -> Result<Option<f64>> {
+    version::require()?;
     run::step()
 }
 
@@ -162,6 +168,7 @@ fn maintenance_step() -> Result<Option<f64>> {
 /// Errors: 42501 not the owner; 55000 not managed, or what stands in the way; 55P03 the table is being altered.
 #[pg_extern(sql = false)]
 fn ensure_partitions(parent: Option<pg_sys::Oid>) -> Result<()> {
+    version::require()?;
     let parent = given(parent, "parent")?;
     admit::owner(parent)?;
     admit::managed(parent)?;
@@ -174,6 +181,7 @@ fn ensure_partitions(parent: Option<pg_sys::Oid>) -> Result<()> {
 /// a bad schedule.
 #[pg_extern(sql = false)]
 fn schedule_maintenance(cron: Option<&str>) -> Result<i64> {
+    version::require()?;
     schedule::schedule(given(cron, "cron")?)
 }
 

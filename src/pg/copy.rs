@@ -11,7 +11,7 @@ use super::filter::node;
 use super::planned_stmt::Touched;
 use super::registry::{self, Border, Entry};
 use super::security::{self, Rls};
-use super::{list, relations};
+use super::{list, relations, version};
 use crate::context::state;
 use crate::context::tenant::Tenant;
 use crate::error::{self, Result};
@@ -47,6 +47,9 @@ pub unsafe fn rewrite(statement: *mut pg_sys::PlannedStmt) -> Result<*mut pg_sys
         let Some(found) = registry::find(relation).filter(|found| !matches!(found.border, Border::Shared)) else {
             return Ok(statement);
         };
+        if !matches!(found.border, Border::Exposing) {
+            version::require()?;
+        }
         if !matches!(decision, Decision::Sealed { .. }) {
             bypass::note();
             return Ok(statement);

@@ -50,6 +50,7 @@ pub mod timeout;
 pub mod transaction;
 pub mod utility;
 pub mod verdicts;
+pub mod version;
 pub mod wal;
 pub mod watch;
 pub mod worker;

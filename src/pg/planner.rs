@@ -7,7 +7,7 @@
 use pgrx::prelude::*;
 
 use super::filter::{self, Inlined};
-use super::{ddl, foreign_key, list, nesting, registry};
+use super::{ddl, foreign_key, list, nesting, registry, version};
 use crate::rls::naked;
 use crate::seal::bypass;
 use crate::seal::decision::{self, Decision};
@@ -259,7 +259,13 @@ pub unsafe fn check_relation(root: *const pg_sys::PlannerInfo, relation: pg_sys:
     // SAFETY: the caller's promise. What plans CLUSTER and CREATE INDEX makes a query without a join tree.
     let has_query = unsafe { !(*root).parse.is_null() && !(*(*root).parse).jointree.is_null() };
     // SAFETY: as above.
-    if has_query && decision::must_have_border(relation) && !unsafe { filter::is_sealed(root, (*rel).relid) } {
-        decision::refuse_without_border(relation);
+    if has_query && decision::must_have_border(relation) {
+        if let Err(report) = version::require() {
+            report.report(PgLogLevel::ERROR);
+        }
+        // SAFETY: as above.
+        if !unsafe { filter::is_sealed(root, (*rel).relid) } {
+            decision::refuse_without_border(relation);
+        }
     }
 }

@@ -50,6 +50,8 @@ struct Registry {
     accessors: Cell<[u32; 3]>,
     /// The list was read in this transaction, and may show what a rollback undoes.
     provisional: Cell<bool>,
+    /// The SQL objects are of another version than the library.
+    other_version: Cell<bool>,
 }
 
 hot! {
@@ -59,6 +61,7 @@ hot! {
         entries: RefCell::new(Vec::new()),
         accessors: Cell::new([0; 3]),
         provisional: Cell::new(false),
+        other_version: Cell::new(false),
     });
 }
 
@@ -121,6 +124,18 @@ impl Peek<'_> {
     pub fn is_free(self, relation: pg_sys::Oid) -> bool {
         matches!(self.border(relation), None | Some(Border::Observed(_)))
     }
+}
+
+/// The SQL objects are those that this library was made for, or there are none. An answer of this kind is right; the other may be old.
+#[inline]
+pub fn is_of_this_version() -> bool {
+    refresh();
+    !REGISTRY.other_version.get()
+}
+
+/// What is known is old; it is read again when it is needed.
+pub fn forget() {
+    REGISTRY.valid.set(false);
 }
 
 /// The function that a tenant column of this type is compared with.
@@ -195,7 +210,7 @@ fn read() {
         REGISTRY.provisional.set(true);
         let read = std::panic::catch_unwind(scan::read_protection);
         match read {
-            Ok(Protection { table, accessors, mut entries }) => {
+            Ok(Protection { table, accessors, mut entries, other_version }) => {
                 // A child may be listed twice, by its own row and through its parent: a border counts before none.
                 // A parent is exposing only when it has no border of its own.
                 let rank = |entry: &Entry| match entry.border {
@@ -210,6 +225,7 @@ fn read() {
                     kept.own |= same && later.own;
                     same
                 });
+                REGISTRY.other_version.set(other_version);
                 REGISTRY.table.set(table.to_u32());
                 REGISTRY.accessors.set(accessors.map(pg_sys::Oid::to_u32));
                 REGISTRY.entries.replace(entries);

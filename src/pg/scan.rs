@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 use super::cell::PerBackend;
 use super::registry::{Border, Entry};
 use super::relations::{OpenTable, family, parents};
-use super::security;
+use super::{library, security, version};
 use crate::rls::FLOOR;
 use crate::rls::key::Key;
 
@@ -26,12 +26,14 @@ pub struct Protection {
     pub accessors: [pg_sys::Oid; 3],
     /// An entry for each registered relation and descendant.
     pub entries: Vec<Entry>,
+    /// The SQL objects are not this library's.
+    pub other_version: bool,
 }
 
 pub fn read_protection() -> Protection {
     let table = protection_table();
     if table == pg_sys::InvalidOid {
-        return Protection { table, accessors: [table; 3], entries: Vec::new() };
+        return Protection { table, accessors: [table; 3], entries: Vec::new(), other_version: false };
     }
     let accessors = [c"tenant_id", c"tenant_id_text", c"tenant_id_bigint"].map(|name| function(name, &[]));
     let mut entries = Vec::new();
@@ -63,7 +65,8 @@ pub fn read_protection() -> Protection {
     }
     read_observation(&mut entries);
     add_ours(&mut entries);
-    Protection { table, accessors, entries }
+    let other_version = version::installed().is_some_and(|installed| installed != library::VERSION);
+    Protection { table, accessors, entries, other_version }
 }
 
 /// Tables of the extension's with rows of tenants, and their tenant columns, which are texts.

@@ -1,11 +1,18 @@
 //! Utility commands, as the seal and the lock see them: what has to be noted, rewritten or refused before one runs.
 
+use std::cell::Cell;
+
 use pgrx::prelude::*;
 
+use super::cell::PerBackend;
 use super::nesting::{self, Nesting};
 use super::{copy, cursors, ddl, group, list, registry};
 use crate::observe;
 use crate::seal::{bypass, decision, housekeeping};
+
+/// The table of the TRUNCATE in hand that was counted last: the server asks about a table again when it has heard of any change before it
+/// had the table's lock.
+static COUNTED_LAST: PerBackend<Cell<pg_sys::Oid>> = PerBackend::new(Cell::new(pg_sys::InvalidOid));
 
 /// Called before a utility command; what is to be run in its place. What it notes, `nesting::leave` takes back.
 ///
@@ -35,6 +42,7 @@ pub unsafe fn before(statement: *mut pg_sys::PlannedStmt) -> *mut pg_sys::Planne
                 }
                 Err(report) => report.report(PgLogLevel::ERROR),
             },
+            T_TruncateStmt => COUNTED_LAST.set(pg_sys::InvalidOid),
             T_FetchStmt | T_DoStmt | T_CallStmt => cursors::close_foreign(),
             T_DropdbStmt | T_RenameStmt | T_AlterDatabaseStmt | T_CreatedbStmt => group::away::before(node),
             _ => {}
@@ -75,6 +83,8 @@ pub unsafe fn after(statement: *mut pg_sys::PlannedStmt, before: Nesting) {
                     group::ringing::anything();
                 }
             }
+            // Of an update. Of what else is altered there, no session has to hear.
+            pg_sys::NodeTag::T_AlterExtensionStmt => registry::announce_change(),
             pg_sys::NodeTag::T_TransactionStmt => {
                 let command = (*statement).utilityStmt.cast::<pg_sys::TransactionStmt>();
                 if (*command).kind == pg_sys::TransactionStmtKind::TRANS_STMT_COMMIT_PREPARED {
@@ -103,6 +113,7 @@ pub fn check_truncate(relation: pg_sys::Oid) {
     }
     if let Some(registry::Entry { border: registry::Border::Observed(_), .. }) = registry::find(relation)
         && sealed
+        && COUNTED_LAST.replace(relation) != relation
     {
         observe::note(relation);
     }

@@ -8,7 +8,7 @@ use crate::error::{self, Result};
 use crate::inventory;
 use crate::observe;
 use crate::partition;
-use crate::pg::{registry, scan, security};
+use crate::pg::{registry, scan, security, version};
 use crate::scoring;
 
 /// After DDL that touched `relations`, those with children marked so.
@@ -25,6 +25,7 @@ pub fn ddl(relations: &[(pg_sys::Oid, bool)]) -> Result<()> {
         // What others registered since is in the list, but no query of this transaction would see it.
         return apply::refuse_old_snapshot();
     }
+    version::require()?;
     registry_rows::follow()?;
     observe::follow()?;
     let candidates: Vec<pg_sys::Oid> = relations.into_iter().chain(registry::strays()).collect();

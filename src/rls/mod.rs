@@ -25,7 +25,7 @@ use pgrx::prelude::*;
 use crate::error::{self, Result};
 use crate::observe;
 use crate::pg::inventory::all_registered;
-use crate::pg::{registry, spi};
+use crate::pg::{registry, spi, version};
 
 ::pgrx::extension_sql_file!("../../sql/rls.sql", name = "rls", requires = ["context"]);
 
@@ -48,6 +48,7 @@ pub fn given<T>(argument: Option<T>) -> Result<T> {
 /// is not protected. Takes ACCESS EXCLUSIVE on the table and its children when there is anything to do.
 #[pg_extern(sql = false)]
 fn protect(relation: Option<pg_sys::Oid>, tenant_column: Option<&CStr>) -> Result<Lines> {
+    version::require()?;
     Ok(SetOfIterator::new(apply::protect(given(relation)?, &given(tenant_column)?.to_string_lossy())?))
 }
 
@@ -56,6 +57,7 @@ fn protect(relation: Option<pg_sys::Oid>, tenant_column: Option<&CStr>) -> Resul
 /// Errors as protect(). Changes nothing and takes no lock.
 #[pg_extern(sql = false)]
 fn protect_plan(relation: Option<pg_sys::Oid>, tenant_column: Option<&CStr>) -> Result<Lines> {
+    version::require()?;
     Ok(SetOfIterator::new(online_plan::plan(given(relation)?, &given(tenant_column)?.to_string_lossy())?))
 }
 
@@ -65,12 +67,14 @@ fn protect_plan(relation: Option<pg_sys::Oid>, tenant_column: Option<&CStr>) -> 
 /// Errors: 42501 not the owner; 55000 not registered, or registered through a parent. Takes ACCESS EXCLUSIVE.
 #[pg_extern(sql = false)]
 fn unprotect(relation: Option<pg_sys::Oid>) -> Result<Lines> {
+    version::require()?;
     Ok(SetOfIterator::new(apply::unprotect(given(relation)?)?))
 }
 
 /// `unprotect_all()`: unprotect() for every registered and every observed table. Errors and locks as unprotect().
 #[pg_extern(sql = false)]
 fn unprotect_all() -> Result<Lines> {
+    version::require()?;
     let mut done = Vec::new();
     let observed = observe::recorded()?;
     for relation in registry_rows::roots()?.into_iter().chain(observed) {
@@ -85,6 +89,7 @@ fn unprotect_all() -> Result<Lines> {
 /// Returns the statements that it ran. Errors: 42501 not the owner; 22023 an unfit relation; 55000 a child table. Takes ACCESS EXCLUSIVE.
 #[pg_extern(sql = false)]
 fn share(relation: Option<pg_sys::Oid>) -> Result<Lines> {
+    version::require()?;
     Ok(SetOfIterator::new(share::share(given(relation)?)?))
 }
 

@@ -10,7 +10,7 @@ use crate::pg::planned_stmt::Touched;
 use crate::pg::registry::{Border, Entry};
 use crate::pg::security::Rls;
 use crate::pg::settings::{ContextMode, MissingContext, context_mode, missing_context};
-use crate::pg::{library, nesting, registry, security};
+use crate::pg::{library, nesting, registry, security, settings, version};
 use crate::rls::key::Key;
 use crate::seal::decision::Decision;
 use crate::seal::{bypass, housekeeping};
@@ -42,6 +42,11 @@ fn check_protected(touched: &Touched, entry: Entry, decision: Decision) {
         Border::Column(key) => key,
         Border::Lost => return check_lost(touched, sealed),
     };
+    if settings::seal()
+        && let Err(report) = version::require()
+    {
+        report.report(PgLogLevel::ERROR);
+    }
     let (none, fits) = state::with_tenant(|tenant| (tenant.is_none(), key.fits(tenant)));
     if sealed {
         if fits || missing_context() == MissingContext::Empty {

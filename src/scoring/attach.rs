@@ -4,7 +4,7 @@ use pgrx::prelude::*;
 
 use crate::error::{self, Result, given};
 use crate::pg::registry::{self, Border};
-use crate::pg::{client, security, spi};
+use crate::pg::{client, security, spi, version};
 
 /// An attached table as it is now. Names are quoted.
 pub struct Attached {
@@ -171,6 +171,7 @@ fn attach_scoring(
     status_column: Option<&std::ffi::CStr>,
     version_column: Option<&std::ffi::CStr>,
 ) -> Result<()> {
+    version::require()?;
     let relation = given(relation, "relation")?;
     owner(relation)?;
     let names = Names {
@@ -218,6 +219,7 @@ fn attach_scoring(
 /// `detach_scoring(relation)`: ends it. Errors: 42501 not the owner; 55000 not attached.
 #[pg_extern(sql = false)]
 fn detach_scoring(relation: Option<pg_sys::Oid>) -> Result<()> {
+    version::require()?;
     let relation = given(relation, "relation")?;
     owner(relation)?;
     let gone = security::as_extension(|| {

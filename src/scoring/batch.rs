@@ -12,7 +12,7 @@ use super::settle::{self, Call};
 use super::statement::{Action, waits};
 use crate::context::state;
 use crate::error::{self, Result};
-use crate::pg::{procedure, security, spi};
+use crate::pg::{procedure, security, spi, version};
 
 /// A batch's size at the most: it is one transaction, and its rows are locked.
 const LARGEST: i32 = 100_000;
@@ -31,6 +31,7 @@ fn scoring_step(
     after: Option<&str>,
     batch_size: Option<i32>,
 ) -> Result<TableIterator<'static, (name!(tenant, String), name!(picked, i64))>> {
+    version::require()?;
     let (Some(relation), Some(started), Some(size)) = (relation, started_at, batch_size) else {
         return Err(error::argument("neither relation nor batch_size may be NULL", "Give both a value."));
     };

@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 use super::{ascii, refused, rules, sets};
 use crate::context::state;
 use crate::error::{self, Result};
-use crate::pg::{client, own_locks, scoring, security, settings, spi};
+use crate::pg::{client, own_locks, scoring, security, settings, spi, version};
 
 /// A name's length in bytes; more is no name.
 const LONGEST_NAME: usize = 255;
@@ -54,6 +54,7 @@ fn checked_name(name: Option<&[u8]>) -> Result<String> {
 /// Errors: 42501 no tenant; 22023 a bad name, or rules that are refused, with the path to the fault; 54000 rules that are too large or cost too much; 40001
 /// another put the same version at once (REPEATABLE READ). Waits for whoever puts or activates the same name.
 pub fn put(shared: bool, name: Option<&[u8]>, rules: Option<&[u8]>, activate: Option<bool>) -> Result<i32> {
+    version::require()?;
     refuse_read_only()?;
     let owner = if shared { Owner::shared() } else { Owner::current("a rule set")? };
     let name = checked_name(name)?;
@@ -118,6 +119,7 @@ fn refuse_read_only() -> Result<()> {
 ///
 /// Errors: 42501 no tenant; 55000 no such version. Waits for whoever puts or activates the same name.
 pub fn activate(shared: bool, name: Option<&[u8]>, version: Option<i32>) -> Result<()> {
+    version::require()?;
     refuse_read_only()?;
     let owner = if shared { Owner::shared() } else { Owner::current("a rule set")? };
     let name = checked_name(name)?;
@@ -156,6 +158,7 @@ fn tenant_rule_sets() -> Result<
         ),
     >,
 > {
+    version::require()?;
     let tenant = state::with_tenant(|tenant| tenant.id().to_vec());
     let mut found = Vec::new();
     if !tenant.is_empty() {

@@ -46,7 +46,7 @@ async fn measure(options: &Options) -> Result<()> {
     for (name, chart) in charts.whole() {
         let path = directory.join(name);
         chart.write(&path)?;
-        report.say_where(&path);
+        report.publish_chart(&path)?;
     }
     Ok(())
 }

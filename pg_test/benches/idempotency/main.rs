@@ -55,7 +55,7 @@ async fn measure(options: &Options) -> Result<()> {
         groups,
     };
     bars.write(&chart)?;
-    report.say_where(&chart);
+    report.publish_chart(&chart)?;
     Ok(())
 }
 

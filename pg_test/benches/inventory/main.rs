@@ -61,7 +61,7 @@ async fn measure(options: &Options) -> Result<()> {
         groups,
     };
     bars.write(&chart)?;
-    report.say_where(&chart);
+    report.publish_chart(&chart)?;
     Ok(())
 }
 
@@ -98,7 +98,7 @@ async fn all(
     report.notes.extend(notes);
     let chart = directory.join("inventory-snapshot.svg");
     lines.write(&chart)?;
-    report.say_where(&chart);
+    report.publish_chart(&chart)?;
     report.notes.extend(bloat::measure(database, options).await?);
     Ok(())
 }

@@ -67,7 +67,7 @@ async fn measure(options: &Options) -> Result<()> {
     report.publish(&directory)?;
     let path = directory.join("partition-stall.svg");
     chart(&sides, &seen).write(&path)?;
-    report.say_where(&path);
+    report.publish_chart(&path)?;
     Ok(())
 }
 

@@ -78,7 +78,7 @@ async fn measure(options: &Options) -> Result<()> {
         groups: vec![Group { title: "a row".into(), target: None, bars }],
     };
     chart_of.write(&chart)?;
-    report.say_where(&chart);
+    report.publish_chart(&chart)?;
     Ok(())
 }
 

@@ -64,7 +64,7 @@ async fn measure(options: &Options) -> Result<()> {
     report.publish(&directory)?;
     let chart = directory.join("seal.svg");
     bars(groups).write(&chart)?;
-    report.say_where(&chart);
+    report.publish_chart(&chart)?;
     Ok(())
 }
 

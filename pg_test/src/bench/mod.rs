@@ -13,7 +13,7 @@
 //! | [`throughput`] | transactions a second of some clients |
 //! | [`demand`], [`ledger`] | orders as customers send them; verdicts that are there already |
 //! | [`memory`] | the private memory of a server process |
-//! | [`report`] | the table to read, and the JSON |
+//! | [`report`], page.rs | the table to read, and the JSON; the results in docs/benchmarks.md |
 //! | [`chart`] | the SVG |
 
 pub mod chart;
@@ -21,6 +21,7 @@ pub mod demand;
 pub mod ledger;
 pub mod memory;
 pub mod options;
+mod page;
 pub mod policies;
 pub mod report;
 pub mod rounds;

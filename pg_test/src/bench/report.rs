@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use super::page;
 use super::server::Conditions;
 use super::stats::Estimate;
 
@@ -128,6 +129,11 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
+fn say_where(path: &Path) {
+    let shown: PathBuf = path.strip_prefix(crate::root()).unwrap_or(path).to_path_buf();
+    println!("written: {}", shown.display());
+}
+
 const HEADINGS: [&str; 6] = ["ours", "against", "", "result (95 % interval)", "target", ""];
 
 impl Report {
@@ -141,18 +147,24 @@ impl Report {
         let path = directory.join(format!("{}.json", self.feature));
         let text = serde_json::to_string_pretty(&self.json())?;
         std::fs::write(&path, text + "\n").with_context(|| format!("writing {}", path.display()))?;
-        self.say_where(&path);
+        say_where(&path);
+        if page::is_asked_for(self) {
+            page::write(self)?;
+        }
         Ok(())
     }
 
-    /// Tells where a chart or the JSON lies.
-    pub fn say_where(&self, path: &Path) {
-        let shown: PathBuf = path.strip_prefix(crate::root()).unwrap_or(path).to_path_buf();
-        println!("written: {}", shown.display());
+    /// Tells where a chart lies that was drawn after publish().
+    pub fn publish_chart(&self, path: &Path) -> Result<()> {
+        say_where(path);
+        if page::is_asked_for(self) {
+            page::add_chart(self, path)?;
+        }
+        Ok(())
     }
 
     fn table(&self) -> String {
-        let rows: Vec<[String; 6]> = self.lines.iter().map(|line| line.cells(self.is_met(line))).collect();
+        let rows: Vec<[String; 6]> = self.lines.iter().map(|line| self.cells(line)).collect();
         let mut widths = HEADINGS.map(|heading| heading.chars().count());
         for row in &rows {
             for (width, cell) in widths.iter_mut().zip(row) {
@@ -178,6 +190,11 @@ impl Report {
             writeln!(text, "{note}").ok();
         }
         text + &self.verdict()
+    }
+
+    /// What a row of a table says of a line.
+    pub(super) fn cells(&self, line: &Line) -> [String; 6] {
+        line.cells(self.is_met(line))
     }
 
     /// A quick run is not judged.

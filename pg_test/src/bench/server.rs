@@ -59,11 +59,16 @@ impl Conditions {
         }
     }
 
+    /// Others wanted more than half of the processors.
+    pub fn is_busy(&self) -> bool {
+        self.load > f64::from(u32::try_from(self.cores).unwrap_or(1)) / 2.0
+    }
+
     /// In a few lines of text.
     pub fn describe(&self) -> String {
         let Conditions { server, processor, cores, load, settings, quick } = self;
         let mut text = format!("{server}; {processor}, {cores} cores, load before {load:.1}\n{settings}\n");
-        if *load > f64::from(u32::try_from(*cores).unwrap_or(1)) / 2.0 {
+        if self.is_busy() {
             text +=
                 "THE MACHINE WAS BUSY with other work: look at the intervals, and measure again when it is quiet.\n";
         }

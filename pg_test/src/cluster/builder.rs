@@ -32,6 +32,8 @@ pub enum Preload {
 pub struct Builder {
     preload: Preload,
     settings: Vec<(String, String)>,
+    server: Option<Provision>,
+    bare: bool,
 }
 
 impl Builder {
@@ -46,9 +48,21 @@ impl Builder {
         self
     }
 
+    /// Another server than the one that the tests run on.
+    pub fn server(mut self, server: Provision) -> Self {
+        self.server = Some(server);
+        self
+    }
+
+    /// As initdb leaves it: no roles and no template database, hence no [`Cluster::database`].
+    pub fn bare(mut self) -> Self {
+        self.bare = true;
+        self
+    }
+
     /// Starts a new server; the first one of a process provisions for it.
     pub fn start(self) -> Result<Cluster> {
-        let provision = provision::provision(For::Demo)?;
+        let provision = self.server.clone().map_or_else(|| provision::provision(For::Demo), Ok)?;
         // Another program may take the free port in between.
         let mut attempt = 1;
         loop {
@@ -60,27 +74,14 @@ impl Builder {
     }
 
     fn try_start(&self, provision: &Provision) -> Result<Cluster> {
-        let postgres = &provision.postgres;
-        let workspace = Workspace::create(|dir| prefix::inside(dir, &postgres.bindir))?;
-        let guard = Guard::set(&workspace.dir)?;
-        let port = free_port()?;
-        // From here on the cluster ends itself when anything fails.
-        let cluster = Cluster(Arc::new(Inner {
-            workspace,
-            provision: provision.clone(),
-            port,
-            postmaster: Mutex::new(Postmaster::default()),
-            guard: Mutex::new(Some(guard)),
-            databases: AtomicU32::new(1),
-            latest: Mutex::new("postgres".to_string()),
-        }));
+        let cluster = lay_out(provision)?;
         let workspace = cluster.workspace();
-        prefix::build(&workspace.dir, postgres, &provision.extension)?;
-        workspace.make_dir(&workspace.sockets)?;
         initdb(workspace)?;
-        self.configure(workspace, provision, port)?;
+        self.configure(workspace, provision, cluster.port())?;
         cluster.start()?;
-        database::prepare_template(&cluster)?;
+        if !self.bare {
+            database::prepare_template(&cluster)?;
+        }
         if crate::flag("KEEP") {
             cluster.keep();
         }
@@ -131,6 +132,28 @@ impl Builder {
         std::fs::write(workspace.data.join("pg_hba.conf"), HBA)?;
         Ok(())
     }
+}
+
+/// A directory with the server's programs, a free port, and no data yet.
+pub(super) fn lay_out(provision: &Provision) -> Result<Cluster> {
+    let postgres = &provision.postgres;
+    let workspace = Workspace::create(|dir| prefix::inside(dir, &postgres.bindir))?;
+    let guard = Guard::set(&workspace.dir)?;
+    let port = free_port()?;
+    // From here on the cluster ends itself when anything fails.
+    let cluster = Cluster(Arc::new(Inner {
+        workspace,
+        provision: provision.clone(),
+        port,
+        postmaster: Mutex::new(Postmaster::default()),
+        guard: Mutex::new(Some(guard)),
+        databases: AtomicU32::new(1),
+        latest: Mutex::new("postgres".to_string()),
+    }));
+    let workspace = cluster.workspace();
+    prefix::build(&workspace.dir, postgres, &provision.extension)?;
+    workspace.make_dir(&workspace.sockets)?;
+    Ok(cluster)
 }
 
 /// Only the owner of the directory reaches the socket. Anyone on the machine reaches the port, so

@@ -45,6 +45,11 @@ pub(super) fn prepare_template(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
+/// Whether the template may be connected to, as for a time a program needs that wants to see every database.
+pub(super) fn open_template(cluster: &Cluster, open: bool) -> Result<()> {
+    cluster.admin("postgres", &format!("ALTER DATABASE {TEMPLATE} ALLOW_CONNECTIONS {open}")).map(drop)
+}
+
 /// One database of a cluster. Dropping the handle leaves it; the cluster's end deletes all.
 #[derive(Clone)]
 pub struct Database {

@@ -5,6 +5,7 @@
 //! is touched. `KEEP=1` keeps the server and says how to reach it and how to end it.
 
 mod builder;
+mod copies;
 mod database;
 mod global;
 mod guard;
@@ -26,6 +27,7 @@ pub use global::{end_all, session_preload, shared, with_workers, without_preload
 use crate::provision::Provision;
 use guard::Guard;
 use postmaster::Postmaster;
+pub(crate) use postmaster::signal;
 use workspace::Workspace;
 
 /// A running server. Cheap to clone; the last clone that is dropped ends it.
@@ -137,6 +139,11 @@ impl Cluster {
     /// Stops the server as an administrator would (`fast`), data kept.
     pub fn stop(&self) -> Result<()> {
         self.postmaster().stop_fast()
+    }
+
+    /// The same in a hurry (`immediate`): the next start recovers, as after a crash.
+    pub fn stop_immediately(&self) -> Result<()> {
+        self.postmaster().stop_immediately()
     }
 
     /// Starts a stopped or crashed server again; after a crash it recovers first.
@@ -252,7 +259,7 @@ fn pipe_through(command: &mut Command, input: &str) -> Result<Output> {
 
 /// The path of a program that a cluster brings along. Copied by another process: a child that one of our threads starts meanwhile would inherit
 /// the open file, and what is open for writing cannot be run.
-pub(crate) fn copy_program(from: &Path, to: &Path) -> Result<PathBuf> {
+pub fn copy_program(from: &Path, to: &Path) -> Result<PathBuf> {
     let copied = Command::new("cp").args([from, to]).status().context("running cp")?;
     ensure!(copied.success(), "copying {} to {}: {copied}", from.display(), to.display());
     Ok(to.to_path_buf())

@@ -69,10 +69,19 @@ impl Postmaster {
 
     /// Clients are disconnected, a checkpoint is written.
     pub fn stop_fast(&mut self) -> Result<()> {
+        self.stop("-INT")
+    }
+
+    /// Everybody goes at once, and the next start recovers.
+    pub fn stop_immediately(&mut self) -> Result<()> {
+        self.stop("-QUIT")
+    }
+
+    fn stop(&mut self, name: &str) -> Result<()> {
         let Some(mut child) = self.child.take() else {
             return Ok(());
         };
-        signal("-INT", child.id())?;
+        signal(name, child.id())?;
         let deadline = Instant::now() + STOP;
         while Instant::now() < deadline {
             if child.try_wait()?.is_some() {
@@ -133,7 +142,7 @@ fn running(workspace: &Workspace, program: &PathBuf) -> Vec<u32> {
     workspace.processes().into_iter().filter(is_server).collect()
 }
 
-fn signal(name: &str, pid: u32) -> Result<()> {
+pub(crate) fn signal(name: &str, pid: u32) -> Result<()> {
     // The shell's own: the program is not on every minimal system.
     let status = Command::new("/bin/sh")
         .args(["-c", "kill \"$0\" \"$1\"", name, &pid.to_string()])

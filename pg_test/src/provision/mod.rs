@@ -13,7 +13,7 @@ mod postgres;
 mod tools;
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Error, Result};
@@ -71,6 +71,21 @@ fn run(purpose: For) -> Result<Provision> {
         clients: clients.map(clients::Installing::wait),
         postgres,
         extension: Arc::new(extension),
+    })
+}
+
+/// Another server that is installed, with the extension built for it: the older one of an upgrade.
+pub fn another(pg_config: &Path) -> Result<Provision> {
+    let _lock = lock()?;
+    let postgres = postgres::chosen(pg_config)?;
+    let extension = progress::stage("extension for the other server ready", || extension::ensure(&postgres))?;
+    Ok(Provision {
+        pg_cron: postgres.has_pg_cron(),
+        extension: Arc::new(extension),
+        postgres,
+        pgbouncer: None,
+        python: None,
+        clients: None,
     })
 }
 

@@ -100,10 +100,11 @@ pub fn ensure() -> Result<Postgres> {
     newest().ok_or_else(|| anyhow!("no PostgreSQL 14 to 18 with server headers, even after installing {packages:?}"))
 }
 
-fn chosen(pg_config: &Path) -> Result<Postgres> {
-    let found = Postgres::describe(pg_config).with_context(|| format!("PG_CONFIG is {}", pg_config.display()))?;
+/// The server that its `pg_config` was named of, installed first where that may be.
+pub fn chosen(pg_config: &Path) -> Result<Postgres> {
+    let found = Postgres::describe(pg_config).with_context(|| format!("the server of {}", pg_config.display()))?;
     if !SUPPORTED.contains(&found.major) {
-        bail!("PG_CONFIG names {}; Bulkhead supports 14 to 18", found.version);
+        bail!("{} is of {}; Bulkhead supports 14 to 18", pg_config.display(), found.version);
     }
     let mut missing = Vec::new();
     if !found.has_server() {
@@ -116,7 +117,7 @@ fn chosen(pg_config: &Path) -> Result<Postgres> {
         return Ok(found);
     }
     let why = format!(
-        "PG_CONFIG is {}, but {} or {} does not exist",
+        "the server of {} was named, but {} or {} does not exist",
         pg_config.display(),
         found.bindir.join("postgres").display(),
         found.headers.join("postgres.h").display()

@@ -82,6 +82,8 @@ fn build(own: &std::path::Path) -> Result<()> {
     command.args(["--version", &format!("={PGRX_VERSION}")]);
     // The default features want OpenSSL's headers, for downloads that are never made here.
     command.arg("--no-default-features");
+    // It starts other programs and copies files: to optimise it takes longer than it would ever save.
+    command.arg("--debug").env("CARGO_PROFILE_DEV_DEBUG", "0");
     command.arg("--root").arg(tools_dir());
     let log = crate::target().join("logs/cargo-pgrx.log");
     progress::run("building cargo-pgrx", &mut command, &log)?;

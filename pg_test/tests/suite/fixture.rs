@@ -14,6 +14,11 @@ pub async fn act_for(client: &Client, tenant: &str) {
     client.run(&format!("SET bulkhead.tenant_context = '{tenant}'")).await;
 }
 
+/// The setting with which every plan that can runs in a worker; it has another name from 16 on.
+pub async fn parallel_setting(client: &Client) -> String {
+    client.one("SELECT name FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query')").await
+}
+
 /// Today's partition of one of the extension's own tables ends in `seconds` seconds. There are no rows in the table yet, and its partitions have
 /// the primary key `key`.
 pub fn midnight_in(db: &Database, table: &str, key: &str, seconds: f64) {

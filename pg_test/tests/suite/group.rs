@@ -4,7 +4,7 @@ mod apart;
 mod calling;
 mod databases;
 mod failing;
-mod fixture;
+pub mod fixture;
 mod killing;
 mod process;
 mod refusing;

@@ -10,6 +10,7 @@ use std::ops::Deref;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -155,7 +156,7 @@ where
     let feature = module.split_once("::").map_or(module, |(_, feature)| feature);
     let full = format!("{feature}::{name}");
     let label = full.clone();
-    Trial::ignorable_test(full, move || execute(&label, limit, body))
+    Trial::ignorable_test(full, move || timed(&label, || execute(&label, limit, body)))
 }
 
 /// The same for a test that is made at run time.
@@ -166,7 +167,25 @@ where
     R: Outcome + 'static,
 {
     let label = name.clone();
-    Trial::ignorable_test(name, move || execute(&label, LIMIT, body))
+    Trial::ignorable_test(name, move || timed(&label, || execute(&label, LIMIT, body)))
+}
+
+/// What each test took, for the list of the slowest.
+static TIMES: Mutex<Vec<(Duration, String)>> = Mutex::new(Vec::new());
+
+fn timed<R>(label: &str, test: impl FnOnce() -> R) -> R {
+    let start = Instant::now();
+    let result = test();
+    TIMES.lock().unwrap_or_else(PoisonError::into_inner).push((start.elapsed(), label.to_owned()));
+    result
+}
+
+/// What a run that takes long is made of.
+fn slowest() -> String {
+    let mut times = std::mem::take(&mut *TIMES.lock().unwrap_or_else(PoisonError::into_inner));
+    times.sort();
+    let of = |(time, label): &(Duration, String)| format!("{label} {:.0} s", time.as_secs_f64());
+    times.iter().rev().take(12).map(of).collect::<Vec<_>>().join(", ")
 }
 
 /// Runs the tests as cargo's command line asks, and ends the servers whatever happened.
@@ -187,7 +206,7 @@ pub fn run(mut arguments: Arguments, trials: Vec<Trial>) -> ExitCode {
     let start = Instant::now();
     let conclusion = libtest_mimic::run(&arguments, trials);
     if !list_only {
-        progress::say(format!("ran the suite ({:.1} s)", start.elapsed().as_secs_f64()));
+        progress::say(format!("ran the suite ({:.1} s); the slowest: {}", start.elapsed().as_secs_f64(), slowest()));
     }
     cluster::end_all();
     conclusion.exit_code()

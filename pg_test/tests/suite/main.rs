@@ -3,6 +3,7 @@
 //! `cargo test` runs all; `cargo test rls::` those of a feature; `cargo test -- --list` lists them.
 //! The servers are started when the first test asks for one, and always stopped and deleted.
 
+mod chaos;
 mod clients;
 mod context;
 mod docs;
@@ -16,10 +17,12 @@ mod idempotency;
 mod interleavings;
 mod inventory;
 mod leak_test;
+mod lifecycle;
 mod lint;
 mod migrations;
 mod observe;
 mod operations;
+mod package;
 mod partition;
 mod pooled;
 mod rls;
@@ -27,6 +30,7 @@ mod scoring;
 mod seal;
 mod standby;
 mod tokens;
+mod versions;
 
 use std::process::ExitCode;
 
@@ -34,6 +38,7 @@ use libtest_mimic::{Arguments, Trial};
 
 fn all() -> Vec<Trial> {
     let features = [
+        chaos::tests(),
         clients::tests(),
         context::tests(),
         docs::tests(),
@@ -45,10 +50,12 @@ fn all() -> Vec<Trial> {
         interleavings::tests(),
         inventory::tests(),
         leak_test::tests(),
+        lifecycle::tests(),
         lint::tests(),
         migrations::tests(),
         observe::tests(),
         operations::tests(),
+        package::tests(),
         partition::tests(),
         pooled::tests(),
         rls::tests(),
@@ -56,6 +63,7 @@ fn all() -> Vec<Trial> {
         tokens::tests(),
         seal::tests(),
         standby::tests(),
+        versions::tests(),
     ];
     features.into_iter().flatten().collect()
 }

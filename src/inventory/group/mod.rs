@@ -2,7 +2,8 @@
 //!
 //! A row that everybody wants is locked through the flush of each transaction that changes it, so the server's own group commit cannot help: there is never more than one to flush. Here callers
 //! hand their orders to a worker of their database and sleep. The worker takes all that wait, decides them as a batch (many.rs, as a drain does), commits once, and goes on with those that have gathered meanwhile; that the
-//! commit is on disk is seen to by the callers, before they tell anybody. With one caller there is no delay but two switches between processes.
+//! commit is on disk is seen to by the callers, before they tell anybody. With one caller there is no delay but a switch between processes: it looks for its answer for a moment before it sleeps (src/pg/group/wait.rs, `watch`).
+//! Where several tenants wait, a round takes 8 orders of each at most (round.rs, `SHARE`), the oldest first; so the others' rounds stay short when one sends many.
 //!
 //! | file | what it is for |
 //! |---|---|
@@ -109,11 +110,9 @@ pub fn is_wanted_here() -> bool {
         || !wanted.is_empty() && wanted.contains(&memory::database_name(security::database()))
 }
 
-/// Wakes this database's worker, or asks for one. False when there is no room for that.
-fn ring() -> bool {
-    let desk = memory::my_desk().and_then(memory::desk);
-    if let Some(desk) = desk {
-        desk.ring();
-    }
-    desk.is_some()
+/// Wakes this database's worker, or asks for one. None when there is no room for that.
+fn ring() -> Option<&'static memory::Desk> {
+    let desk = memory::my_desk().and_then(memory::desk)?;
+    desk.ring();
+    Some(desk)
 }

@@ -25,6 +25,9 @@ const SUSPICION: i64 = 1_000_000;
 /// Callers of which one wakes the others.
 const TOGETHER: usize = 16;
 
+/// Where several tenants wait, one round decides no more orders of each: who sends many makes the others' rounds long otherwise. Rounds of this size are as fast, by the order, as large ones.
+const SHARE: usize = 8;
+
 /// A request that this worker has taken.
 pub(super) struct Taken {
     slot: Slot,
@@ -40,6 +43,10 @@ type Party = (u32, Vec<u8>);
 impl Taken {
     fn party(&self) -> Party {
         (self.request.relation, self.request.tenant.to_vec())
+    }
+
+    fn is_of_the_party_of(&self, other: &Taken) -> bool {
+        self.request.relation == other.request.relation && self.request.tenant == other.request.tenant
     }
 }
 
@@ -106,6 +113,7 @@ impl Rounds {
             return false;
         }
         taken.sort_unstable_by_key(|taken| taken.ticket);
+        taken = self.share_out(taken);
         if !taken.is_empty() {
             match processes::transaction(|| tables::together(&taken)) {
                 Ok(became) => self.tell(taken, became, desk),
@@ -150,6 +158,23 @@ impl Rounds {
         (taken, suspects)
     }
 
+    /// Everybody, or of several tenants the first of each: the others wait for the next round.
+    fn share_out(&mut self, taken: Vec<Taken>) -> Vec<Taken> {
+        if taken.len() <= SHARE || taken.iter().all(|one| one.is_of_the_party_of(&taken[0])) {
+            return taken;
+        }
+        let mut counts: HashMap<(u32, &[u8]), usize> = HashMap::new();
+        let (now, later): (Vec<Taken>, Vec<Taken>) = taken.into_iter().partition(|one| {
+            let count = counts.entry((one.request.relation, one.request.tenant)).or_insert(0);
+            *count += 1;
+            *count <= SHARE
+        });
+        for one in later {
+            self.put_off_until(&one, 0, one.delay);
+        }
+        now
+    }
+
     /// Decides orders of which one has failed: in a transaction apart, which is not for long, and not too often.
     fn bisect(&mut self, mut suspects: Vec<Taken>, desk: &Desk) {
         self.has_failed = true;
@@ -180,6 +205,7 @@ impl Rounds {
     fn tell(&mut self, taken: Vec<Taken>, became: Vec<Became>, desk: &Desk) {
         counters::add(Counter::Batches, 1);
         counters::add(Counter::Orders, became.iter().filter(|became| matches!(became, Became::Told(_))).count());
+        desk.note_round(taken.len());
         let shares = shares(&taken);
         let (mut told, mut orphans) = (Vec::with_capacity(taken.len()), Vec::new());
         for ((taken, became), share) in taken.into_iter().zip(became).zip(shares) {

@@ -14,7 +14,7 @@ use crate::pg::group::memory::{self, Desk};
 use crate::pg::group::{self, processes};
 use crate::pg::inventory::all_registered;
 use crate::pg::subtransaction::Failure;
-use crate::pg::{scan, security};
+use crate::pg::{scan, security, version};
 
 /// A worker that was sent for ends when nobody has asked anything of it for so many microseconds.
 const IDLE: i64 = 60_000_000;
@@ -131,7 +131,7 @@ fn fault(message: &str, hint: &str) -> Fault {
 
 pub fn is_installed() -> bool {
     security::catch_up();
-    scan::table(c"inventory") != pg_sys::InvalidOid
+    scan::table(c"inventory") != pg_sys::InvalidOid && version::require().is_ok()
 }
 
 /// What the bells say is due at once. False when the list of inventories could not be read.

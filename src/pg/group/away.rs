@@ -116,17 +116,17 @@ fn may_copy(database: pg_sys::Oid) -> bool {
 
 /// # Safety
 /// In a transaction.
-#[cfg(not(feature = "pg14"))]
+#[cfg(not(any(feature = "pg14", feature = "pg15")))]
 unsafe fn may_make_databases() -> bool {
     // SAFETY: a look-up in a catalog.
     unsafe { pg_sys::have_createdb_privilege() }
 }
 
-/// The same; on 14 the server keeps its own function to itself.
+/// The same; on 14, and on 15 before its last minor versions, the server keeps its own function to itself.
 ///
 /// # Safety
 /// In a transaction.
-#[cfg(feature = "pg14")]
+#[cfg(any(feature = "pg14", feature = "pg15"))]
 unsafe fn may_make_databases() -> bool {
     // SAFETY: look-ups in catalogs; the tuple is one of pg_authid, and is given back.
     unsafe {

@@ -50,10 +50,12 @@ pub struct Desk {
     pub end_in_vain: AtomicBool,
     /// The last worker found no extension in the database.
     pub has_nothing: AtomicBool,
+    /// So many orders were decided together the last time.
+    last_round: AtomicUsize,
     /// So many commands keep workers away from the database.
     pub held: AtomicU32,
-    rung: [AtomicU32; RUNG],
-    rung_more: AtomicBool,
+    pub(super) rung: [AtomicU32; RUNG],
+    pub(super) rung_more: AtomicBool,
 }
 
 /// The lock of who has which desk.
@@ -336,35 +338,13 @@ impl Desk {
         wake(self.latch.load(Ordering::SeqCst));
     }
 
-    /// The queue of the inventory has something new.
-    pub fn note_queued(&self, relation: u32) {
-        let noted = self.rung.iter().any(|place| {
-            place.load(Ordering::SeqCst) == relation
-                || place.compare_exchange(0, relation, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-        });
-        if !noted {
-            self.rung_more.store(true, Ordering::SeqCst);
-        }
+    pub fn note_round(&self, orders: usize) {
+        self.last_round.store(orders, Ordering::Relaxed);
     }
 
-    /// All inventories' queues are to be looked at.
-    pub fn note_all(&self) {
-        self.rung_more.store(true, Ordering::SeqCst);
-    }
-
-    /// The inventories whose queues have something new; None for all.
-    pub fn take_queued(&self) -> Option<Vec<u32>> {
-        let taken: Vec<u32> =
-            self.rung.iter().map(|place| place.swap(0, Ordering::SeqCst)).filter(|relation| *relation != 0).collect();
-        (!self.rung_more.swap(false, Ordering::SeqCst)).then_some(taken)
-    }
-
-    pub fn is_rung(&self) -> bool {
-        self.rung_more.load(Ordering::SeqCst) || self.rung.iter().any(|place| place.load(Ordering::SeqCst) != 0)
-    }
-
-    fn empty_bells(&self) {
-        self.take_queued();
+    /// Orders come one at a time.
+    pub fn is_quiet(&self) -> bool {
+        self.last_round.load(Ordering::Relaxed) <= 1
     }
 }
 

@@ -1,6 +1,7 @@
 //! Group commit's bridge to the server: shared memory, latches, processes, and the SQL functions. What they are for is in src/inventory/group.
 
 pub mod away;
+mod bells;
 mod calls;
 mod clock;
 mod desk;

@@ -1,6 +1,7 @@
 //! A caller's slot: waited for, and given back on whatever way the caller leaves, also by the end of its process.
 
 use std::cell::Cell;
+use std::time::{Duration, Instant};
 
 use pgrx::prelude::*;
 
@@ -50,6 +51,17 @@ impl Waiter {
 
     pub fn is_done(&self) -> bool {
         self.slot.word().is_done()
+    }
+
+    /// Looks for the answer for a moment, and gives way to whoever wants the processor. Where orders come one at a time, the answer is there sooner than
+    /// this process would be asleep and awake again.
+    pub fn watch(&self) {
+        const LOOKS: u32 = 32;
+        let until = Instant::now() + Duration::from_micros(300);
+        while !self.is_done() && Instant::now() < until {
+            (0..LOOKS).for_each(|_| std::hint::spin_loop());
+            std::thread::yield_now();
+        }
     }
 
     /// Sees to it that the answer is on disk, and wakes those whose answers are by the same flush. Up to where standbys are to have the log.

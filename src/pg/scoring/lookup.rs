@@ -5,6 +5,7 @@ use std::ffi::CStr;
 use pgrx::prelude::*;
 
 use super::super::relations::OpenTable;
+use super::super::version;
 use super::datum::Bytes;
 use crate::error::{self, Result};
 use crate::scoring::cache::Digest;
@@ -36,6 +37,7 @@ pub fn active<R>(
     name: &[u8],
     read: impl FnOnce(Active, &dyn Fn() -> Vec<u8>) -> Result<R>,
 ) -> Result<Option<R>> {
+    version::require()?;
     let mut read = Some(read);
     if let Some(tenant) = tenant
         && let Some(found) = find(&OWN, &[tenant, name], &mut read)?

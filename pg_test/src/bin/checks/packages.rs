@@ -16,8 +16,8 @@ fn quoted<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     line.split('"').nth(1)
 }
 
-/// Cargo.toml has the version; META.json and the changelog repeat it, and the control file takes it from there.
-pub fn versions(root: &Path, faults: &mut Vec<String>) -> Result<()> {
+/// Cargo.toml has the version, which is returned; META.json and the changelog repeat it, and the control file takes it from there.
+pub fn versions(root: &Path, faults: &mut Vec<String>) -> Result<String> {
     let manifest = read(root, "Cargo.toml")?;
     let version = quoted(&manifest, "version").context("Cargo.toml has no version")?;
     let meta: Value = serde_json::from_str(&read(root, "META.json")?).context("META.json")?;
@@ -36,7 +36,7 @@ pub fn versions(root: &Path, faults: &mut Vec<String>) -> Result<()> {
     if newest.split_whitespace().next() != Some(version) {
         faults.push(format!("CHANGELOG.md: begins with {newest:?}, and Cargo.toml says {version}"));
     }
-    Ok(())
+    Ok(version.to_owned())
 }
 
 /// Every package that is locked, also those of other platforms.

@@ -1,7 +1,8 @@
 //! The whole suite on the majors that this machine's distribution does not have.
 //!
 //! `cargo run --bin servers` runs it on PostgreSQL 17 (Debian 13) and 18 (Debian sid); `cargo run --bin servers -- 17` on one of
-//! them; what follows the majors is handed to cargo test: `-- 17 18 rls::`. Each distribution is unpacked once below `target/`, and
+//! them; what follows the majors is handed to cargo test: `-- 17 18 rls::`. `-- upgrade` takes a cluster of 15 that uses every room
+//! to 17 with pg_upgrade, in a Debian 13 that has both servers. Each distribution is unpacked once below `target/`, and
 //! whatever is mounted for a run is seen by its processes alone and gone with them, however they end. That takes root.
 
 mod run;
@@ -13,10 +14,15 @@ use anyhow::{Result, bail};
 use pg_test::{progress, provision};
 
 use run::Counts;
-use system::System;
+use system::{System, Wanted};
 
 /// Which distribution of Debian's brings which major, each with pg_cron and pgbouncer.
-const DISTRIBUTIONS: [(u32, &str); 2] = [(17, "trixie"), (18, "sid")];
+const DISTRIBUTIONS: [Wanted; 2] =
+    [Wanted { major: 17, distribution: "trixie", older: None }, Wanted { major: 18, distribution: "sid", older: None }];
+
+/// Two servers in one system, and the test that goes from one to the other.
+const UPGRADE: Wanted = Wanted { major: 17, distribution: "trixie", older: Some((15, "bookworm")) };
+const UPGRADE_TEST: &str = "lifecycle::moving::pg_upgrade";
 
 fn main() -> ExitCode {
     match run() {
@@ -31,15 +37,15 @@ fn main() -> ExitCode {
 
 fn run() -> Result<bool> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (majors, for_tests) = parse(&arguments)?;
+    let (wanted, for_tests) = parse(&arguments)?;
     if !provision::is_root() {
         bail!("the suite runs in unpacked distributions (debootstrap, mounts, chroot), which takes root");
     }
     let mut outcomes = Vec::new();
-    for (major, distribution) in majors {
-        let system = System::prepare(major, distribution)?;
+    for wanted in wanted {
+        let system = System::prepare(wanted)?;
         let start = std::time::Instant::now();
-        let (success, counts) = run::suite(&system, for_tests)?;
+        let (success, counts) = run::suite(&system, &for_tests)?;
         outcomes.push((system.server, success, counts, start.elapsed().as_secs()));
     }
     for (server, _, counts, seconds) in &outcomes {
@@ -49,16 +55,20 @@ fn run() -> Result<bool> {
     Ok(outcomes.iter().all(|(_, success, ..)| *success))
 }
 
-type Chosen = Vec<(u32, &'static str)>;
-
-/// The majors that are asked for, all when none is, and what is cargo test's.
-fn parse(arguments: &[String]) -> Result<(Chosen, &[String])> {
+/// The systems that are asked for, those of all majors when none is, and what is cargo test's.
+fn parse(arguments: &[String]) -> Result<(Vec<Wanted>, Vec<String>)> {
+    if let Some((word, rest)) = arguments.split_first()
+        && word == "upgrade"
+    {
+        let test = if rest.is_empty() { vec![UPGRADE_TEST.to_string()] } else { rest.to_vec() };
+        return Ok((vec![UPGRADE], test));
+    }
     let numbers = arguments.iter().take_while(|word| word.parse::<u32>().is_ok()).count();
     let (majors, rest) = arguments.split_at(numbers);
-    let mut chosen = Chosen::new();
+    let mut chosen = Vec::new();
     for major in majors {
-        match DISTRIBUTIONS.iter().find(|(known, _)| known.to_string() == *major) {
-            Some(found) => chosen.push(*found),
+        match DISTRIBUTIONS.into_iter().find(|known| known.major.to_string() == *major) {
+            Some(found) => chosen.push(found),
             None => {
                 bail!("{major} is not 17 or 18; PG_CONFIG=... cargo test runs the suite on a server that is installed")
             }
@@ -67,7 +77,7 @@ fn parse(arguments: &[String]) -> Result<(Chosen, &[String])> {
     if chosen.is_empty() {
         chosen.extend(DISTRIBUTIONS);
     }
-    Ok((chosen, rest))
+    Ok((chosen, rest.to_vec()))
 }
 
 #[cfg(test)]
@@ -76,8 +86,8 @@ mod tests {
 
     fn parsed(line: &str) -> Option<(Vec<u32>, Vec<String>)> {
         let words: Vec<String> = line.split_whitespace().map(String::from).collect();
-        let (majors, rest) = parse(&words).ok()?;
-        Some((majors.iter().map(|(major, _)| *major).collect(), rest.to_vec()))
+        let (systems, rest) = parse(&words).ok()?;
+        Some((systems.iter().map(|system| system.major).collect(), rest))
     }
 
     #[test]
@@ -86,5 +96,12 @@ mod tests {
         assert_eq!(parsed("rls::"), Some((vec![17, 18], vec!["rls::".to_string()])));
         assert_eq!(parsed(""), Some((vec![17, 18], vec![])));
         assert_eq!(parsed("16"), None);
+    }
+
+    #[test]
+    fn an_upgrade_is_one_system_with_two_servers() {
+        assert_eq!(parsed("upgrade"), Some((vec![17], vec![UPGRADE_TEST.to_string()])));
+        assert_eq!(parsed("upgrade rls::"), Some((vec![17], vec!["rls::".to_string()])));
+        assert!(UPGRADE.older.is_some());
     }
 }

@@ -35,6 +35,9 @@ chroot "$root" "$@" || status=$?
 exit "$status"
 "#;
 
+/// Whom this machine trusts, inside: pip and npm fetch there what the clients' tests run with.
+pub const AUTHORITIES: &str = "/etc/ssl/certs/host.crt";
+
 /// What the tests printed, added up.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -69,6 +72,12 @@ pub fn inside(system: &System, words: &[String]) -> Command {
     command.arg(format!("CARGO_HOME={}", cargo_home().display()));
     command.arg(format!("CARGO_TARGET_DIR={}", build_directory(system).display()));
     command.arg(format!("PG_CONFIG={}", system.pg_config()));
+    if let Some(older) = system.older_pg_config() {
+        command.arg(format!("UPGRADE_FROM={older}"));
+    }
+    if system.root.join(AUTHORITIES.trim_start_matches('/')).is_file() {
+        command.args(["SSL_CERT_FILE", "PIP_CERT", "NODE_EXTRA_CA_CERTS"].map(|name| format!("{name}={AUTHORITIES}")));
+    }
     for (name, value) in std::env::vars().filter(|(name, _)| is_handed_on(name)) {
         command.arg(format!("{name}={value}"));
     }
@@ -129,7 +138,7 @@ impl Counts {
 
 /// Apart from what is built outside: nothing of one is taken for the other's.
 fn build_directory(system: &System) -> PathBuf {
-    system::home().join(format!("pg{}", system.major))
+    system::home().join(format!("pg{}", system.wanted.major))
 }
 
 fn cargo_home() -> PathBuf {

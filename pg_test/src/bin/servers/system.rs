@@ -12,9 +12,20 @@ use crate::run;
 const PACKAGES: &str = "pgbouncer libclang-dev gcc libc6-dev cmake procps \
                         python3-fastapi python3-uvicorn python3-psycopg python3-psycopg-pool";
 
+const OUR_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// What is unpacked, and the servers that it shall have.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    pub major: u32,
+    pub distribution: &'static str,
+    /// The server of an earlier distribution beside it, where there shall be one.
+    pub older: Option<(u32, &'static str)>,
+}
+
 /// One unpacked distribution.
 pub struct System {
-    pub major: u32,
+    pub wanted: Wanted,
     /// As its pg_config says.
     pub server: String,
     pub root: PathBuf,
@@ -27,22 +38,27 @@ pub fn home() -> PathBuf {
 
 impl System {
     /// Unpacks the distribution when that was not done with these packages, and asks for the server's version.
-    pub fn prepare(major: u32, distribution: &str) -> Result<Self> {
-        let mut system = Self { major, server: String::new(), root: home().join(distribution) };
-        let packages = packages(major);
+    pub fn prepare(wanted: Wanted) -> Result<Self> {
+        let mut system = Self { wanted, server: String::new(), root: home().join(wanted.name()) };
+        let packages = wanted.packages();
         if std::fs::read_to_string(system.stamp()).is_ok_and(|stamp| stamp == packages) {
-            progress::say(format!("{distribution} is in {}", system.root.display()));
+            progress::say(format!("{} is in {}", wanted.distribution, system.root.display()));
         } else {
-            system.unpack(distribution)?;
+            system.unpack()?;
             system.install(&packages)?;
             std::fs::write(system.stamp(), packages)?;
         }
+        system.trust_as_here()?;
         system.server = run::output(&system, &[system.pg_config(), "--version".into()])?;
         Ok(system)
     }
 
     pub fn pg_config(&self) -> String {
-        format!("/usr/lib/postgresql/{}/bin/pg_config", self.major)
+        pg_config(self.wanted.major)
+    }
+
+    pub fn older_pg_config(&self) -> Option<String> {
+        self.wanted.older.map(|(major, _)| pg_config(major))
     }
 
     fn stamp(&self) -> PathBuf {
@@ -50,7 +66,8 @@ impl System {
     }
 
     /// Into a directory of another name, so that half of one is never taken for one.
-    fn unpack(&self, distribution: &str) -> Result<()> {
+    fn unpack(&self) -> Result<()> {
+        let distribution = self.wanted.distribution;
         let debootstrap = debootstrap()?;
         let unfinished = self.root.with_extension("unfinished");
         for old in [&unfinished, &self.root] {
@@ -68,6 +85,14 @@ impl System {
         let etc = self.root.join("etc");
         std::fs::copy("/etc/resolv.conf", etc.join("resolv.conf")).context("copying /etc/resolv.conf")?;
         std::fs::write(etc.join("apt/apt.conf.d/90host"), how_to_fetch())?;
+        if let Some((_, earlier)) = self.wanted.older {
+            // Of a package that both have, the newer version is taken: only what is not here any more comes from there.
+            let own = std::fs::read_to_string(etc.join("apt/sources.list")).context("reading its sources.list")?;
+            let theirs = own.replace(self.wanted.distribution, earlier);
+            let updates =
+                theirs.replace("/debian ", "/debian-security ").replace(earlier, &format!("{earlier}-security"));
+            std::fs::write(etc.join("apt/sources.list.d/earlier.list"), theirs + &updates)?;
+        }
         let apt = |title: &str, arguments: &str| {
             let script = format!("DEBIAN_FRONTEND=noninteractive exec apt-get {arguments}");
             let mut command = run::inside(self, &["sh".into(), "-c".into(), script]);
@@ -77,13 +102,42 @@ impl System {
         apt("installing its packages", &format!("install -y --no-install-recommends {packages}"))
     }
 
+    /// Registries may be reached by a way whose authority only this machine knows.
+    fn trust_as_here(&self) -> Result<()> {
+        let there = self.root.join(run::AUTHORITIES.trim_start_matches('/'));
+        if Path::new(OUR_AUTHORITIES).is_file() {
+            std::fs::create_dir_all(there.parent().unwrap_or(&self.root))?;
+            std::fs::copy(OUR_AUTHORITIES, &there).with_context(|| format!("copying {OUR_AUTHORITIES}"))?;
+        }
+        Ok(())
+    }
+
     fn log(&self, of: &str) -> PathBuf {
-        pg_test::target().join(format!("logs/{of}-pg{}.log", self.major))
+        pg_test::target().join(format!("logs/{of}-{}.log", self.wanted.name()))
     }
 }
 
-fn packages(major: u32) -> String {
-    format!("postgresql-{major} postgresql-server-dev-{major} postgresql-{major}-cron {PACKAGES}")
+impl Wanted {
+    /// Of its directory and its logs.
+    fn name(&self) -> String {
+        match self.older {
+            Some((older, _)) => format!("{}-with-{older}", self.distribution),
+            None => self.distribution.to_string(),
+        }
+    }
+
+    fn packages(&self) -> String {
+        let major = self.major;
+        let own = format!("postgresql-{major} postgresql-server-dev-{major} postgresql-{major}-cron {PACKAGES}");
+        match self.older {
+            Some((older, _)) => format!("{own} postgresql-{older} postgresql-server-dev-{older}"),
+            None => own,
+        }
+    }
+}
+
+fn pg_config(major: u32) -> String {
+    format!("/usr/lib/postgresql/{major}/bin/pg_config")
 }
 
 fn debootstrap() -> Result<PathBuf> {

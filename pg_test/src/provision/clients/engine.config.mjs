@@ -9,6 +9,8 @@ import { defineConfig } from 'prisma/config'
 
 const TEXT = 25
 const AS_TEXT = new Set([18, 19]) // "char" and name: types of the catalogs, which the adapter does not know
+// From PostgreSQL 18 on NOT NULL is a constraint of the catalogs, and the engine panics at a kind that it does not know.
+const OTHER_CONSTRAINTS = "contype NOT IN ('p', 'u', 'f'"
 
 class CatalogsToo extends PrismaPg {
   async connect() {
@@ -34,7 +36,7 @@ class CatalogsToo extends PrismaPg {
 function readable(connection) {
   const performIO = connection.performIO.bind(connection)
   connection.performIO = async (query) => {
-    const result = await performIO(query)
+    const result = await performIO({ ...query, sql: query.sql.replace(OTHER_CONSTRAINTS, `${OTHER_CONSTRAINTS}, 'n'`) })
     for (const field of result.fields ?? []) if (AS_TEXT.has(field.dataTypeID)) field.dataTypeID = TEXT
     return result
   }

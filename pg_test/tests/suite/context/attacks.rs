@@ -4,6 +4,7 @@ use libtest_mimic::Trial;
 use pg_test::{Client, Database};
 
 use super::fixture::{A, B, OF_A, app, notes, seen};
+use crate::fixture::parallel_setting;
 use crate::harness::WithoutPreload;
 
 pub fn tests() -> Vec<Trial> {
@@ -34,10 +35,7 @@ async fn reader(db: &Database) -> Client {
                $$ BEGIN PERFORM set_config('bulkhead.tenant_context', '', true); RETURN QUERY SELECT reads_as_b(); END $$"
         ))
         .await;
-    // Renamed debug_parallel_query in 16: every plan that can runs in a worker.
-    let name = "SELECT name FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query')";
-    let name = app.one(name).await;
-    app.run(&format!("SET {name} = on")).await;
+    app.run(&format!("SET {} = on", parallel_setting(&app).await)).await;
     app
 }
 

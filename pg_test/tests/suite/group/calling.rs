@@ -1,9 +1,11 @@
 //! What a call is told.
 
+use std::process::Command;
+
 use libtest_mimic::Trial;
 use pg_test::Client;
 
-use super::fixture::{A, B, buy, left, now, shops, stock, stored, try_to_buy};
+use super::fixture::{A, B, buy, left, now, shops, stock, stored, try_to_buy, until, worker};
 use crate::harness::{Skip, WithWorkers};
 use crate::pooled::pooler;
 
@@ -12,6 +14,7 @@ pub fn tests() -> Vec<Trial> {
         one_caller_is_told_what_a_batch_would_be,
         a_crowd_conserves_the_stock => 300,
         tenants_are_apart,
+        who_sends_many_has_a_share_of_each_round,
         a_pooler_of_transactions_will_do,
     ]
 }
@@ -93,6 +96,37 @@ async fn tenants_are_apart(db: WithWorkers) {
     assert_eq!(both.await.unwrap(), "accepted 3");
     owner.run(&format!("SET bulkhead.tenant_context = '{A}'")).await;
     assert_eq!(owner.rows("SELECT id, quantity FROM shops").await, [["x", "6"]]);
+}
+
+/// All wait while the worker is stopped, the many first.
+async fn who_sends_many_has_a_share_of_each_round(db: WithWorkers) {
+    shops(&db).await;
+    let app = db.connect("app").await;
+    as_tenant(&app, A, "first", "x").await;
+    let worker = worker(&db);
+    let signal = |name: &str| assert!(Command::new("kill").args([name, &worker]).status().unwrap().success());
+    signal("-STOP");
+    let mut callers = tokio::task::JoinSet::new();
+    let (mut called, waiting) = (
+        0,
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query ~ 'decrement_now' AND wait_event = 'Extension'",
+    );
+    for (tenant, count) in [(A, 80), (B, 3)] {
+        for caller in 0..count {
+            let db = db.0.clone();
+            callers.spawn(async move { as_tenant(&db.connect("app").await, tenant, &format!("{caller}"), "x").await });
+        }
+        called += count;
+        until("all wait", async || db.admin(waiting).unwrap() == called.to_string()).await;
+    }
+    signal("-CONT");
+    while let Some(told) = callers.join_next().await {
+        told.unwrap();
+    }
+    let rounds = "SELECT count(*) FILTER (WHERE tenant = $$A$$), count(*) FILTER (WHERE tenant = $$B$$) FROM bulkhead.order_verdict
+                   WHERE order_id <> 'first' GROUP BY xmin ORDER BY min(decided_at)";
+    let rounds = db.admin(&rounds.replace("$$A$$", &format!("'{A}'")).replace("$$B$$", &format!("'{B}'"))).unwrap();
+    assert_eq!(rounds.lines().collect::<Vec<_>>(), ["8|3", "72|0"]);
 }
 
 async fn a_pooler_of_transactions_will_do(db: WithWorkers) -> Result<(), Skip> {

@@ -1,5 +1,7 @@
 //! What is counted, by whom, and what is not.
 
+use std::time::Duration;
+
 use libtest_mimic::Trial;
 use pg_test::{Client, Database};
 
@@ -10,6 +12,7 @@ pub fn tests() -> Vec<Trial> {
         every_kind_of_statement_counts,
         copy_counts,
         truncate_counts,
+        truncate_that_waits_counts_once,
         a_statement_counts_by_role_application_and_text,
         superusers_and_bypassrls_roles_count,
         a_statement_with_a_tenant_does_not_count,
@@ -78,6 +81,27 @@ async fn truncate_counts(db: Database) {
     let owner = orders(&db).await;
     owner.run("TRUNCATE orders").await;
     assert_eq!(counted(&owner).await, [["TRUNCATE orders", "1"]]);
+}
+
+/// The server asks about a table again when it has heard of any change while it waited for the lock.
+async fn truncate_that_waits_counts_once(db: Database) {
+    let owner = orders(&db).await;
+    let reader = db.connect("app").await;
+    reader.run("BEGIN; LOCK TABLE orders IN ACCESS SHARE MODE").await;
+    let truncating = tokio::spawn(async move {
+        owner.run("TRUNCATE orders").await;
+        owner
+    });
+    let waits = "SELECT count(*) FROM pg_stat_activity
+                  WHERE wait_event_type = 'Lock' AND query = 'TRUNCATE orders' AND datname = current_database()";
+    while db.admin(waits).unwrap() == "0" {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    db.admin("CREATE TABLE made_meanwhile (id int)").unwrap();
+    reader.run("COMMIT").await;
+    let owner = truncating.await.unwrap();
+    let truncates = counted(&owner).await.into_iter().filter(|row| row[0].contains("TRUNCATE"));
+    assert_eq!(truncates.collect::<Vec<_>>(), [["TRUNCATE orders", "1"]]);
 }
 
 async fn a_statement_counts_by_role_application_and_text(db: Database) {

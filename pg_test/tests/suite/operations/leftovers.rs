@@ -13,7 +13,7 @@ pub fn tests() -> Vec<Trial> {
     crate::tests![what_is_left_is_what_the_page_says => 240, without_unprotect_all_it_is_refused, no_column_stops_pg_upgrade]
 }
 
-/// Everything of the database that is not the server's own, an object a line.
+/// Everything of the database that is not the server's own, an object a line. NOT NULL is told with its column; from 18 on it is a constraint, too.
 const OBJECTS: &str = r"
     WITH ours AS (SELECT oid, nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema')
     SELECT format('%s %s.%s, row security %s %s', c.relkind, n.nspname, c.relname, c.relrowsecurity, c.relforcerowsecurity)
@@ -28,6 +28,7 @@ const OBJECTS: &str = r"
      UNION ALL SELECT format('trigger %s of %s', tgname, tgrelid::regclass) FROM pg_trigger WHERE NOT tgisinternal
      UNION ALL SELECT format('event trigger %s', evtname) FROM pg_event_trigger
      UNION ALL SELECT format('constraint %s of %s', conname, conrelid::regclass) FROM pg_constraint c JOIN ours n ON n.oid = c.connamespace
+                WHERE contype <> 'n'
      UNION ALL SELECT format('function %s', p.oid::regprocedure) FROM pg_proc p JOIN ours n ON n.oid = p.pronamespace
      UNION ALL SELECT format('type %s', t.oid::regtype) FROM pg_type t JOIN ours n ON n.oid = t.typnamespace
      UNION ALL SELECT format('schema %s', nspname) FROM ours

@@ -5,6 +5,7 @@ use pg_test::Database;
 
 use super::bypass::{is_naked, world};
 use super::fixture::{OF_A, acting};
+use crate::fixture::parallel_setting;
 
 pub fn tests() -> Vec<Trial> {
     crate::tests![
@@ -121,7 +122,8 @@ async fn a_loop_that_commits_loses_it(db: Database) {
 async fn parallel_queries_see_all_rows_under_it(db: Database) {
     world(&db).await;
     let svc = acting(&db, "svc").await;
-    svc.run("SET force_parallel_mode = on; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0").await;
+    let parallel = parallel_setting(&svc).await;
+    svc.run(&format!("SET {parallel} = on; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0")).await;
     for _ in 0..3 {
         assert_eq!(svc.one("SELECT count(*) FROM orders").await, "3");
         svc.run("BEGIN; SELECT bulkhead.begin_bypass('x')").await;

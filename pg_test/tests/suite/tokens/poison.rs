@@ -4,6 +4,7 @@ use libtest_mimic::Trial;
 use pg_test::{Client, Database};
 
 use super::fixture::{A, B, Issuer, OF_A, OF_B, SET, issued, seen, set, status};
+use crate::fixture::parallel_setting;
 
 pub fn tests() -> Vec<Trial> {
     crate::tests![
@@ -130,8 +131,7 @@ async fn asking_whether_a_value_would_do_is_no_failure(db: Database) {
 
 async fn parallel_queries_know(db: Database) {
     let (issuer, app, bad) = start(&db).await;
-    let name = "SELECT name FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query')";
-    let name = app.one(name).await;
+    let name = parallel_setting(&app).await;
     set(&app, &issuer.token(A)).await;
     app.refused(&bad).await.state("28000");
     app.run(&format!("SET {name} = on")).await;

@@ -1,0 +1,24 @@
+//! `cargo run --bin deb`: a Debian package of the extension in target/debian, for the server that is found or that PG_CONFIG names.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use pg_test::provision::{self, For};
+use pg_test::{debian, progress};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            progress::say(format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let provision = provision::provision(For::Demo)?;
+    let package = progress::stage("packaged", || debian::build(&provision, &pg_test::target().join("debian")))?;
+    println!("{}", package.display());
+    Ok(())
+}

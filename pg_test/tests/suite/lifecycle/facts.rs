@@ -1,0 +1,57 @@
+//! What a database holds, as lines that can be compared with those of another.
+
+use pg_test::Database;
+
+/// Not compared: the first grows with each look past the seal, the second by the clock.
+const NOT_COMPARED: [&str; 2] = ["bypass_log", "maintenance_log"];
+
+/// Everything that the catalogs say of a schema's objects; see catalogs.sql.
+pub fn catalogs(db: &Database, schema: &str) -> Vec<String> {
+    // Those of the extension's own tables are made as time goes by.
+    let with_partitions = if schema == "bulkhead" { "false" } else { "true" };
+    let query = include_str!("catalogs.sql").replace("{schema}", schema).replace("{partitions}", with_partitions);
+    // A fact of several lines, such as a body, is one.
+    let text = db.admin(&format!("\\pset recordsep '\\001'\n{query}")).unwrap();
+    let facts: Vec<String> = text.split('\u{1}').map(|fact| fact.trim().to_owned()).collect();
+    assert!(facts.len() > 20, "{schema}: {facts:#?}");
+    facts
+}
+
+/// All rows of all tables, past the seal.
+pub fn rows(db: &Database) -> Vec<String> {
+    of_each(db, 'r', "t::text")
+}
+
+/// Where the sequences are. A standby's may be ahead: the log has them in steps.
+pub fn sequences(db: &Database) -> Vec<String> {
+    of_each(db, 'S', "last_value")
+}
+
+fn of_each(db: &Database, kind: char, what: &str) -> Vec<String> {
+    let each = db
+        .admin(&format!(
+            "SELECT format('SELECT %L || {what} FROM ONLY %s t;', c.oid::regclass || ': ', c.oid::regclass)
+               FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+              WHERE nspname IN ('public', 'bulkhead') AND relkind = '{kind}'"
+        ))
+        .unwrap();
+    let wanted = |line: &&str| !NOT_COMPARED.iter().any(|table| line.contains(&format!("FROM ONLY bulkhead.{table} ")));
+    let script: String = each.lines().filter(wanted).map(|line| format!("{line}\n")).collect();
+    let mut rows: Vec<String> = db.admin(&script).unwrap().lines().map(str::to_owned).collect();
+    rows.sort();
+    assert!(!rows.is_empty());
+    rows
+}
+
+/// Panics with the lines that differ unless both have the same.
+#[track_caller]
+pub fn same(now: &[String], before: &[String], what: &str) {
+    let gone: Vec<_> = before.iter().filter(|fact| !now.contains(fact)).collect();
+    let new: Vec<_> = now.iter().filter(|fact| !before.contains(fact)).collect();
+    assert!(
+        gone.is_empty() && new.is_empty() && now.len() == before.len(),
+        "{what}: {} lines, now {}\n  gone: {gone:#?}\n  new: {new:#?}",
+        before.len(),
+        now.len()
+    );
+}

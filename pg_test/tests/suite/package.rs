@@ -1,0 +1,100 @@
+//! The Debian package: installed by dpkg below a directory of its own, used by a server, and removed.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use libtest_mimic::Trial;
+use pg_test::provision::{Extension, For, Provision, find_program, provision};
+use pg_test::{Cluster, debian};
+
+use crate::harness::{Absent, Nowhere};
+
+pub fn tests() -> Vec<Trial> {
+    crate::tests![what_dpkg_installs_works => 300]
+}
+
+/// Every file below the directory, by its path on a machine.
+fn files(root: &Path, below: &Path, found: &mut Vec<(PathBuf, Vec<u8>)>) {
+    for entry in std::fs::read_dir(below).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(root, &path, found);
+        } else {
+            found.push((Path::new("/").join(path.strip_prefix(root).unwrap()), std::fs::read(&path).unwrap()));
+        }
+    }
+}
+
+fn dpkg(root: &Path, arguments: &[&str]) -> String {
+    // Only the package itself is there, and not what it depends on.
+    let mut command = Command::new("dpkg");
+    command.arg(format!("--root={}", root.display())).args(["--force-depends", "--force-not-root", "--log=/dev/null"]);
+    let output = command.args(arguments).env("LC_ALL", "C").output().unwrap();
+    assert!(output.status.success(), "dpkg {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+async fn what_dpkg_installs_works(_: Nowhere) -> Result<(), Absent> {
+    for program in ["dpkg", "dpkg-deb", "dpkg-shlibdeps"] {
+        if find_program(program).is_none() {
+            return Err(Absent(format!("there is no {program}")));
+        }
+    }
+    let built = provision(For::Tests).unwrap();
+    let directory = pg_test::target().join(format!("debian-test-{}", std::process::id()));
+    let package = debian::build(&built, &directory).unwrap();
+    let root = std::path::absolute(directory.join("root")).unwrap();
+    for made in ["var/lib/dpkg/info", "var/lib/dpkg/updates"] {
+        std::fs::create_dir_all(root.join(made)).unwrap();
+    }
+    std::fs::write(root.join("var/lib/dpkg/status"), "").unwrap();
+
+    dpkg(&root, &["--install", package.to_str().unwrap()]);
+    let name = format!("postgresql-{}-bulkhead", built.postgres.major);
+    assert_eq!(dpkg(&root, &["--verify", &name]), "", "files differ from what the package says of them");
+    let said = dpkg(&root, &["--status", &name]);
+    assert!(said.contains("Status: install ok installed") && said.contains("Version: 0.1.0-1\n"), "{said}");
+    let depends = said.lines().find(|line| line.starts_with("Depends: ")).unwrap_or_default();
+    assert!(
+        depends.starts_with(&format!("Depends: postgresql-{}, ", built.postgres.major))
+            && depends.contains("libc6 (>= "),
+        "{said}"
+    );
+
+    let mut installed = Vec::new();
+    files(&root, &root.join("usr"), &mut installed);
+    let documents = |path: &Path| path.starts_with("/usr/share/doc");
+    let copyright = installed.iter().filter(|(path, _)| path.ends_with("copyright")).count();
+    assert_eq!(copyright, 1);
+    installed.retain(|(path, _)| !documents(path));
+    let names = |files: &[(PathBuf, Vec<u8>)]| {
+        let mut names: Vec<PathBuf> = files.iter().map(|(path, _)| path.clone()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&installed), names(&built.extension.files));
+
+    // A server that has the extension from the package, whose library is stripped.
+    let from_package = Provision { extension: Arc::new(Extension { files: installed }), ..built.clone() };
+    let cluster = Cluster::builder().server(from_package).start().unwrap();
+    let db = cluster.database("package").unwrap();
+    let owner = db.connect("owner").await;
+    owner.run("CREATE TABLE note (tenant_id text, body text); SELECT bulkhead.protect('note')").await;
+    owner.run("SET bulkhead.tenant_context = 'a'; INSERT INTO note (body) VALUES ('mine')").await;
+    let app = db.connect("app").await;
+    app.refused("SELECT * FROM note").await.state("42501");
+    app.run("SET bulkhead.tenant_context = 'b'").await;
+    assert_eq!(app.one("SELECT count(*) FROM note").await, "0");
+    app.run("SET bulkhead.tenant_context = 'a'").await;
+    assert_eq!(app.one("SELECT body FROM note").await, "mine");
+    cluster.end();
+
+    dpkg(&root, &["--remove", &name]);
+    let mut left = Vec::new();
+    files(&root, &root.join("usr"), &mut left);
+    assert!(left.is_empty(), "left behind: {:?}", names(&left));
+    assert!(!root.join("usr").exists(), "an empty directory is left");
+    std::fs::remove_dir_all(&directory).unwrap();
+    Ok(())
+}
