@@ -1,10 +1,12 @@
 //! Servers that are made from another one: a standby that follows it, and a successor that takes its data over.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use super::{Builder, Cluster, Database, builder, database};
+use crate::progress;
 
 impl Cluster {
     /// A hot standby that streams from this server and answers when this returns.
@@ -33,14 +35,14 @@ impl Cluster {
         database::open_template(self, true)?;
         self.stop()?;
         let workspace = new.workspace();
-        let bindir = |cluster: &Self| cluster.workspace().bin("postgres").parent().map(std::path::Path::to_path_buf);
+        let bindir = |cluster: &Self| cluster.workspace().bin("postgres").parent().map(Path::to_path_buf);
         let mut upgrade = workspace.command(&workspace.bin("pg_upgrade"));
         upgrade.args(["--username", "postgres", "--socketdir"]).arg(new.socket_dir());
         for (cluster, [bin, data, port]) in [(self, ["-b", "-d", "-p"]), (&new, ["-B", "-D", "-P"])] {
             upgrade.arg(bin).arg(bindir(cluster).context("no directory of programs")?);
             upgrade.arg(data).arg(cluster.data_dir()).args([port, &cluster.port().to_string()]);
         }
-        run(&mut upgrade)?;
+        run(&mut upgrade).with_context(|| said_by_its_programs(new.data_dir()))?;
         new.start()?;
         database::open_template(&new, false)?;
         Ok(new)
@@ -50,6 +52,15 @@ impl Cluster {
     pub fn existing(&self, name: &str) -> Database {
         Database { cluster: self.clone(), name: name.to_owned() }
     }
+}
+
+/// The end of each log that pg_upgrade names when it fails; the directory is deleted with the server.
+fn said_by_its_programs(data: &Path) -> String {
+    let runs = std::fs::read_dir(data.join("pg_upgrade_output.d")).into_iter().flatten().flatten();
+    let logs = runs.flat_map(|run| std::fs::read_dir(run.path().join("log")).into_iter().flatten().flatten());
+    let ends =
+        logs.map(|log| progress::tail(&log.path(), 12)).filter(|end| end.contains("ERROR") || end.contains("error:"));
+    ends.collect::<Vec<_>>().join("\n")
 }
 
 fn run(command: &mut Command) -> Result<()> {

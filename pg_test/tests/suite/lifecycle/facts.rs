@@ -22,6 +22,20 @@ pub fn rows(db: &Database) -> Vec<String> {
     of_each(db, 'r', "t::text")
 }
 
+/// The same without what a dump leaves to the installation, and what says in which database a table is registered, which changes with it;
+/// and what is registered, as everybody may ask.
+pub fn dumped_rows(db: &Database) -> Vec<String> {
+    const OF_THE_PLACE: [&str; 4] = ["protection", "inventory", "managed_partition", "scoring_run"];
+    let is_of_the_place =
+        |row: &String| OF_THE_PLACE.iter().any(|table| row.starts_with(&format!("bulkhead.{table}: ")));
+    let mut dumped: Vec<String> = rows(db).into_iter().filter(|row| !is_of_the_place(row)).collect();
+    let registered = "SELECT 'protected: ' || p::text FROM bulkhead.protected_tables p
+                       UNION ALL SELECT 'managed: ' || concat_ws(' ', parent, every, retain, premake, on_expire) FROM bulkhead.managed_partition
+                       UNION ALL SELECT 'inventory: ' || concat_ws(' ', relation, item_column, quantity_column) FROM bulkhead.inventory";
+    dumped.extend(db.admin(registered).unwrap().lines().map(str::to_owned));
+    dumped
+}
+
 /// Where the sequences are. A standby's may be ahead: the log has them in steps.
 pub fn sequences(db: &Database) -> Vec<String> {
     of_each(db, 'S', "last_value")
