@@ -6,7 +6,6 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::{Builder, Cluster, Database, builder, database};
-use crate::progress;
 
 impl Cluster {
     /// A hot standby that streams from this server and answers when this returns.
@@ -54,13 +53,20 @@ impl Cluster {
     }
 }
 
-/// The end of each log that pg_upgrade names when it fails; the directory is deleted with the server.
+/// What the logs that pg_upgrade names have of errors; the directory is deleted with the server. The command that failed may be longer than their end.
 fn said_by_its_programs(data: &Path) -> String {
     let runs = std::fs::read_dir(data.join("pg_upgrade_output.d")).into_iter().flatten().flatten();
     let logs = runs.flat_map(|run| std::fs::read_dir(run.path().join("log")).into_iter().flatten().flatten());
-    let ends =
-        logs.map(|log| progress::tail(&log.path(), 12)).filter(|end| end.contains("ERROR") || end.contains("error:"));
-    ends.collect::<Vec<_>>().join("\n")
+    let mut errors = Vec::new();
+    for text in logs.filter_map(|log| std::fs::read(log.path()).ok()) {
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let lines: Vec<&str> = text.lines().collect();
+        let is_error = |line: &&str| line.contains("ERROR:") || line.contains("error:") || line.contains("FATAL:");
+        if let Some(at) = lines.iter().position(is_error) {
+            errors.push(lines[at..lines.len().min(at + 6)].join("\n"));
+        }
+    }
+    errors.join("\n")
 }
 
 fn run(command: &mut Command) -> Result<()> {

@@ -289,7 +289,9 @@ async fn a_worker_leaves_the_queue_alone(WithWorkers(db): WithWorkers) {
     let boss = as_shop(&db, "postgres").await;
     let quantity = async || db.admin("SELECT quantity FROM stock").unwrap();
     // The order is queued under the one version, and its transaction ends under the other.
-    boss.run("BEGIN; SELECT bulkhead.enqueue_decrement('stock', 'first', 'a', 1); ALTER EXTENSION bulkhead UPDATE TO 'next'; COMMIT").await;
+    boss.run("BEGIN; SELECT bulkhead.enqueue_decrement('stock', 'first', 'a', 1)").await;
+    becomes(&db, "next");
+    boss.run("COMMIT").await;
     std::thread::sleep(std::time::Duration::from_millis(1_500));
     assert_eq!(quantity().await, "5");
     becomes(&db, "0.1.0");
