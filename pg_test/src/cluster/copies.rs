@@ -6,7 +6,6 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::{Builder, Cluster, Database, builder, database};
-use crate::progress;
 
 impl Cluster {
     /// A hot standby that streams from this server and answers when this returns.
@@ -54,7 +53,7 @@ impl Cluster {
     }
 }
 
-/// The end of each log that pg_upgrade names when it fails; the directory is deleted with the server.
+/// The errors in the logs that pg_upgrade names when it fails; the directory is deleted with the server.
 fn said_by_its_programs(data: &Path) -> String {
     let runs = std::fs::read_dir(data.join("pg_upgrade_output.d")).into_iter().flatten().flatten();
     let logs = runs.flat_map(|run| std::fs::read_dir(run.path().join("log")).into_iter().flatten().flatten());
