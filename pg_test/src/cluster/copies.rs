@@ -57,9 +57,12 @@ impl Cluster {
 fn said_by_its_programs(data: &Path) -> String {
     let runs = std::fs::read_dir(data.join("pg_upgrade_output.d")).into_iter().flatten().flatten();
     let logs = runs.flat_map(|run| std::fs::read_dir(run.path().join("log")).into_iter().flatten().flatten());
-    let ends =
-        logs.map(|log| progress::tail(&log.path(), 12)).filter(|end| end.contains("ERROR") || end.contains("error:"));
-    ends.collect::<Vec<_>>().join("\n")
+    let errors = logs.flat_map(|log| {
+        let text = std::fs::read(log.path()).unwrap_or_default();
+        let lines = String::from_utf8_lossy(&text).into_owned();
+        lines.lines().filter(|line| line.contains("error:")).map(str::to_owned).collect::<Vec<_>>()
+    });
+    errors.collect::<Vec<_>>().join("\n")
 }
 
 fn run(command: &mut Command) -> Result<()> {
