@@ -53,20 +53,16 @@ impl Cluster {
     }
 }
 
-/// What the logs that pg_upgrade names have of errors; the directory is deleted with the server. The command that failed may be longer than their end.
+/// The errors in the logs that pg_upgrade names when it fails; the directory is deleted with the server.
 fn said_by_its_programs(data: &Path) -> String {
     let runs = std::fs::read_dir(data.join("pg_upgrade_output.d")).into_iter().flatten().flatten();
     let logs = runs.flat_map(|run| std::fs::read_dir(run.path().join("log")).into_iter().flatten().flatten());
-    let mut errors = Vec::new();
-    for text in logs.filter_map(|log| std::fs::read(log.path()).ok()) {
-        let text = String::from_utf8_lossy(&text).into_owned();
-        let lines: Vec<&str> = text.lines().collect();
-        let is_error = |line: &&str| line.contains("ERROR:") || line.contains("error:") || line.contains("FATAL:");
-        if let Some(at) = lines.iter().position(is_error) {
-            errors.push(lines[at..lines.len().min(at + 6)].join("\n"));
-        }
-    }
-    errors.join("\n")
+    let errors = logs.flat_map(|log| {
+        let text = std::fs::read(log.path()).unwrap_or_default();
+        let lines = String::from_utf8_lossy(&text).into_owned();
+        lines.lines().filter(|line| line.contains("error:")).map(str::to_owned).collect::<Vec<_>>()
+    });
+    errors.collect::<Vec<_>>().join("\n")
 }
 
 fn run(command: &mut Command) -> Result<()> {
