@@ -29,6 +29,7 @@ while [ "$directories" -gt 0 ]; do
 done
 mount -t proc proc "$root/proc"
 mount --bind /dev "$root/dev"
+mount --bind /dev/pts "$root/dev/pts"
 mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
 status=0
 chroot "$root" "$@" || status=$?

@@ -54,7 +54,7 @@ fn of_each(db: &Database, kind: char, what: &str) -> Vec<String> {
               WHERE nspname IN ('public', 'bulkhead') AND relkind = '{kind}'"
         ))
         .unwrap();
-    let wanted = |line: &&str| !NOT_COMPARED.iter().any(|table| line.contains(&format!("FROM ONLY bulkhead.{table} ")));
+    let wanted = |line: &&str| !NOT_COMPARED.iter().any(|table| line.contains(&format!("FROM ONLY bulkhead.{table}")));
     let script: String = each.lines().filter(wanted).map(|line| format!("{line}\n")).collect();
     let mut rows: Vec<String> = db.admin(&script).unwrap().lines().map(str::to_owned).collect();
     rows.sort();
