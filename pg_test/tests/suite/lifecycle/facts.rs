@@ -41,11 +41,6 @@ pub fn sequences(db: &Database) -> Vec<String> {
     of_each(db, 'S', "last_value")
 }
 
-/// The same without that of the maintenance log, which no dump carries.
-pub fn dumped_sequences(db: &Database) -> Vec<String> {
-    sequences(db).into_iter().filter(|row| !row.starts_with("bulkhead.maintenance_log_id_seq: ")).collect()
-}
-
 fn of_each(db: &Database, kind: char, what: &str) -> Vec<String> {
     let each = db
         .admin(&format!(

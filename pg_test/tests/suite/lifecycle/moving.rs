@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use libtest_mimic::Trial;
 use pg_test::{Cluster, Database, provision};
 
-use super::facts::{catalogs, dumped_rows, dumped_sequences, rows, same, sequences};
+use super::facts::{catalogs, dumped_rows, rows, same, sequences};
 use super::world;
 use crate::fixture::acting;
 use crate::harness::Nowhere;
@@ -23,7 +23,7 @@ fn succeed(command: &mut Command) {
 
 async fn a_dump_of_everything_restores(db: Database) {
     world::fill(&db).await;
-    let before = (catalogs(&db, "public"), dumped_rows(&db), dumped_sequences(&db));
+    let before = (catalogs(&db, "public"), dumped_rows(&db), sequences(&db));
     let lint = world::lint(&db.connect("postgres").await).await;
     let path = std::env::temp_dir().join(format!("{}.{}.dump", db.name, std::process::id()));
     let mut dump = db.client_program("pg_dump", "postgres");
@@ -38,7 +38,7 @@ async fn a_dump_of_everything_restores(db: Database) {
     same(&catalogs(&there, "bulkhead"), &catalogs(&fresh, "bulkhead"), "the extension, restored and fresh");
     same(&catalogs(&there, "public"), &before.0, "the tables, restored and before");
     same(&dumped_rows(&there), &before.1, "the rows, restored and before");
-    same(&dumped_sequences(&there), &before.2, "the sequences, restored and before");
+    same(&sequences(&there), &before.2, "the sequences, restored and before");
     same(&world::lint(&there.connect("postgres").await).await, &lint, "lint(), restored and before");
     world::goes_on(&there).await;
     there.drop().unwrap();
