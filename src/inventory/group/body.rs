@@ -134,8 +134,8 @@ pub fn read_request(bytes: &[u8]) -> Option<Request<'_>> {
     Some(request)
 }
 
-/// Writes the verdicts of a request that fitted. How many bytes they take.
-pub fn write_answers(bytes: &mut [u8], answers: &[Answer]) -> usize {
+/// Writes the verdicts of a request that fitted.
+pub fn write_answers(bytes: &mut [u8], answers: &[Answer]) {
     let mut to = Writer { bytes, at: 0 };
     to.put(&[VERDICTS, 0, 0, 0]);
     to.put(&(answers.len() as u32).to_le_bytes());
@@ -143,11 +143,10 @@ pub fn write_answers(bytes: &mut [u8], answers: &[Answer]) -> usize {
         to.put(&[answer.verdict.letter()]);
         to.number(answer.remaining);
     }
-    to.at
 }
 
-/// Writes an error, its texts cut to what there is room for. How many bytes it takes.
-pub fn write_fault(bytes: &mut [u8], fault: &Fault) -> usize {
+/// Writes an error, its texts cut to what there is room for.
+pub fn write_fault(bytes: &mut [u8], fault: &Fault) {
     const MOST: usize = 2_000;
     let cut = |text: &str| (0..=text.len().min(MOST)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     let mut to = Writer { bytes, at: 0 };
@@ -157,7 +156,6 @@ pub fn write_fault(bytes: &mut [u8], fault: &Fault) -> usize {
     for text in [&fault.detail, &fault.hint] {
         to.text(text.as_deref().map(|text| &text.as_bytes()[..cut(text)]));
     }
-    to.at
 }
 
 /// What the worker has written.

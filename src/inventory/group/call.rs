@@ -12,8 +12,8 @@ use crate::pg::{keys, relation_locks, security, transaction, wal};
 /// A wait of more than an hour is a mistake: the caller's snapshot keeps VACUUM from what has died since.
 const MOST_WAIT: i64 = 60 * 60 * 1_000_000;
 
-/// A worker that has gone is asked for again after so many milliseconds.
-const SLICE: i64 = 1_000;
+/// A worker that has gone is asked for again after so many microseconds.
+const RING_AGAIN: i64 = 1_000_000;
 
 /// What a call returns.
 pub enum Outcome {
@@ -133,7 +133,7 @@ fn circle(what: Option<pg_sys::Oid>) -> pgrx::pg_sys::panic::ErrorReport {
 }
 
 fn wait_for(waiter: Waiter, deadline: i64) -> Result<Outcome> {
-    let circle_at = circle_at();
+    let (circle_at, mut ring_at) = (circle_at(), group::now() + RING_AGAIN);
     while !waiter.is_done() {
         if group::now() >= circle_at {
             check_circle(&waiter)?;
@@ -152,10 +152,10 @@ fn wait_for(waiter: Waiter, deadline: i64) -> Result<Outcome> {
                 None => Ok(Outcome::Pending),
             };
         }
-        let slept_from = group::now();
-        group::sleep(left.min(SLICE));
-        if group::now() - slept_from >= SLICE * 1_000 {
+        waiter.sleep(left);
+        if group::now() >= ring_at {
             super::ring();
+            ring_at = group::now() + RING_AGAIN;
         }
     }
     read(waiter)
@@ -163,7 +163,7 @@ fn wait_for(waiter: Waiter, deadline: i64) -> Result<Outcome> {
 
 /// The slot is given back before standbys are waited for: they may be long.
 fn read(mut waiter: Waiter) -> Result<Outcome> {
-    let flush_lsn = waiter.receive();
+    let flush_lsn = waiter.flush_lsn();
     let reply = body::read_reply(waiter.body());
     drop(waiter);
     if flush_lsn > 0 {

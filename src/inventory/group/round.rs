@@ -22,9 +22,6 @@ const LAST_DELAY_OF_SUSPECTS: i64 = 1_000_000;
 /// Orders of a tenant of which one has failed are decided apart from all others for so long.
 const SUSPICION: i64 = 1_000_000;
 
-/// Callers of which one wakes the others.
-const TOGETHER: usize = 16;
-
 /// Where several tenants wait, one round decides no more orders of each: who sends many makes the others' rounds long otherwise. Rounds of this size are as fast, by the order, as large ones.
 const SHARE: usize = 8;
 
@@ -143,7 +140,7 @@ impl Rounds {
                 continue;
             }
             let Some(request) = body::read_request(slot.request()) else {
-                self.answer(&[(slot, Became::Failed(unreadable()))], 0);
+                self.answer(slot, &Became::Failed(unreadable()), 0);
                 continue;
             };
             let one = Taken { slot, ticket: slot.ticket(), delay, request };
@@ -220,36 +217,27 @@ impl Rounds {
         }
         // The processors are shared out in the order in which sessions are woken: who asks for little is not to stand behind who asks for much.
         told.sort_by_key(|(share, ..)| *share);
-        let told: Vec<_> = told.into_iter().map(|(_, slot, became)| (slot, became)).collect();
-        // Requests are not read any more: their places are written.
+        // One flush for all of them, while no row is locked. Nobody is told anything before.
         let flush_lsn = wal::end();
-        for some in told.chunks(TOGETHER) {
-            self.answer(some, flush_lsn);
+        if !told.is_empty() {
+            wal::flush(flush_lsn);
+        }
+        for (_, slot, became) in told {
+            self.answer(slot, &became, flush_lsn);
         }
         self.queue(orphans, desk);
     }
 
-    /// Hands answers over, and wakes one of those who wait for them: which sees to it that the log is on disk until there, and wakes the others.
-    fn answer(&mut self, told: &[(Slot, Became)], flush_lsn: Lsn) {
-        let mut latches = Vec::with_capacity(told.len());
-        for (at, (slot, became)) in told.iter().enumerate() {
-            self.later.remove(&slot.0);
-            let length = match became {
-                Became::Told(answers) => body::write_answers(slot.body(), answers),
-                Became::Failed(fault) => body::write_fault(slot.body(), fault),
-                Became::Left | Became::Stuck | Became::Untried => continue,
-            };
-            slot.set_flush_lsn(if matches!(became, Became::Told(_)) { flush_lsn } else { 0 });
-            let leads = at + 1 == told.len() && slot.lead(length, &latches);
-            // Before the slot is the caller's, and perhaps another's right after.
-            let latch = slot.latch();
-            match slot.word().finish(self.database) {
-                true if leads => return memory::wake(latch),
-                true => latches.push(latch),
-                false => memory::freed(),
-            }
-        }
-        latches.into_iter().for_each(memory::wake);
+    /// Hands an answer over, and wakes who waits for it.
+    fn answer(&mut self, slot: Slot, became: &Became, flush_lsn: Lsn) {
+        self.later.remove(&slot.0);
+        match became {
+            Became::Told(answers) => body::write_answers(slot.body(), answers),
+            Became::Failed(fault) => body::write_fault(slot.body(), fault),
+            Became::Left | Became::Stuck | Became::Untried => return,
+        };
+        slot.set_flush_lsn(if matches!(became, Became::Told(_)) { flush_lsn } else { 0 });
+        if slot.word().finish(self.database) { slot.wake() } else { memory::freed() }
     }
 
     fn put_off(&mut self, taken: &Taken) {
@@ -281,7 +269,7 @@ impl Rounds {
         for taken in orphans {
             if queued.is_ok() {
                 desk.note_queued(taken.request.relation);
-                self.answer(&[(taken.slot, Became::Told(Vec::new()))], 0);
+                self.answer(taken.slot, &Became::Told(Vec::new()), 0);
             } else {
                 self.put_off(&taken);
             }
@@ -308,7 +296,7 @@ impl Rounds {
             }
             match body::read_request(slot.request()).filter(|request| request.order.is_some()) {
                 Some(request) => orphans.push(Taken { slot, ticket: slot.ticket(), delay: 0, request }),
-                None => self.answer(&[(slot, Became::Told(Vec::new()))], 0),
+                None => self.answer(slot, &Became::Told(Vec::new()), 0),
             }
         }
         self.queue(orphans, desk);
@@ -318,7 +306,7 @@ impl Rounds {
     pub fn refuse(&mut self, fault: &Fault) {
         for slot in memory::all_slots() {
             if slot.word().take(self.database) {
-                self.answer(&[(slot, Became::Failed(fault.clone()))], 0);
+                self.answer(slot, &Became::Failed(fault.clone()), 0);
             }
         }
     }

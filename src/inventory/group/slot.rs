@@ -26,6 +26,7 @@ const STAGE: u64 = 7;
 const LEFT: u64 = 8;
 
 /// The stage, and above it the database whose worker is asked: a worker that looks for work reads nothing but words.
+#[repr(transparent)]
 pub struct Word(AtomicU64);
 
 /// What a caller finds that waits no longer.
@@ -59,6 +60,12 @@ impl Word {
     /// The request is written.
     pub fn publish(&self, database: u32) {
         self.0.store(Word::of(database, WAITING), Ordering::Release);
+    }
+
+    /// The half of the word that has the stage, as it is now, for who sleeps until it changes; None where the answer is there.
+    pub fn undone(&self) -> Option<u32> {
+        let word = self.0.load(Ordering::Acquire);
+        (word & STAGE != DONE).then_some(word as u32)
     }
 
     pub fn is_done(&self) -> bool {

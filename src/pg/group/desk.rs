@@ -50,8 +50,8 @@ pub struct Desk {
     pub end_in_vain: AtomicBool,
     /// The last worker found no extension in the database.
     pub has_nothing: AtomicBool,
-    /// So many orders were decided together the last time.
-    last_round: AtomicUsize,
+    /// So many orders are decided together, lately: it rises at once and falls by an eighth with each round.
+    lately: AtomicUsize,
     /// So many commands keep workers away from the database.
     pub held: AtomicU32,
     pub(super) rung: [AtomicU32; RUNG],
@@ -339,12 +339,13 @@ impl Desk {
     }
 
     pub fn note_round(&self, orders: usize) {
-        self.last_round.store(orders, Ordering::Relaxed);
+        let before = self.lately.load(Ordering::Relaxed);
+        self.lately.store(orders.max(before - before.div_ceil(8)), Ordering::Relaxed);
     }
 
     /// Orders come one at a time.
     pub fn is_quiet(&self) -> bool {
-        self.last_round.load(Ordering::Relaxed) <= 1
+        self.lately.load(Ordering::Relaxed) <= 1
     }
 }
 

@@ -5,18 +5,19 @@
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use std::time::Duration;
 
 use pgrx::prelude::*;
 
 use super::super::cell::PerBackend;
 use super::super::wal::Lsn;
 use super::super::{library, settings};
-use super::clock;
 use super::desk::DESKS;
 pub use super::desk::{
     Desk, all_desks, assign, be_launcher, database_name, desk, is_mine, is_to_look_again, my_desk, my_desk_if_any,
     wake_launcher,
 };
+use super::{clock, futex};
 use crate::inventory::group::body;
 use crate::inventory::group::slot::Word;
 
@@ -26,12 +27,8 @@ pub(super) const NAME: &CStr = c"bulkhead group commit";
 struct Tag {
     /// Of the request: its place in the order of arrival, and no other request's.
     ticket: AtomicU64,
-    /// Of the caller.
-    latch: AtomicUsize,
-    /// Of the answer: how far the log has to be on disk before it may be told.
+    /// Of the answer: how far standbys are to have the log before it may be told.
     flush_lsn: AtomicU64,
-    /// How many callers this one has to wake; their latches are at the end of the answer.
-    followers: AtomicUsize,
 }
 
 pub(super) struct Header {
@@ -163,7 +160,7 @@ pub(super) fn header() -> Option<&'static Header> {
 }
 
 unsafe extern "C-unwind" {
-    /// Without the guard that pgrx puts around its binding: it raises nothing, and is called for every caller of a batch.
+    /// Without the guard that pgrx puts around its binding: it raises nothing, and is called for every order.
     #[link_name = "SetLatch"]
     fn set_latch(latch: *mut pg_sys::Latch);
 }
@@ -221,49 +218,37 @@ impl Slot {
         self.tag().ticket.load(Ordering::Relaxed)
     }
 
-    /// Gives the request its ticket, and says who waits for the answer.
+    /// Gives the request its ticket.
     pub fn sign(self) -> u64 {
         let ticket = header().map_or(0, |header| header.tickets.fetch_add(1, Ordering::Relaxed));
         self.tag().ticket.store(ticket, Ordering::Relaxed);
-        self.tag().latch.store(my_latch(), Ordering::Relaxed);
         ticket
     }
 
-    /// Says how far the log has to be on disk before the answer may be told. Only for whose the slot is.
+    /// Says how far standbys are to have the log before the answer may be told. Only for whose the slot is.
     pub fn set_flush_lsn(self, flush_lsn: Lsn) {
         self.tag().flush_lsn.store(flush_lsn, Ordering::Relaxed);
-        self.tag().followers.store(0, Ordering::Relaxed);
     }
 
     pub fn flush_lsn(self) -> Lsn {
         self.tag().flush_lsn.load(Ordering::Relaxed)
     }
 
-    /// Puts the latches of callers that this one is to wake behind the answer, which takes no more than `answer` bytes. False when there is no room.
-    pub fn lead(self, answer: usize, latches: &[usize]) -> bool {
-        let body = self.body();
-        let Some(from) = body.len().checked_sub(size_of_val(latches)).filter(|from| *from >= answer) else {
-            return false;
-        };
-        let place = &mut body[from..];
-        for (bytes, latch) in place.chunks_exact_mut(size_of::<usize>()).zip(latches) {
-            bytes.copy_from_slice(&latch.to_ne_bytes());
-        }
-        self.tag().followers.store(latches.len(), Ordering::Relaxed);
-        true
+    /// The half of its word that has the stage, for the kernel.
+    fn stage(self) -> *const u32 {
+        self.memory().words.wrapping_add(self.0).cast::<u32>().wrapping_add(usize::from(cfg!(target_endian = "big")))
     }
 
-    /// Wakes them, once.
-    pub fn wake_followers(self) {
-        let count = self.tag().followers.swap(0, Ordering::Relaxed);
-        let body = self.request();
-        for bytes in body[body.len().saturating_sub(count * size_of::<usize>())..].chunks_exact(size_of::<usize>()) {
-            wake(bytes.try_into().map_or(0, usize::from_ne_bytes));
+    /// Sleeps until the answer is there, a signal comes, or the time is over; or for no reason shorter.
+    pub fn sleep(self, longest: Duration) {
+        if let Some(seen) = self.word().undone() {
+            futex::wait(self.stage(), seen, longest);
         }
     }
 
-    pub fn latch(self) -> usize {
-        self.tag().latch.load(Ordering::Relaxed)
+    /// Wakes the caller who sleeps here. When that has gone, another looks in vain.
+    pub fn wake(self) {
+        futex::wake(self.stage());
     }
 
     /// Gives the slot back, and says so to somebody who waits for one.

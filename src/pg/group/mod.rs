@@ -5,6 +5,7 @@ mod bells;
 mod calls;
 mod clock;
 mod desk;
+mod futex;
 mod held;
 pub mod memory;
 pub mod processes;

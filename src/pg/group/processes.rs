@@ -216,7 +216,7 @@ fn set_up() {
         // For what may still wait: a trigger's statements.
         (c"lock_timeout", &longest_wait),
         (c"statement_timeout", c"0"),
-        // The next batch need not wait for the disk, and no row is locked meanwhile: callers flush the log before they tell anybody.
+        // No row is locked while the disk is waited for: the log is flushed after the commit, and before anybody is told.
         (c"synchronous_commit", c"off"),
         // A tenant's border, and the table's triggers, are there for every order.
         (c"row_security", c"on"),

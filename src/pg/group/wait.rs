@@ -64,14 +64,24 @@ impl Waiter {
         }
     }
 
-    /// Sees to it that the answer is on disk, and wakes those whose answers are by the same flush. Up to where standbys are to have the log.
-    pub fn receive(&self) -> wal::Lsn {
-        let flush_lsn = self.slot.flush_lsn();
-        if flush_lsn > 0 {
-            wal::flush(flush_lsn);
-        }
-        self.slot.wake_followers();
-        flush_lsn
+    /// Sleeps until the answer is there, or so many milliseconds are over, at the longest `SLICE`. Raises what the client or a time-out has asked for.
+    pub fn sleep(&self, milliseconds: i64) {
+        /// What a signal says that comes between the look for it and the sleep is found that much later.
+        const SLICE: i64 = 100;
+        pgrx::check_for_interrupts!();
+        // SAFETY: where the server shows what this process waits for: a word of its own.
+        let shown = unsafe { pg_sys::my_wait_event_info };
+        // SAFETY: as above.
+        unsafe { shown.write_volatile(pg_sys::PG_WAIT_EXTENSION) };
+        self.slot.sleep(Duration::from_millis(milliseconds.clamp(0, SLICE) as u64));
+        // SAFETY: as above.
+        unsafe { shown.write_volatile(0) };
+        pgrx::check_for_interrupts!();
+    }
+
+    /// How far standbys are to have the log before the answer is told.
+    pub fn flush_lsn(&self) -> wal::Lsn {
+        self.slot.flush_lsn()
     }
 
     /// Takes the request back, unless the worker has taken it.
@@ -99,14 +109,7 @@ impl Waiter {
 fn give_up() {
     let Some((slot, database, is_asked)) = MINE.take() else { return };
     let word = slot.word();
-    if is_asked && word.is_done() {
-        // They look themselves whether their answers are durable.
-        slot.wake_followers();
-    }
-    if !is_asked || word.is_done() || word.withdraw(database) {
-        slot.free();
-    } else if word.leave() == Leaving::Done {
-        slot.wake_followers();
+    if !is_asked || word.is_done() || word.withdraw(database) || word.leave() == Leaving::Done {
         slot.free();
     }
 }

@@ -1,0 +1,20 @@
+//! Sleep on a word of shared memory: futex(2). A quarter of what a latch costs, which is a signal, a read of it, and an epoll of three files.
+//!
+//! What a latch does besides is left to the sleeper: whatever else concerns it (a cancel, a time-out, a message of another session, the end of the postmaster) comes as a signal, which ends the sleep; and one that comes
+//! in the moment before it is found when the time is over, which is therefore short.
+
+use std::ptr;
+use std::time::Duration;
+
+/// Sleeps while the word is `seen`, until it is woken, a signal comes, or the time is over. It may also return for no reason.
+pub fn wait(word: *const u32, seen: u32, longest: Duration) {
+    let longest = libc::timespec { tv_sec: longest.as_secs() as _, tv_nsec: longest.subsec_nanos().into() };
+    // SAFETY: the word and the time are valid for the call, which changes neither.
+    unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAIT, seen, &raw const longest) };
+}
+
+/// Wakes who sleeps on the word.
+pub fn wake(word: *const u32) {
+    // SAFETY: the word is valid for the call, which reads nothing but its address.
+    unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAKE, 1, ptr::null::<libc::timespec>()) };
+}
