@@ -9,16 +9,11 @@ use std::process::ExitCode;
 use pg_test::{Cluster, progress};
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            progress::say(format!("{error:#}"));
-            ExitCode::FAILURE
-        }
-    }
+    progress::conclude(run())
 }
 
-fn run() -> anyhow::Result<()> {
+fn run() -> anyhow::Result<bool> {
     let cluster = progress::stage("started a server", || Cluster::builder().start())?;
-    demo::play(&cluster)
+    demo::play(&cluster)?;
+    Ok(true)
 }

@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -20,6 +20,18 @@ const TAIL_LINES: usize = 40;
 /// Says one thing, on the error stream, so that test output stays what cargo makes it.
 pub fn say(message: impl AsRef<str>) {
     eprintln!("bulkhead: {}", message.as_ref());
+}
+
+/// How a program ends: `Ok(false)` is a failure that it has told of itself.
+pub fn conclude(result: Result<bool>) -> ExitCode {
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            say(format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Runs `work` and says how long it took; a failure is for the caller to tell.

@@ -1,5 +1,7 @@
 //! What drains set aside: who sees it, and how it is queued again or forgotten.
 
+use std::ffi::CStr;
+
 use pgrx::prelude::*;
 
 use super::table;
@@ -125,10 +127,7 @@ fn collect(is_asked: impl Fn(&Request) -> bool) -> Result<Vec<(Request, DeadLett
 /// The privilege is EXECUTE. Errors: 22023; 55000 not registered; 25006 read-only. Locks: the inventory's drain lock, for which it waits, until the transaction ends.
 #[pg_extern(sql = false)]
 fn requeue_poisoned(relation: Option<pg_sys::Oid>, numbers: Option<Vec<Option<i64>>>) -> Result<i64> {
-    version::require()?;
-    let relation = table::given(relation)?;
-    keys::refuse_read_only(c"requeue_poisoned()");
-    own_locks::begin_draining(relation);
+    let relation = begin(relation, c"requeue_poisoned()")?;
     let inventory = table::inventory(relation)?;
     let count = take(relation, numbers.as_deref(), |request| {
         if inventory.is_stray(request.identity, &request.tenant) {
@@ -150,11 +149,17 @@ fn requeue_poisoned(relation: Option<pg_sys::Oid>, numbers: Option<Vec<Option<i6
 /// The privilege is EXECUTE. Errors: 22023; 25006 read-only. Locks: as requeue_poisoned().
 #[pg_extern(sql = false)]
 fn forget_poisoned(relation: Option<pg_sys::Oid>, numbers: Option<Vec<Option<i64>>>) -> Result<i64> {
+    let relation = begin(relation, c"forget_poisoned()")?;
+    take(relation, numbers.as_deref(), |_| Ok(true))
+}
+
+/// What comes before anything is taken away: nobody else drains the table until the transaction ends.
+fn begin(relation: Option<pg_sys::Oid>, call: &CStr) -> Result<pg_sys::Oid> {
     version::require()?;
     let relation = table::given(relation)?;
-    keys::refuse_read_only(c"forget_poisoned()");
+    keys::refuse_read_only(call);
     own_locks::begin_draining(relation);
-    take(relation, numbers.as_deref(), |_| Ok(true))
+    Ok(relation)
 }
 
 /// Takes away what `done` says is done with, in the order of arrival. Whoever else does, or sets aside, holds the drain lock.

@@ -7,6 +7,7 @@ use super::policies::{self, grantee};
 use super::table::Table;
 use crate::error::Result;
 use crate::pg::{expression, spi};
+use crate::rls;
 
 pub struct Storage {
     /// `UNLOGGED ` or nothing.
@@ -56,15 +57,21 @@ pub fn storage(table: &Table) -> Result<Storage> {
 /// Before the partition is attached: from then on it can be reached by its own name.
 pub fn before(table: &Table, name: &str, leaf: pg_sys::Oid) -> Result<Vec<String>> {
     let mut statements = policies(table, name, leaf)?;
-    statements.extend(row_security(table, name, leaf)?);
+    statements.extend(row_security(table, name, leaf, rls::row_security(table.oid)?)?);
     statements.extend(rights(table, name, leaf)?);
     statements.extend(column_settings(table, name)?);
     statements.extend(indexes(table, name, leaf)?);
     Ok(statements)
 }
 
-/// After it: what names indexes that came with the parent's.
+/// After it: what has come with protection otherwise, and what names indexes that came with the parent's.
 pub fn after(table: &Table, name: &str, leaf: pg_sys::Oid) -> Result<Vec<String>> {
+    let mut statements = row_security(table, name, leaf, (true, true))?;
+    statements.extend(replica_identity(table, name, leaf)?);
+    Ok(statements)
+}
+
+fn replica_identity(table: &Table, name: &str, leaf: pg_sys::Oid) -> Result<Vec<String>> {
     let Some(sibling) = table.newest() else { return Ok(Vec::new()) };
     spi::rows(
         "SELECT format('ALTER TABLE %s REPLICA IDENTITY %s', $3::text,
@@ -85,14 +92,16 @@ fn policies(table: &Table, name: &str, leaf: pg_sys::Oid) -> Result<Vec<String>>
     policies::copied(table.oid, name, lacking, leaf.into(), |kept| expression::translate(kept, table.oid, leaf))
 }
 
-fn row_security(table: &Table, name: &str, leaf: pg_sys::Oid) -> Result<Vec<String>> {
+/// Row level security and FORCE, if they are wanted, as the parent has them. Before the partition is attached they are what the parent has
+/// by itself: what protect() gives the partition in that moment, unprotect() takes from it.
+fn row_security(table: &Table, name: &str, leaf: pg_sys::Oid, wanted: (bool, bool)) -> Result<Vec<String>> {
     spi::rows(
         "SELECT format('ALTER TABLE %s %s ROW LEVEL SECURITY', $3::text, w.word)
            FROM pg_class p JOIN pg_class l ON l.oid = $2
-           CROSS JOIN LATERAL (VALUES ('ENABLE', p.relrowsecurity AND NOT l.relrowsecurity),
-                                      ('FORCE', p.relforcerowsecurity AND NOT l.relforcerowsecurity)) w(word, wanted)
+           CROSS JOIN LATERAL (VALUES ('ENABLE', $4 AND p.relrowsecurity AND NOT l.relrowsecurity),
+                                      ('FORCE', $5 AND p.relforcerowsecurity AND NOT l.relforcerowsecurity)) w(word, wanted)
           WHERE p.oid = $1 AND w.wanted",
-        &[table.oid.into(), leaf.into(), name.into()],
+        &[table.oid.into(), leaf.into(), name.into(), wanted.0.into(), wanted.1.into()],
         |row| row.get(1),
     )
 }

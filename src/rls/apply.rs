@@ -204,10 +204,14 @@ pub fn run(shape: &Shape, steps: &[Step], done: &mut Vec<String>) -> Result<Opti
 
 fn register(shape: &Shape, column: &Column, inherited: bool, index: Option<u32>, root: pg_sys::Oid) -> Result<()> {
     let mut earlier = Earlier { index, ..Earlier::of(&shape.facts) };
-    // A child that comes later has our default and NOT NULL because its parent has: they were not its own.
-    earlier.default &= !(inherited && shape.facts.default_is_ours);
-    if inherited && let Some(parent) = shape::parent(root)? {
-        earlier.not_null &= registry_rows::find(parent)?.is_none_or(|parent| parent.earlier.not_null);
+    // A child that comes later has our default and NOT NULL because its parent has: they are its own as far as they are the parent's.
+    if inherited {
+        let parent = match shape::parent(root)? {
+            Some(parent) => registry_rows::find(parent)?.map(|parent| parent.earlier),
+            None => None,
+        };
+        earlier.default &= !shape.facts.default_is_ours || parent.as_ref().is_some_and(|parent| parent.default);
+        earlier.not_null &= parent.is_none_or(|parent| parent.not_null);
     }
     let inherited = inherited || shape.oid != root;
     let number = shape::column(shape.oid, &column.name)?.number;

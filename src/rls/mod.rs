@@ -2,7 +2,7 @@
 //!
 //! `shape` reads what a table looks like, `steps` (pure) says what has to be done, `apply` does it; in the same way `share`
 //! does what `shared` says, and `online_plan` asks `online_steps` how to go about a table under load. `registry_rows` keeps the registry, `follow` reacts
-//! to later DDL, `naked` refuses statements without a tenant. This file is the SQL surface; the functions are declared in
+//! to later DDL, `own` tells what a protected table has by itself, `naked` refuses statements without a tenant. This file is the SQL surface; the functions are declared in
 //! sql/rls.sql.
 
 mod apply;
@@ -12,6 +12,7 @@ pub mod key;
 pub mod naked;
 mod online_plan;
 mod online_steps;
+mod own;
 mod registry_rows;
 mod shape;
 mod share;
@@ -30,6 +31,7 @@ use crate::pg::{registry, spi, version};
 ::pgrx::extension_sql_file!("../../sql/rls.sql", name = "rls", requires = ["context"]);
 
 pub use apply::observe;
+pub use own::{bare, row_security};
 pub use steps::FLOOR;
 
 type Lines = SetOfIterator<'static, String>;

@@ -36,13 +36,13 @@ pub fn find(relation: pg_sys::Oid) -> Result<Option<Registered>> {
     Ok(Some(Registered { column, shared, inherited, earlier }))
 }
 
-/// Every registered table that is not there only because its parent is; a detached partition stands for itself.
+/// Every registered table without a registered parent: unprotect() of that one reaches the rest, also what was protected by itself before it came there.
 pub fn roots() -> Result<Vec<pg_sys::Oid>> {
     security::as_extension(|| {
         spi::rows(
             "SELECT p.relation::oid FROM bulkhead.protection p JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) p.relation
-              WHERE NOT p.inherited
-                 OR NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid OPERATOR(pg_catalog.=) p.relation)
+              WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i JOIN bulkhead.protection q ON q.relation OPERATOR(pg_catalog.=) i.inhparent
+                                 WHERE i.inhrelid OPERATOR(pg_catalog.=) p.relation)
               ORDER BY 1",
             &[],
             |row| row.get(1),

@@ -59,13 +59,7 @@ pub fn main(feature: &str, measure: impl AsyncFnOnce(&Options) -> Result<()>) ->
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")?;
         runtime.block_on(measure(&options))
     };
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            progress::say(format!("{feature}: {error:#}"));
-            ExitCode::FAILURE
-        }
-    }
+    progress::conclude(run().map(|()| true).with_context(|| feature.to_owned()))
 }
 
 /// Where results go. A quick run's are kept apart: they are no measurement.

@@ -10,14 +10,7 @@ use pg_test::chaos::{self, Options};
 use pg_test::progress;
 
 fn main() -> ExitCode {
-    match options().and_then(|options| play(&options)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            progress::say(format!("chaos: {error:#}"));
-            ExitCode::FAILURE
-        }
-    }
+    progress::conclude(options().and_then(|options| play(&options)))
 }
 
 fn options() -> Result<Options> {

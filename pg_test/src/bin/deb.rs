@@ -7,18 +7,12 @@ use pg_test::provision::{self, For};
 use pg_test::{debian, progress};
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            progress::say(format!("{error:#}"));
-            ExitCode::FAILURE
-        }
-    }
+    progress::conclude(run())
 }
 
-fn run() -> Result<()> {
+fn run() -> Result<bool> {
     let provision = provision::provision(For::Demo)?;
     let package = progress::stage("packaged", || debian::build(&provision, &pg_test::target().join("debian")))?;
     println!("{}", package.display());
-    Ok(())
+    Ok(true)
 }

@@ -22,13 +22,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    match options().and_then(|options| fuzz(&options)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            progress::say(format!("fuzz: {error:#}"));
-            ExitCode::FAILURE
-        }
-    }
+    progress::conclude(options().and_then(|options| fuzz(&options)))
 }
 
 fn options() -> Result<Options> {
@@ -53,7 +47,7 @@ fn options() -> Result<Options> {
     Ok(options)
 }
 
-fn fuzz(options: &Options) -> Result<()> {
+fn fuzz(options: &Options) -> Result<bool> {
     let home = pg_test::root().join("pg_test/fuzz");
     let made = pg_test::target().join("fuzz");
     let binaries = progress::stage("built the fuzz targets", || build(&home, &made))?;
@@ -66,7 +60,8 @@ fn fuzz(options: &Options) -> Result<()> {
             .collect();
         running.into_iter().map(|one| one.join().unwrap_or_else(|_| bail!("a thread panicked"))).collect()
     });
-    outcomes.into_iter().collect()
+    outcomes.into_iter().collect::<Result<()>>()?;
+    Ok(true)
 }
 
 fn build(home: &Path, made: &Path) -> Result<PathBuf> {

@@ -17,6 +17,7 @@ use super::span::{Every, Span};
 use super::{admit, ledger, name, table};
 use crate::error::{self, Result};
 use crate::pg::{lock_timeout, registry, security, spi};
+use crate::rls;
 
 /// What the table is called when it is a partition, and the parent before it takes over the name.
 const OLD: &str = "_before";
@@ -193,6 +194,7 @@ fn parent(old: &Old) -> Result<Vec<String>> {
                 |row| row.get::<String>(1),
             )?;
             let column = column.unwrap_or_default();
+            plan.extend(rls::bare(old.oid, &old.new_name)?);
             plan.push(format!("SELECT bulkhead.protect({}, {})", spi::literal(&old.new_name), spi::literal(&column)));
         }
         Some(registry::Entry { border: registry::Border::Shared, .. }) => {

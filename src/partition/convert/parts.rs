@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 use super::super::policies::{self, grantee};
 use crate::error::Result;
 use crate::pg::{expression, spi};
+use crate::rls;
 
 /// The table that is to become a partition. Names with a schema are quoted, those without are as they are.
 pub struct Old {
@@ -118,7 +119,7 @@ pub enum Reads {
     Others,
 }
 
-/// The table's own policies, and with those that are made before the swap row level security. Those of protect() and share() come by these.
+/// The table's own policies, and with those that are made before the swap its own row level security. What protect() and share() gave comes by these.
 pub fn policies(old: &Old, which: Reads) -> Result<Vec<String>> {
     let (name, relname) = match which {
         Reads::Itself => (&old.name, &old.relname),
@@ -131,11 +132,12 @@ pub fn policies(old: &Old, which: Reads) -> Result<Vec<String>> {
     if which == Reads::Itself {
         return Ok(plan);
     }
+    let (enabled, forced) = rls::row_security(old.oid)?;
     let security = spi::rows(
         "SELECT format('ALTER TABLE %s %s ROW LEVEL SECURITY', $2::text, w.word) FROM pg_class c
-           CROSS JOIN LATERAL (VALUES (1, 'ENABLE', c.relrowsecurity), (2, 'FORCE', c.relforcerowsecurity)) w(turn, word, wanted)
+           CROSS JOIN LATERAL (VALUES (1, 'ENABLE', $3 AND c.relrowsecurity), (2, 'FORCE', $4 AND c.relforcerowsecurity)) w(turn, word, wanted)
           WHERE c.oid = $1 AND w.wanted ORDER BY w.turn",
-        &[old.oid.into(), old.new_name.as_str().into()],
+        &[old.oid.into(), old.new_name.as_str().into(), enabled.into(), forced.into()],
         |row| row.get(1),
     )?;
     plan.extend(security);

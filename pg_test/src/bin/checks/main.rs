@@ -17,22 +17,10 @@ use pg_test::{progress, provision};
 const MOST_LINES: usize = 420;
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(faults) if faults.is_empty() => ExitCode::SUCCESS,
-        Ok(faults) => {
-            for fault in faults {
-                eprintln!("{fault}");
-            }
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    progress::conclude(run())
 }
 
-fn run() -> Result<Vec<String>> {
+fn run() -> Result<bool> {
     let mut faults = Vec::new();
     for path in files(pg_test::root())? {
         let inside = path.strip_prefix(pg_test::root()).unwrap_or(&path);
@@ -46,7 +34,10 @@ fn run() -> Result<Vec<String>> {
     released::check(pg_test::root(), &version, &mut faults)?;
     packages::licences(pg_test::root(), &mut faults)?;
     progress::stage("clippy on the extension", provision::lint_extension)?;
-    Ok(faults)
+    for fault in &faults {
+        eprintln!("{fault}");
+    }
+    Ok(faults.is_empty())
 }
 
 fn check(path: &Path, text: &str, faults: &mut Vec<String>) {

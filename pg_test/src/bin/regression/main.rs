@@ -24,14 +24,7 @@ use suites::{Setting, Suite};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match run(&arguments) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            progress::say(format!("{error:#}"));
-            ExitCode::FAILURE
-        }
-    }
+    progress::conclude(run(&arguments))
 }
 
 fn run(arguments: &[String]) -> Result<bool> {

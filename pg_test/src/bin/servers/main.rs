@@ -25,14 +25,7 @@ const UPGRADE: Wanted = Wanted { major: 17, distribution: "trixie", older: Some(
 const UPGRADE_TEST: &str = "lifecycle::moving::pg_upgrade";
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            progress::say(format!("{error:#}"));
-            ExitCode::FAILURE
-        }
-    }
+    progress::conclude(run())
 }
 
 fn run() -> Result<bool> {

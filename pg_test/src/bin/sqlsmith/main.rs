@@ -38,14 +38,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    match options().and_then(|options| run(&options)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            progress::say(format!("sqlsmith: {error:#}"));
-            ExitCode::FAILURE
-        }
-    }
+    progress::conclude(options().and_then(|options| run(&options)))
 }
 
 fn options() -> Result<Options> {

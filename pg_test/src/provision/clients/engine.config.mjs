@@ -12,6 +12,15 @@ const AS_TEXT = new Set([18, 19]) // "char" and name: types of the catalogs, whi
 // From PostgreSQL 18 on NOT NULL is a constraint of the catalogs, and the engine panics at a kind that it does not know.
 const OTHER_CONSTRAINTS = "contype NOT IN ('p', 'u', 'f'"
 
+// Else each command waits ten seconds for connections that nobody needs any more,
+const POOL = { allowExitOnIdle: true }
+// and for the clock by which the engine gives up waiting for its lock, which runs on when it has the lock.
+const setTimer = globalThis.setTimeout
+globalThis.setTimeout = (act, delay, ...more) => {
+  const timer = setTimer(act, delay, ...more)
+  return delay === 10_000 ? timer.unref() : timer
+}
+
 class CatalogsToo extends PrismaPg {
   async connect() {
     return readable(await super.connect())
@@ -22,7 +31,7 @@ class CatalogsToo extends PrismaPg {
     const database = `prisma_migrate_shadow_db_${randomUUID()}`
     const main = await this.connect()
     await main.executeScript(`CREATE DATABASE "${database}"`)
-    const shadow = readable(await new PrismaPg({ database }).connect())
+    const shadow = readable(await new PrismaPg({ ...POOL, database }).connect())
     const disconnect = shadow.dispose.bind(shadow)
     shadow.dispose = async () => {
       await disconnect()
@@ -48,5 +57,5 @@ function readable(connection) {
 export default defineConfig({
   experimental: { adapter: true },
   engine: 'js',
-  adapter: async () => new CatalogsToo({}),
+  adapter: async () => new CatalogsToo(POOL),
 })

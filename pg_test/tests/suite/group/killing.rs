@@ -39,7 +39,8 @@ async fn order(db: Database, caller: usize, stop: Arc<AtomicBool>) -> Told {
                 client = db.try_connect("app").await.ok();
             }
             let Some(session) = &client else {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                // More often, so many would keep the processors from the recovery.
+                tokio::time::sleep(Duration::from_millis(300)).await;
                 continue;
             };
             match try_to_buy(session, "stock", &order, item, 1).await {

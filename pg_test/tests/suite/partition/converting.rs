@@ -9,7 +9,7 @@ use super::fixture::{A, B, complaints, maintain};
 
 pub fn tests() -> Vec<Trial> {
     crate::tests![
-        a_table_in_use_becomes_partitioned => 900,
+        a_table_in_use_becomes_partitioned => 600,
         everything_comes_along,
         a_protected_table_stays_protected,
         what_a_person_has_to_look_at_is_said,
@@ -177,6 +177,11 @@ async fn a_protected_table_stays_protected(db: Database) {
     let app = db.connect("app").await;
     app.run(&format!("SET bulkhead.tenant_context = '{B}'; INSERT INTO audit DEFAULT VALUES")).await;
     assert_eq!(app.column("SELECT id FROM audit ORDER BY id").await, ["3", "4"]);
+    db.admin("SELECT bulkhead.unprotect_all()").unwrap();
+    let left = "SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'
+                 WHERE c.relname ~ '^audit' AND c.relkind IN ('r', 'p')
+                   AND (a.attnotnull OR a.atthasdef OR c.relrowsecurity OR c.relforcerowsecurity OR EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid))";
+    assert_eq!(owner.column(left).await, [""; 0], "nothing of protect()'s is left");
 }
 
 async fn what_a_person_has_to_look_at_is_said(db: Database) {

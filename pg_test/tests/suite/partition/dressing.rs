@@ -14,6 +14,7 @@ pub fn tests() -> Vec<Trial> {
         triggers_and_foreign_keys_come_along,
         a_protected_table_gets_protected_partitions,
         a_shared_table_gets_shared_partitions,
+        unprotected_they_are_as_if_never_protected,
         a_template_gives_a_key_and_options,
         nothing_more_than_partition_of_would_give,
     ]
@@ -185,6 +186,51 @@ async fn a_shared_table_gets_shared_partitions(db: Database) {
     let app = db.connect("app").await;
     app.run(&format!("SELECT * FROM {leaf}")).await;
     app.refused(&format!("INSERT INTO {leaf} VALUES (1, NULL, now())")).await.state("42501");
+}
+
+/// Partitions that came while the table was protected, beside those of a table that never was.
+async fn unprotected_they_are_as_if_never_protected(db: Database) {
+    let owner = db.past_the_seal("owner").await;
+    for (name, own) in [
+        ("bare", ""),
+        ("enabled", "ALTER TABLE # ENABLE ROW LEVEL SECURITY; CREATE POLICY mine ON # USING (note > '')"),
+        ("forced", "ALTER TABLE # FORCE ROW LEVEL SECURITY"),
+        ("strict", "ALTER TABLE # ALTER tenant_id SET NOT NULL, ALTER tenant_id SET DEFAULT gen_random_uuid()"),
+        ("acting", "ALTER TABLE # ALTER tenant_id SET DEFAULT bulkhead.tenant_id()"),
+    ] {
+        for (table, call) in [("never", ""), ("protected", "protect"), ("shared", "share")] {
+            let table = format!("{name}_{table}");
+            owner
+                .run(&format!(
+                    "CREATE TABLE {table} (id bigint NOT NULL, tenant_id uuid, at timestamptz NOT NULL, note text) PARTITION BY RANGE (at);
+                     {}; SELECT bulkhead.manage_partitions('{table}', '1 day', '3 days', 1)",
+                    own.replace('#', &table)
+                ))
+                .await;
+            if !call.is_empty() {
+                owner.run(&format!("SELECT bulkhead.{call}('{table}')")).await;
+            }
+        }
+    }
+    maintain(&db).await;
+    assert_eq!(complaints(&db).await, [""; 0]);
+    let bare = "SELECT relname FROM pg_class WHERE relname ~ '_(protected|shared)' AND relkind IN ('r', 'p') AND NOT relrowsecurity";
+    assert_eq!(owner.column(bare).await, [""; 0]);
+    db.admin("SELECT bulkhead.unprotect_all()").unwrap();
+    let facts = |table: &str| {
+        format!(
+            "SELECT regexp_replace(c.relname, '_[a-z]+', ''), c.relrowsecurity, c.relforcerowsecurity, a.attnotnull,
+                    (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d WHERE d.adrelid = c.oid),
+                    ARRAY(SELECT p.polname FROM pg_policy p WHERE p.polrelid = c.oid)
+               FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'
+              WHERE c.relname ~ '_{table}' AND c.relkind IN ('r', 'p') ORDER BY 1"
+        )
+    };
+    let never = owner.rows(&facts("never")).await;
+    assert_eq!(never.len(), 5 * 3, "{never:#?}");
+    for table in ["protected", "shared"] {
+        assert_eq!(owner.rows(&facts(table)).await, never, "{table}");
+    }
 }
 
 async fn a_template_gives_a_key_and_options(db: Database) {

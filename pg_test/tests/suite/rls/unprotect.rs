@@ -19,6 +19,7 @@ pub fn tests() -> Vec<Trial> {
         a_partition_keeps_what_was_its_own,
         a_partitions_own_index_is_never_dropped,
         a_partitioned_tree_comes_back,
+        a_later_partition_keeps_its_parents_own_default,
         what_came_after_protect_stays,
         the_index_goes_after_a_rename,
         only_protects_own_index_goes,
@@ -198,6 +199,21 @@ async fn a_partitioned_tree_comes_back(db: Database) {
     assert_eq!(owner.column("SELECT relname FROM pg_class WHERE relrowsecurity OR relforcerowsecurity").await, NOTHING);
     assert_eq!(registered(&owner).await, NO_ROWS);
     assert!(picture(&owner, "p3").await.iter().all(|fact| !fact.contains("bulkhead")));
+}
+
+async fn a_later_partition_keeps_its_parents_own_default(db: Database) {
+    let owner = db.past_the_seal("owner").await;
+    owner
+        .run(
+            "CREATE TABLE p (id int, tenant_id uuid DEFAULT bulkhead.tenant_id()) PARTITION BY RANGE (id);
+             CREATE TABLE q (id int, tenant_id uuid) PARTITION BY RANGE (id);
+             SELECT bulkhead.protect('p'), bulkhead.protect('q');
+             CREATE TABLE p1 PARTITION OF p DEFAULT; CREATE TABLE q1 PARTITION OF q DEFAULT;
+             SELECT bulkhead.unprotect('p'), bulkhead.unprotect('q')",
+        )
+        .await;
+    assert_eq!(owner.column("SELECT relname FROM pg_class JOIN pg_attrdef ON adrelid = pg_class.oid WHERE relname ~ '^[pq]1?$' ORDER BY 1").await, ["p", "p1"]);
+    assert_eq!(owner.column("SELECT relname FROM pg_class WHERE relrowsecurity OR relforcerowsecurity").await, NOTHING);
 }
 
 async fn what_came_after_protect_stays(db: Database) {

@@ -11,6 +11,7 @@ use super::fixture::{
 pub fn tests() -> Vec<Trial> {
     crate::tests![
         all_tables_are_unprotected_at_once,
+        what_was_protected_before_it_was_attached_is_reached,
         unprotect_all_is_all_or_nothing,
         the_extension_is_not_dropped_under_protected_tables,
         the_extension_is_dropped_after_unprotect_all,
@@ -45,6 +46,36 @@ async fn all_tables_are_unprotected_at_once(db: Database) {
         .await;
     assert_eq!(registered(&owner).await, NO_ROWS);
     assert_eq!(owner.column("SELECT polname FROM pg_policy").await, NOTHING);
+}
+
+async fn what_was_protected_before_it_was_attached_is_reached(db: Database) {
+    let owner = db.past_the_seal("owner").await;
+    owner
+        .run(
+            "CREATE TABLE p (id int, tenant_id uuid) PARTITION BY RANGE (id); CREATE TABLE p1 (id int, tenant_id uuid);
+             CREATE TABLE heir (id int, tenant_id uuid); CREATE TABLE one (id int, tenant_id uuid); CREATE TABLE two (id int, tenant_id uuid)",
+        )
+        .await;
+    let tables = ["p", "heir", "one", "two"];
+    let mut before = Vec::new();
+    for table in tables {
+        before.extend(picture(&owner, table).await);
+        owner.run(&format!("SELECT bulkhead.protect('{table}')")).await;
+    }
+    before.extend(picture(&owner, "p1").await);
+    owner
+        .run(
+            "SELECT bulkhead.protect('p1'); ALTER TABLE p ATTACH PARTITION p1 DEFAULT;
+             ALTER TABLE heir INHERIT one; ALTER TABLE heir INHERIT two; SELECT bulkhead.unprotect_all();
+             ALTER TABLE p DETACH PARTITION p1; ALTER TABLE heir NO INHERIT one; ALTER TABLE heir NO INHERIT two",
+        )
+        .await;
+    let mut after = picture(&owner, "p1").await;
+    for table in tables {
+        after.extend(picture(&owner, table).await);
+    }
+    assert_same(&after, &before, "all");
+    assert_eq!(registered(&owner).await, NO_ROWS);
 }
 
 async fn unprotect_all_is_all_or_nothing(db: Database) {
