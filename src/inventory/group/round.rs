@@ -23,7 +23,7 @@ const LAST_DELAY_OF_SUSPECTS: i64 = 1_000_000;
 const SUSPICION: i64 = 1_000_000;
 
 /// Where several tenants wait, one round decides no more orders of each: who sends many makes the others' rounds long otherwise. Rounds of this size are as fast, by the order, as large ones.
-const SHARE: usize = 8;
+const SHARE: usize = 4;
 
 /// A request that this worker has taken.
 pub(super) struct Taken {
