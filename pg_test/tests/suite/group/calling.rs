@@ -126,7 +126,7 @@ async fn who_sends_many_has_a_share_of_each_round(db: WithWorkers) {
     let rounds = "SELECT count(*) FILTER (WHERE tenant = $$A$$), count(*) FILTER (WHERE tenant = $$B$$) FROM bulkhead.order_verdict
                    WHERE order_id <> 'first' GROUP BY xmin ORDER BY min(decided_at)";
     let rounds = db.admin(&rounds.replace("$$A$$", &format!("'{A}'")).replace("$$B$$", &format!("'{B}'"))).unwrap();
-    assert_eq!(rounds.lines().collect::<Vec<_>>(), ["8|3", "72|0"]);
+    assert_eq!(rounds.lines().collect::<Vec<_>>(), ["4|3", "76|0"]);
 }
 
 async fn a_pooler_of_transactions_will_do(db: WithWorkers) -> Result<(), Skip> {
