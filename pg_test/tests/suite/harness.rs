@@ -5,6 +5,8 @@
 //! not have returns a [`Skip`]; where `CI` is set that is a failure too. What no package brings is [`Absent`], which is none.
 
 use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::Deref;
 use std::panic::AssertUnwindSafe;
@@ -24,7 +26,7 @@ const LOG_LINES: usize = 30;
 const LOG_COLUMNS: usize = 300;
 
 /// `tests![one, two => 300]`: the listed functions as tests of this module; a number is a limit in
-/// seconds. A function that is left off the list is dead code, which clippy refuses.
+/// seconds, and what has a longer one begins earlier. A function that is left off the list is dead code, which clippy refuses.
 #[macro_export]
 macro_rules! tests {
     ($($name:ident $(=> $seconds:literal)?),* $(,)?) => {
@@ -155,6 +157,7 @@ where
 {
     let feature = module.split_once("::").map_or(module, |(_, feature)| feature);
     let full = format!("{feature}::{name}");
+    LIMITS.lock().unwrap_or_else(PoisonError::into_inner).insert(full.clone(), limit);
     let label = full.clone();
     Trial::ignorable_test(full, move || timed(&label, || execute(&label, limit, body)))
 }
@@ -168,6 +171,15 @@ where
 {
     let label = name.clone();
     Trial::ignorable_test(name, move || timed(&label, || execute(&label, LIMIT, body)))
+}
+
+/// The limits of tests, by name.
+static LIMITS: Mutex<BTreeMap<String, Duration>> = Mutex::new(BTreeMap::new());
+
+/// What may take longest begins first: begun last, it would run on alone.
+fn longest_first(trials: &mut [Trial]) {
+    let limits = LIMITS.lock().unwrap_or_else(PoisonError::into_inner);
+    trials.sort_by_key(|trial| Reverse(limits.get(trial.name()).copied()));
 }
 
 /// What each test took, for the list of the slowest.
@@ -189,7 +201,8 @@ fn slowest() -> String {
 }
 
 /// Runs the tests as cargo's command line asks, and ends the servers whatever happened.
-pub fn run(mut arguments: Arguments, trials: Vec<Trial>) -> ExitCode {
+pub fn run(mut arguments: Arguments, mut trials: Vec<Trial>) -> ExitCode {
+    longest_first(&mut trials);
     // They wait for the server more than they compute.
     arguments.test_threads.get_or_insert(4);
     std::panic::set_hook(Box::new(|info| {

@@ -9,7 +9,7 @@ use super::fixture::{A, B, complaints, maintain};
 
 pub fn tests() -> Vec<Trial> {
     crate::tests![
-        a_table_in_use_becomes_partitioned => 900,
+        a_table_in_use_becomes_partitioned => 600,
         everything_comes_along,
         a_protected_table_stays_protected,
         what_a_person_has_to_look_at_is_said,
