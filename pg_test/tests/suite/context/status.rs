@@ -26,7 +26,8 @@ async fn item(client: &Client, item: &str) -> String {
 
 async fn it_says_what_is_in_force(db: Database) {
     let app = db.connect("app").await;
-    let items = app.column("SELECT item FROM bulkhead.status()").await;
+    // Naked statements are counted for the server, which other tests share.
+    let items = app.column("SELECT item FROM bulkhead.status() WHERE item <> 'naked_statements'").await;
     assert_eq!(
         items,
         ["tenant", "source", "mode", "missing_context", "load_level", "seal", "row_security", "bypass", "version"]
