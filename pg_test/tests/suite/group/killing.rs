@@ -39,8 +39,7 @@ async fn order(db: Database, caller: usize, stop: Arc<AtomicBool>) -> Told {
                 client = db.try_connect("app").await.ok();
             }
             let Some(session) = &client else {
-                // More often, so many would keep the processors from the recovery.
-                tokio::time::sleep(Duration::from_millis(300)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
             match try_to_buy(session, "stock", &order, item, 1).await {
