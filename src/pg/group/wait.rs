@@ -1,6 +1,7 @@
 //! A caller's slot: waited for, and given back on whatever way the caller leaves, also by the end of its process.
 
 use std::cell::Cell;
+use std::ffi::c_int;
 use std::time::{Duration, Instant};
 
 use pgrx::prelude::*;
@@ -68,6 +69,7 @@ impl Waiter {
     pub fn sleep(&self, milliseconds: i64) {
         /// What a signal says that comes between the look for it and the sleep is found that much later.
         const SLICE: i64 = 100;
+        end_with_postmaster();
         pgrx::check_for_interrupts!();
         // SAFETY: where the server shows what this process waits for: a word of its own.
         let shown = unsafe { pg_sys::my_wait_event_info };
@@ -76,6 +78,7 @@ impl Waiter {
         self.slot.sleep(Duration::from_millis(milliseconds.clamp(0, SLICE) as u64));
         // SAFETY: as above.
         unsafe { shown.write_volatile(0) };
+        end_with_postmaster();
         pgrx::check_for_interrupts!();
     }
 
@@ -120,6 +123,22 @@ fn give_up() {
 unsafe extern "C-unwind" fn at_exit(_code: i32, _argument: pg_sys::Datum) {
     memory::leave_crowd();
     give_up();
+}
+
+unsafe extern "C-unwind" {
+    /// Set by the signal that the kernel sends when the postmaster is gone.
+    static postmaster_possibly_dead: c_int;
+    fn PostmasterIsAliveInternal() -> bool;
+}
+
+/// Ends this process where the postmaster is gone, as every wait of the server's does: as long as it is there, no other server can start.
+fn end_with_postmaster() {
+    // SAFETY: a flag that a signal handler sets; the callbacks at the end of a process give the slot back.
+    unsafe {
+        if (&raw const postmaster_possibly_dead).read_volatile() != 0 && !PostmasterIsAliveInternal() {
+            pg_sys::proc_exit(1);
+        }
+    }
 }
 
 /// Waits until this process's latch is set, or so many milliseconds are over; -1: until it is set. Raises what the client or a time-out has asked for.

@@ -15,6 +15,7 @@ pub fn tests() -> Vec<Trial> {
         a_worker_that_is_terminated_loses_nothing => 300,
         a_launcher_that_is_terminated_has_one_worker_a_database => 300,
         a_server_that_is_killed_keeps_what_it_promised => 600,
+        a_caller_ends_with_the_postmaster,
     ]
 }
 
@@ -218,4 +219,28 @@ async fn a_server_that_is_killed_keeps_what_it_promised(_: Nowhere) {
     })
     .await;
     check(&db, &all).await;
+}
+
+/// Alive, it would keep the next server from starting, for as long as it is ready to wait.
+async fn a_caller_ends_with_the_postmaster(_: Nowhere) {
+    let cluster = Cluster::builder().start().unwrap();
+    let db = cluster.database("orphaned").unwrap();
+    stock(&db).await;
+    let app = db.connect("app").await;
+    buy(&app, "stock", "first", "a", 1).await;
+    let kill = |name: &str, pid: &str| std::process::Command::new("kill").args([name, pid]).status().unwrap().success();
+    let (worker, caller) = (worker(&db), app.column("SELECT pg_backend_pid()").await.remove(0));
+    assert!(kill("-STOP", &worker));
+    let waiting = tokio::spawn(async move {
+        app.try_run("SELECT * FROM bulkhead.decrement_now('stock', 'second', 'a', 1, wait => '1 hour')").await.is_err()
+    });
+    let is_asleep = format!("SELECT wait_event FROM pg_stat_activity WHERE pid = {caller}");
+    until("it waits", async || db.admin(&is_asleep).unwrap() == "Extension").await;
+    let file = std::fs::read_to_string(cluster.data_dir().join("postmaster.pid")).unwrap();
+    assert!(kill("-9", file.lines().next().unwrap().trim()));
+    let begun = std::time::Instant::now();
+    until("its process is gone", async || !kill("-0", &caller)).await;
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(waiting.await.unwrap());
+    assert!(kill("-9", &worker));
 }
