@@ -3,7 +3,7 @@
 //! A row that everybody wants is locked through the flush of each transaction that changes it, so the server's own group commit cannot help: there is never more than one to flush. Here callers
 //! hand their orders to a worker of their database and sleep. The worker takes all that wait, decides them as a batch (many.rs, as a drain does), commits once, sees to it that the
 //! commit is on disk, answers, and goes on with those that have gathered meanwhile. With one caller there is no delay but a switch between processes: it looks for its answer for a moment before it sleeps (src/pg/group/wait.rs, `watch`).
-//! Where several tenants wait, a round takes 4 orders of each at most (round.rs, `SHARE`), the oldest first; so the others' rounds stay short when one sends many.
+//! Where several tenants wait, or did a moment ago, a round takes a few orders of each (round.rs, `SHARE`), the oldest first: the others' rounds stay short when one sends many, and its sessions, answered a few at a time, leave them the processors.
 //!
 //! | file | what it is for |
 //! |---|---|

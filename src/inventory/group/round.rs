@@ -22,8 +22,11 @@ const LAST_DELAY_OF_SUSPECTS: i64 = 1_000_000;
 /// Orders of a tenant of which one has failed are decided apart from all others for so long.
 const SUSPICION: i64 = 1_000_000;
 
-/// Where several tenants wait, one round decides no more orders of each: who sends many makes the others' rounds long otherwise. Rounds of this size are as fast, by the order, as large ones.
+/// Where several tenants wait, or did so many microseconds ago, a round decides no more than so many orders of each, or as many as can be served while the disk is waited for, at so many microseconds
+/// for each: a hundred sessions that are answered together leave the others no processor for milliseconds.
+const SEVERAL: i64 = 20_000;
 const SHARE: usize = 4;
+const SERVED: i64 = 100;
 
 /// A request that this worker has taken.
 pub(super) struct Taken {
@@ -80,6 +83,10 @@ pub struct Rounds {
     bisect_at: i64,
     bisected: usize,
     has_failed: bool,
+    /// Tenants have their shares until then.
+    shared_until: i64,
+    /// Microseconds that a flush of the log takes, lately.
+    flush: i64,
 }
 
 impl Rounds {
@@ -95,6 +102,8 @@ impl Rounds {
             bisect_at: 0,
             bisected: 0,
             has_failed: false,
+            shared_until: 0,
+            flush: 0,
         }
     }
 
@@ -157,14 +166,19 @@ impl Rounds {
 
     /// Everybody, or of several tenants the first of each: the others wait for the next round.
     fn share_out(&mut self, taken: Vec<Taken>) -> Vec<Taken> {
-        if taken.len() <= SHARE || taken.iter().all(|one| one.is_of_the_party_of(&taken[0])) {
+        let now = group::now();
+        if taken.iter().any(|one| !one.is_of_the_party_of(&taken[0])) {
+            self.shared_until = now + SEVERAL;
+        }
+        let share = SHARE.max((self.flush / SERVED) as usize);
+        if taken.len() <= share || self.shared_until <= now {
             return taken;
         }
         let mut counts: HashMap<(u32, &[u8]), usize> = HashMap::new();
         let (now, later): (Vec<Taken>, Vec<Taken>) = taken.into_iter().partition(|one| {
             let count = counts.entry((one.request.relation, one.request.tenant)).or_insert(0);
             *count += 1;
-            *count <= SHARE
+            *count <= share
         });
         for one in later {
             self.put_off_until(&one, 0, one.delay);
@@ -220,7 +234,9 @@ impl Rounds {
         // One flush for all of them, while no row is locked. Nobody is told anything before.
         let flush_lsn = wal::end();
         if !told.is_empty() {
+            let begun = group::now();
             wal::flush(flush_lsn);
+            self.flush += (group::now() - begun - self.flush) / 8;
         }
         for (_, slot, became) in told {
             self.answer(slot, &became, flush_lsn);

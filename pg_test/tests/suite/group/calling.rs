@@ -126,7 +126,11 @@ async fn who_sends_many_has_a_share_of_each_round(db: WithWorkers) {
     let rounds = "SELECT count(*) FILTER (WHERE tenant = $$A$$), count(*) FILTER (WHERE tenant = $$B$$) FROM bulkhead.order_verdict
                    WHERE order_id <> 'first' GROUP BY xmin ORDER BY min(decided_at)";
     let rounds = db.admin(&rounds.replace("$$A$$", &format!("'{A}'")).replace("$$B$$", &format!("'{B}'"))).unwrap();
-    assert_eq!(rounds.lines().collect::<Vec<_>>(), ["4|3", "76|0"]);
+    // Those of the many that come next are alone, and wait for each other for a moment all the same. On a slow disk shares are larger.
+    let rounds: Vec<Vec<usize>> =
+        rounds.lines().map(|round| round.split('|').map(|count| count.parse().unwrap()).collect()).collect();
+    assert!((4..40).contains(&rounds[0][0]) && rounds[0][1] == 3, "{rounds:?}");
+    assert!((4..40).contains(&rounds[1][0]) && rounds[1][1] == 0, "{rounds:?}");
 }
 
 async fn a_pooler_of_transactions_will_do(db: WithWorkers) -> Result<(), Skip> {
