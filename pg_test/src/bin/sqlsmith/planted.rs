@@ -17,7 +17,7 @@ const PLANTED: [(&str, &str); 3] = [
 const AGAIN: usize = 50;
 
 /// Fails when one of the fixed queries does not. Of the random queries, those that were equal and had rows: how many were run again, and how many of them differ.
-pub async fn notice(db: &Database, plain: &[Client; 2], sealed: &Client, equal: &[String]) -> Result<(usize, usize)> {
+pub async fn notice(db: &Database, plain: &[Client; 2], sealed: &Client, equal: &[String]) -> Result<(u64, u64)> {
     for (_, query) in PLANTED {
         ensure!(!differs(plain, sealed, query).await?, "differs with nothing planted: {query}");
     }
@@ -25,12 +25,16 @@ pub async fn notice(db: &Database, plain: &[Client; 2], sealed: &Client, equal: 
     for (query, foreign) in
         [("SELECT * FROM notes", true), ("SELECT * FROM leads", true), ("SELECT * FROM prices", false)]
     {
-        ensure!(differs(plain, &open, query).await? == foreign, "past the seal, differs: {}: {query}", !foreign);
+        ensure!(
+            differs(plain, &open, query).await? == foreign,
+            "past the seal differs: {}, which is wrong: {query}",
+            !foreign
+        );
     }
     let (mut again, mut noticed) = (0, 0);
     for query in equal.iter().take(AGAIN) {
         again += 1;
-        noticed += usize::from(differs(plain, &open, query).await.unwrap_or(false));
+        noticed += u64::from(differs(plain, &open, query).await.unwrap_or(false));
     }
     for (statement, query) in PLANTED {
         for twin in plain {
