@@ -2,6 +2,7 @@
 //!
 //! The queries are those that succeeded. Each is run twice in each of two plain twins, and counts when all four answers are the same: what depends on the time,
 //! on chance or on object ids does not. Then a superuser runs it in the protected database under A's context, and the rows, in any order, must be the same.
+//! At the end planted.rs has the same code notice what is broken on purpose.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,7 +16,7 @@ use pg_test::{Client, Database};
 use tokio_postgres::SimpleQueryMessage;
 
 use crate::canary::A;
-use crate::ground;
+use crate::{ground, planted};
 
 /// What a twin does not have, or what depends on the order of rows, on sizes, or on chance. Beginnings of words.
 const LEFT_OUT: [&str; 22] = [
@@ -54,6 +55,13 @@ pub struct Outcome {
     /// Not the same in the twins, or not without an error there.
     pub unstable: u64,
     pub different: Vec<String>,
+    /// The same ones with rows, until [`planted`] has run them again.
+    pub equal: Vec<String>,
+    /// How many of them it ran past the seal, and how many of those differed.
+    pub past_the_seal: u64,
+    pub noticed: u64,
+    /// Where it did not find what it planted.
+    pub unproved: Vec<String>,
 }
 
 /// Replays what `kept` holds, for at most that long.
@@ -78,6 +86,14 @@ pub async fn run(db: &Database, kept: &[u8], limit: Duration) -> Result<Outcome>
                 break;
             }
             compare(&plain, &sealed, &query, &mut outcome).await;
+        }
+        let equal = std::mem::take(&mut outcome.equal);
+        match planted::notice(db, &plain, &sealed, &equal).await {
+            Ok((again, noticed)) => {
+                outcome.past_the_seal += again;
+                outcome.noticed += noticed;
+            }
+            Err(error) => outcome.unproved.push(format!("{error:#}")),
         }
         drop(plain);
         for twin in twins {
@@ -115,7 +131,7 @@ fn comparable(query: &str) -> Option<String> {
     Some(text)
 }
 
-async fn compare(plain: &[Client; 2], sealed: &Client, query: &str, outcome: &mut Outcome) {
+pub async fn compare(plain: &[Client; 2], sealed: &Client, query: &str, outcome: &mut Outcome) {
     outcome.replayed += 1;
     let mut expected = None;
     for twin in [&plain[0], &plain[0], &plain[1], &plain[1]] {
@@ -129,8 +145,11 @@ async fn compare(plain: &[Client; 2], sealed: &Client, query: &str, outcome: &mu
     match (answer(sealed, query).await, expected) {
         (Ok(got), Some(wanted)) if got == wanted => {
             outcome.same += 1;
-            outcome.with_rows += u64::from(got.0 > 0);
             outcome.rows += got.0 as u64;
+            if got.0 > 0 {
+                outcome.with_rows += 1;
+                outcome.equal.push(query.to_owned());
+            }
         }
         // It was not the answer that was missing, but the time.
         (Err(error), _) if error.code().is_some_and(|code| code.code() == "57014") => outcome.unstable += 1,
@@ -162,13 +181,18 @@ async fn answer(session: &Client, query: &str) -> Result<Answer, tokio_postgres:
     Ok((rows.len(), hasher.finish()))
 }
 
-/// A superuser's. Sums of floating point numbers depend on the order in their last digits.
+/// A superuser's.
 async fn session(db: &Database, tenant: &str) -> Result<Client> {
     let session = if tenant.is_empty() {
         db.try_connect("postgres").await?
     } else {
         ground::acting(db, "postgres", tenant).await?
     };
+    settle(session).await
+}
+
+/// Sums of floating point numbers depend on the order in their last digits.
+pub async fn settle(session: Client) -> Result<Client> {
     ground::run(
         &session,
         "SET statement_timeout = '1s'; SET extra_float_digits = 0; SET max_parallel_workers_per_gather = 0",

@@ -2,12 +2,13 @@
 //!
 //! `cargo run --bin sqlsmith -- --seconds 900` for a quarter of an hour a role; `app`, `svc`, `owner`, `postgres` for some of the roles only; `--seed N` repeats the queries.
 //! Promises: every byte that the server sends is searched for what stands in tenant B's rows only, and with the seal off the search is shown to find it; the server's log is
-//! read for crashes; what succeeded is replayed beside a plain database that has A's rows alone. It fails when anything of that is found.
+//! read for crashes; what succeeded is replayed beside a plain database that has A's rows alone, and what is planted there is shown to be noticed. It fails when anything of that is found.
 
 mod canary;
 mod differential;
 mod exclusions;
 mod ground;
+mod planted;
 mod proxy;
 mod report;
 mod smith;
