@@ -96,7 +96,7 @@ impl Builder {
             ("unix_socket_directories", workspace.sockets.display().to_string()),
             ("fsync", "on".into()),
             ("wal_level", "logical".into()),
-            ("max_connections", "300".into()),
+            ("max_connections", "500".into()),
             ("max_worker_processes", "32".into()),
             ("max_prepared_transactions", "10".into()),
             ("shared_buffers", "256MB".into()),

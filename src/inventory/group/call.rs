@@ -133,10 +133,11 @@ fn circle(what: Option<pg_sys::Oid>) -> pgrx::pg_sys::panic::ErrorReport {
 }
 
 fn wait_for(waiter: Waiter, deadline: i64) -> Result<Outcome> {
-    let (circle_at, mut ring_at) = (circle_at(), group::now() + RING_AGAIN);
+    let (mut look_at, mut ring_at) = (circle_at(), group::now() + RING_AGAIN);
     while !waiter.is_done() {
-        if group::now() >= circle_at {
+        if group::now() >= look_at {
             check_circle(&waiter)?;
+            look_at = circle_at();
         }
         let left = group::until(deadline);
         if left <= 0 {

@@ -53,7 +53,7 @@
 //! # Asleep
 //!
 //! A caller sleeps on the lower half of its word. What else concerns it (a cancel, a time-out, a message of another session, the postmaster's end) comes as a signal, which ends the sleep; what comes between the look for that and the
-//! sleep is found 100 ms later at the latest. With a latch instead, which is a signal, a read of it, and an epoll of three files, 200 callers get a quarter fewer orders through.
+//! sleep is found 100 ms later at the latest. A latch instead is a signal, a read of it, and an epoll of three files: without it, and with a crowd remembered (`Desk::is_quiet`), 200 callers went from some 14,000 to 18,000 orders a second.
 //!
 //! # What a crash leaves
 //!

@@ -27,6 +27,7 @@ const SUSPICION: i64 = 1_000_000;
 const SEVERAL: i64 = 20_000;
 const SHARE: usize = 4;
 const SERVED: i64 = 100;
+const MOST: usize = 64;
 
 /// A request that this worker has taken.
 pub(super) struct Taken {
@@ -43,10 +44,6 @@ type Party = (u32, Vec<u8>);
 impl Taken {
     fn party(&self) -> Party {
         (self.request.relation, self.request.tenant.to_vec())
-    }
-
-    fn is_of_the_party_of(&self, other: &Taken) -> bool {
-        self.request.relation == other.request.relation && self.request.tenant == other.request.tenant
     }
 }
 
@@ -167,16 +164,18 @@ impl Rounds {
     /// Everybody, or of several tenants the first of each: the others wait for the next round.
     fn share_out(&mut self, taken: Vec<Taken>) -> Vec<Taken> {
         let now = group::now();
-        if taken.iter().any(|one| !one.is_of_the_party_of(&taken[0])) {
+        // What was left before, for a lock of another's, makes nobody else wait.
+        let mut fresh = taken.iter().filter(|one| one.delay == 0);
+        if fresh.next().is_some_and(|first| fresh.any(|one| one.request.tenant != first.request.tenant)) {
             self.shared_until = now + SEVERAL;
         }
-        let share = SHARE.max((self.flush / SERVED) as usize);
+        let share = ((self.flush / SERVED) as usize).clamp(SHARE, MOST);
         if taken.len() <= share || self.shared_until <= now {
             return taken;
         }
-        let mut counts: HashMap<(u32, &[u8]), usize> = HashMap::new();
+        let mut counts: HashMap<(&[u8], bool), usize> = HashMap::new();
         let (now, later): (Vec<Taken>, Vec<Taken>) = taken.into_iter().partition(|one| {
-            let count = counts.entry((one.request.relation, one.request.tenant)).or_insert(0);
+            let count = counts.entry((one.request.tenant, one.delay > 0)).or_insert(0);
             *count += 1;
             *count <= share
         });
@@ -233,10 +232,12 @@ impl Rounds {
         told.sort_by_key(|(share, ..)| *share);
         // One flush for all of them, while no row is locked. Nobody is told anything before.
         let flush_lsn = wal::end();
-        if !told.is_empty() {
+        if told.iter().any(|(.., became)| matches!(became, Became::Told(_))) {
             let begun = group::now();
             wal::flush(flush_lsn);
-            self.flush += (group::now() - begun - self.flush) / 8;
+            // A single long one says little of the others.
+            let took = (group::now() - begun).min(4 * self.flush + 1_000);
+            self.flush += (took - self.flush) / 8;
         }
         for (_, slot, became) in told {
             self.answer(slot, &became, flush_lsn);
