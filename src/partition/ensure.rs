@@ -73,10 +73,10 @@ pub fn not_there(table: &str) -> ErrorReport {
 
 /// The same for any managed table.
 pub fn ensure_managed(parent: pg_sys::Oid) -> Result<()> {
-    let before = relations::family(parent, pg_sys::NoLock as i32).len();
+    let before = relations::unlocked_family(parent).len();
     ensure(parent, || {
         security::catch_up();
-        Ok(relations::family(parent, pg_sys::NoLock as i32).len() > before || !lacks(parent)?)
+        Ok(relations::unlocked_family(parent).len() > before || !lacks(parent)?)
     })
 }
 

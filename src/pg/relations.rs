@@ -1,5 +1,6 @@
 //! What a relation is like, asked inside a hook, where SPI must not be used: whom it inherits from and who from it, its columns, keys and triggers.
 
+use std::collections::HashSet;
 use std::ffi::CStr;
 
 use pgrx::prelude::*;
@@ -10,8 +11,9 @@ use super::{list, security};
 // pg_inherits, which pgrx has no constants for: oids and column numbers that pg_inherits.h fixes.
 const PG_INHERITS: u32 = 2611;
 const PG_INHERITS_RELID_SEQNO_INDEX: u32 = 2680;
+const PG_INHERITS_PARENT_INDEX: u32 = 2187;
 const INHRELID: i16 = 1;
-const INHPARENT: i32 = 2;
+const INHPARENT: i16 = 2;
 
 // Fixed by pg_constraint.h.
 const PG_CONSTRAINT: u32 = 2606;
@@ -28,16 +30,35 @@ impl Drop for OpenTable {
 
 /// What a relation inherits from directly.
 pub(super) fn parents(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
-    let mut parents = Vec::new();
-    // SAFETY: an index scan of pg_inherits by its first column, ended before the relation is closed; each tuple is read
-    // before the next is fetched.
+    inheritance(PG_INHERITS_RELID_SEQNO_INDEX, INHRELID, relation, INHPARENT)
+}
+
+/// A relation and all that inherit from it, as they are known at this moment: none is locked, so any may have gone by now. Not the server's own look-up,
+/// which raises when one of them goes meanwhile.
+pub fn unlocked_family(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    let mut family = vec![relation];
+    let mut known = HashSet::from([relation]);
+    let mut at = 0;
+    while let Some(parent) = family.get(at).copied() {
+        if security::has_had_children(parent) {
+            let children = inheritance(PG_INHERITS_PARENT_INDEX, INHPARENT, parent, INHRELID);
+            family.extend(children.into_iter().filter(|child| known.insert(*child)));
+        }
+        at += 1;
+    }
+    family
+}
+
+/// The `wanted` column of the rows of pg_inherits whose column `of`, the first of that index, is this relation.
+fn inheritance(index: u32, of: i16, relation: pg_sys::Oid, wanted: i16) -> Vec<pg_sys::Oid> {
+    let mut found = Vec::new();
+    // SAFETY: an index scan by the first column, ended before the relation is closed; each tuple is read before the next is fetched.
     unsafe {
         let open = OpenTable(pg_sys::table_open(pg_sys::Oid::from(PG_INHERITS), pg_sys::AccessShareLock as i32));
         let mut key = pg_sys::ScanKeyData::default();
-        let column = INHRELID;
         let equal = pg_sys::BTEqualStrategyNumber as u16;
-        pg_sys::ScanKeyInit(&mut key, column, equal, pg_sys::Oid::from(pg_sys::F_OIDEQ), relation.into());
-        let index = pg_sys::Oid::from(PG_INHERITS_RELID_SEQNO_INDEX);
+        pg_sys::ScanKeyInit(&mut key, of, equal, pg_sys::Oid::from(pg_sys::F_OIDEQ), relation.into());
+        let index = pg_sys::Oid::from(index);
         let scan = pg_sys::systable_beginscan(open.0, index, true, std::ptr::null_mut(), 1, &mut key);
         loop {
             let tuple = pg_sys::systable_getnext(scan);
@@ -45,15 +66,15 @@ pub(super) fn parents(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
                 break;
             }
             let mut is_null = false;
-            let parent = pg_sys::heap_getattr(tuple, INHPARENT, (*open.0).rd_att, &mut is_null);
-            parents.extend(pg_sys::Oid::from_datum(parent, is_null));
+            let datum = pg_sys::heap_getattr(tuple, wanted.into(), (*open.0).rd_att, &mut is_null);
+            found.extend(pg_sys::Oid::from_datum(datum, is_null));
         }
         pg_sys::systable_endscan(scan);
     }
-    parents
+    found
 }
 
-/// A relation and all that inherit from it, each locked in this mode.
+/// A relation, which the caller has locked, and all that inherit from it, each locked in this mode. Those that have gone meanwhile are left out.
 pub fn family(relation: pg_sys::Oid, lock_mode: pg_sys::LOCKMODE) -> Vec<pg_sys::Oid> {
     // pgrx has no binding for it.
     unsafe extern "C-unwind" {

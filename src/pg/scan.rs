@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 
 use super::cell::PerBackend;
 use super::registry::{Border, Entry};
-use super::relations::{OpenTable, family, parents};
+use super::relations::{OpenTable, parents, unlocked_family};
 use super::{library, security, version};
 use crate::rls::FLOOR;
 use crate::rls::key::Key;
@@ -88,7 +88,7 @@ fn add_ours(entries: &mut Vec<Entry>) {
         if table == pg_sys::InvalidOid {
             continue;
         }
-        entries.extend(family(table, pg_sys::NoLock as i32).into_iter().map(|relation| {
+        entries.extend(unlocked_family(table).into_iter().map(|relation| {
             // SAFETY: a look-up in the system cache.
             let column = unsafe { pg_sys::get_attnum(relation, column.as_ptr()) };
             Entry { relation, border: Border::Column(Key::Text), column, own: true, ours: true }
@@ -245,12 +245,7 @@ unsafe fn entry(tuple: pg_sys::HeapTuple, columns: pg_sys::TupleDesc) -> Option<
 /// Adds the relation and all that inherit from it: a child attached behind the event trigger's back is one too.
 fn descend(entry: Entry, entries: &mut Vec<Entry>) {
     entries.push(entry);
-    // SAFETY: a syscache look-up. A table that this transaction has dropped has no family to look up.
-    if unsafe { pg_sys::get_rel_relkind(entry.relation) } == 0 {
-        return;
-    }
-    let family = family(entry.relation, pg_sys::NoLock as i32);
-    let below = family.into_iter().filter(|relation| *relation != entry.relation);
+    let below = unlocked_family(entry.relation).into_iter().skip(1);
     entries.extend(below.map(|relation| {
         // SAFETY: look-ups in the system caches; the name is palloc'd, and NULL only for a column that is gone.
         let column = unsafe {

@@ -244,6 +244,11 @@ pub fn has_row_security(relation: pg_sys::Oid) -> bool {
     class_field(relation, pg_sys::Anum_pg_class_relrowsecurity) == Some(true)
 }
 
+/// Whether anything may inherit from the relation; false when it is gone.
+pub fn has_had_children(relation: pg_sys::Oid) -> bool {
+    class_field(relation, pg_sys::Anum_pg_class_relhassubclass) == Some(true)
+}
+
 /// A partitioned table, which holds no rows of its own.
 pub fn is_partitioned(relation: pg_sys::Oid) -> bool {
     // SAFETY: a syscache look-up.

@@ -159,7 +159,7 @@ pub fn parent(relation: pg_sys::Oid) -> Result<Option<pg_sys::Oid>> {
 
 /// The table and everything that inherits from it, the root first.
 pub fn tree(root: pg_sys::Oid, column: &str) -> Result<Vec<Shape>> {
-    for relation in relations::family(root, pg_sys::NoLock as i32) {
+    for relation in relations::unlocked_family(root) {
         refuse_foreign_name(relation)?;
     }
     let tables = spi::rows(

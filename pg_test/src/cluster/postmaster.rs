@@ -99,13 +99,15 @@ impl Postmaster {
         let Some(mut child) = self.child.take() else {
             bail!("the server is not running");
         };
+        let memory = shared_memory(&workspace.data.join("postmaster.pid"))?;
         child.kill()?;
         child.wait()?;
         let server = workspace.bin("postgres");
         let deadline = Instant::now() + STOP;
         while Instant::now() < deadline {
             let orphans = running(workspace, &server);
-            if orphans.is_empty() {
+            // A process that is ending has no program any more, and holds its memory for a moment longer: the next server would not start.
+            if orphans.is_empty() && !is_attached(&memory)? {
                 return Ok(());
             }
             for pid in orphans {
@@ -135,6 +137,24 @@ fn says_ready(pid_file: &Path) -> bool {
     // The eighth line is the status, padded with blanks.
     std::fs::read_to_string(pid_file)
         .is_ok_and(|text| text.lines().nth(7).is_some_and(|status| status.trim() == "ready"))
+}
+
+/// The id of the block of shared memory by which a server knows that another one's processes are still there.
+fn shared_memory(pid_file: &Path) -> Result<String> {
+    let text = std::fs::read_to_string(pid_file).with_context(|| format!("reading {}", pid_file.display()))?;
+    // The seventh line: its key and its id.
+    let id = text.lines().nth(6).and_then(|line| line.split_whitespace().nth(1));
+    Ok(id.with_context(|| format!("{} names no shared memory", pid_file.display()))?.to_owned())
+}
+
+fn is_attached(memory: &str) -> Result<bool> {
+    let blocks = std::fs::read_to_string("/proc/sysvipc/shm").context("reading /proc/sysvipc/shm")?;
+    // key shmid perms size cpid lpid nattch ...
+    let block = blocks
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .find(|block| block.get(1) == Some(&memory));
+    Ok(block.is_some_and(|block| block.get(6) != Some(&"0")))
 }
 
 fn running(workspace: &Workspace, program: &PathBuf) -> Vec<u32> {

@@ -1,5 +1,8 @@
 //! Partitions and inheritance children: protected with their parent, whenever they come.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use libtest_mimic::Trial;
 use pg_test::{Client, Database};
 
@@ -27,6 +30,7 @@ pub fn tests() -> Vec<Trial> {
         partitions_created_by_a_function_are_protected,
         a_row_that_changes_its_partition_keeps_its_tenant,
         protect_of_a_partition_is_refused,
+        partitions_that_go_disturb_nobody,
     ]
 }
 
@@ -354,4 +358,36 @@ async fn protect_of_a_partition_is_refused(db: Database) {
             .hint_contains("Call the function for the parent");
     }
     assert_eq!(registered(&owner).await.len(), 0);
+}
+
+/// A session that has just begun learns what is protected, and looks each partition up, while they go.
+async fn partitions_that_go_disturb_nobody(db: Database) {
+    const COUNT: usize = 500;
+    let owner = parent(&db).await;
+    let many = format!(
+        "SELECT format('CREATE TABLE p%1$s PARTITION OF parent FOR VALUES FROM (%1$s00) TO (%1$s99)', i) FROM generate_series(1, {COUNT}) i"
+    );
+    owner.run(&format!("DO $$ DECLARE one text; BEGIN FOR one IN {many} LOOP EXECUTE one; END LOOP; END $$")).await;
+    let app = acting(&db, "app", A).await;
+    let rows = app.column("SELECT id FROM parent ORDER BY id").await;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let mut readers = tokio::task::JoinSet::new();
+    for _ in 0..3 {
+        let (db, is_over) = (db.clone(), Arc::clone(&is_over));
+        readers.spawn(async move {
+            let mut sessions = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                acting(&db, "app", A).await.run("SELECT bulkhead.tenant_id()").await;
+                sessions += 1;
+            }
+            sessions
+        });
+    }
+    for number in 1..=COUNT {
+        owner.run(&format!("DROP TABLE p{number}")).await;
+    }
+    is_over.store(true, Ordering::Relaxed);
+    let sessions: usize = readers.join_all().await.into_iter().sum();
+    assert!(sessions > 100, "{sessions}");
+    assert_eq!(app.column("SELECT id FROM parent ORDER BY id").await, rows);
 }
