@@ -79,7 +79,9 @@ pub fn ask(
     let desk = super::ring().ok_or_else(|| {
         error::crowded("too many databases have a worker, or wait for one", "decrement_inventory() needs none.")
     })?;
-    if desk.is_quiet() && milliseconds > 0 {
+    if !desk.is_quiet() {
+        waiter.wait_in_turn();
+    } else if milliseconds > 0 {
         waiter.watch();
     }
     wait_for(waiter, deadline)

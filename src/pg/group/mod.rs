@@ -7,6 +7,7 @@ mod clock;
 mod desk;
 mod futex;
 mod held;
+mod manners;
 pub mod memory;
 pub mod processes;
 pub mod ringing;

@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 
 use super::super::cell::PerBackend;
 use super::super::wal;
+use super::manners;
 use super::memory::{self, Slot};
 use crate::inventory::group::slot::Leaving;
 
@@ -63,6 +64,11 @@ impl Waiter {
             (0..LOOKS).for_each(|_| std::hint::spin_loop());
             std::thread::yield_now();
         }
+    }
+
+    /// The same where orders come many at a time: nothing is to be gained by looking, and those that are woken together are not to be in each other's way.
+    pub fn wait_in_turn(&self) {
+        manners::wait_in_turn();
     }
 
     /// Sleeps until the answer is there, or so many milliseconds are over, at the longest `SLICE`. Raises what the client or a time-out has asked for.

@@ -15,6 +15,7 @@ pub fn tests() -> Vec<Trial> {
         a_crowd_conserves_the_stock => 300,
         tenants_are_apart,
         who_sends_many_has_a_share_of_each_round,
+        sessions_that_wait_together_run_in_turn,
         a_pooler_of_transactions_will_do,
     ]
 }
@@ -131,6 +132,42 @@ async fn who_sends_many_has_a_share_of_each_round(db: WithWorkers) {
         rounds.lines().map(|round| round.split('|').map(|count| count.parse().unwrap()).collect()).collect();
     assert!((4..40).contains(&rounds[0][0]) && rounds[0][1] == 3, "{rounds:?}");
     assert!((4..40).contains(&rounds[1][0]) && rounds[1][1] == 0, "{rounds:?}");
+}
+
+/// The scheduling policy of a process: 0 is the usual one, 3 SCHED_BATCH.
+fn policy(pid: &str) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // The name before may hold blanks.
+    status.rsplit(") ").next().unwrap().split(' ').nth(38).unwrap().to_owned()
+}
+
+async fn sessions_that_wait_together_run_in_turn(db: WithWorkers) {
+    stock(&db).await;
+    let alone = db.connect("app").await;
+    let pid = alone.one("SELECT pg_backend_pid()").await;
+    for order in 0..20 {
+        buy(&alone, "stock", &format!("alone {order}"), "nothing", 1).await;
+    }
+    assert_eq!(policy(&pid), "0");
+    let mut callers = tokio::task::JoinSet::new();
+    for caller in 0..20 {
+        let app = db.connect("app").await;
+        callers.spawn(async move {
+            for order in 0..20 {
+                buy(&app, "stock", &format!("{caller} {order}"), "nothing", 1).await;
+            }
+            app
+        });
+    }
+    let mut in_turn = 0;
+    for app in callers.join_all().await {
+        // Its own transaction asks for nothing.
+        let pid = app.one("BEGIN; SELECT pg_backend_pid()").await;
+        in_turn += usize::from(policy(&pid) == "3");
+        app.run("COMMIT").await;
+        assert_eq!(policy(&pid), "0");
+    }
+    assert!(in_turn > 10, "{in_turn}");
 }
 
 async fn a_pooler_of_transactions_will_do(db: WithWorkers) -> Result<(), Skip> {
