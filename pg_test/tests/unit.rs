@@ -35,6 +35,7 @@ mod inventory {
 
     pub mod group {
         pub mod body;
+        pub mod share;
         pub mod slot;
         #[path = "../../pg/group/slot_model.rs"]
         mod slot_model;

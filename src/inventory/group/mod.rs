@@ -3,12 +3,13 @@
 //! A row that everybody wants is locked through the flush of each transaction that changes it, so the server's own group commit cannot help: there is never more than one to flush. Here callers
 //! hand their orders to a worker of their database and sleep. The worker takes all that wait, decides them as a batch (many.rs, as a drain does), commits once, sees to it that the
 //! commit is on disk, answers, and goes on with those that have gathered meanwhile. With one caller there is no delay but a switch between processes: it looks for its answer for a moment before it sleeps (src/pg/group/wait.rs, `watch`).
-//! Where several tenants wait, or did a moment ago, a round takes a few orders of each (round.rs, `SHARE`), the oldest first: the others' rounds stay short when one sends many, and its sessions, answered a few at a time, leave them the processors.
+//! Where several tenants wait, or did a moment ago, a round takes a few orders of each (share.rs), the oldest first: the others' rounds stay short when one sends many, and its sessions, answered a few at a time, leave them the processors.
 //!
 //! | file | what it is for |
 //! |---|---|
 //! | slot.rs | whose turn it is with a slot: a word and its steps. Pure Rust, tried in every order of events (src/pg/group/slot_model.rs) |
 //! | body.rs | request, answer and error as bytes. Pure Rust |
+//! | share.rs | what each of several tenants may have of a round. Pure Rust |
 //! | call.rs | the caller |
 //! | round.rs, tables.rs, became.rs | one batch: who is taken and told; the orders of each table; what became of one |
 //! | bisect.rs, work.rs | a batch that fails; the worker's life |
@@ -48,12 +49,13 @@
 //! The worker commits with `synchronous_commit = off`, and then flushes the log as far as it goes, so that no row of the table is locked while the disk is waited for. Nobody is told anything before; each caller waits for standbys as its
 //! own commits do. So `flush_lsn` may be any position behind that commit, and a stored verdict that is repeated is covered as well: whoever wrote it, it is older.
 //! Where verdicts are read otherwise (order_verdicts(), decrement_inventory() for an order that comes again) the reader flushes as far as the commit of the row's writer (src/pg/wal.rs, `make_durable`), of which the server keeps account.
-//! That callers flush, one for sixteen others, while the worker is at the next batch, was tried and is slower: batches are smaller, and each caller waits behind two more processes for a processor, beside a crowd for several milliseconds.
+//! That callers flush, one for sixteen others, while the worker is at the next batch, was tried and is slower: batches are smaller, and each caller waits behind two more processes for a processor.
 //!
 //! # Asleep
 //!
 //! A caller sleeps on the lower half of its word. What else concerns it (a cancel, a time-out, a message of another session, the postmaster's end) comes as a signal, which ends the sleep; what comes between the look for that and the
-//! sleep is found 100 ms later at the latest. A latch instead is a signal, a read of it, and an epoll of three files: without it, and with a crowd remembered (`Desk::is_quiet`), 200 callers went from some 14,000 to 18,000 orders a second.
+//! sleep is found 100 ms later at the latest. A latch instead is a signal, a read of it, and an epoll of three files.
+//! Where a crowd waits (`Desk::is_quiet` says no) a caller does not look for its answer before it sleeps, and is scheduled as SCHED_BATCH (src/pg/group/manners.rs).
 //!
 //! # What a crash leaves
 //!
@@ -89,6 +91,7 @@ pub mod body;
 mod call;
 mod launch;
 mod round;
+mod share;
 pub mod slot;
 pub mod survey;
 mod tables;

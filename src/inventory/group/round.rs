@@ -8,6 +8,7 @@ use super::super::many::Order;
 use super::super::queue;
 use super::became::Became;
 use super::body::{self, Fault, Request};
+use super::share::{Shares, Waiting};
 use super::{bisect, tables};
 use crate::pg::counters::{self, Counter};
 use crate::pg::group::memory::{self, Desk, Slot};
@@ -21,13 +22,6 @@ const LAST_DELAY_OF_SUSPECTS: i64 = 1_000_000;
 
 /// Orders of a tenant of which one has failed are decided apart from all others for so long.
 const SUSPICION: i64 = 1_000_000;
-
-/// Where several tenants wait, or did so many microseconds ago, a round decides no more than so many orders of each, or as many as can be served while the disk is waited for, at so many microseconds
-/// for each: a hundred sessions that are answered together leave the others no processor for milliseconds.
-const SEVERAL: i64 = 20_000;
-const SHARE: usize = 4;
-const SERVED: i64 = 100;
-const MOST: usize = 64;
 
 /// A request that this worker has taken.
 pub(super) struct Taken {
@@ -80,10 +74,7 @@ pub struct Rounds {
     bisect_at: i64,
     bisected: usize,
     has_failed: bool,
-    /// Tenants have their shares until then.
-    shared_until: i64,
-    /// Microseconds that a flush of the log takes, lately.
-    flush: i64,
+    shares: Shares,
 }
 
 impl Rounds {
@@ -99,8 +90,7 @@ impl Rounds {
             bisect_at: 0,
             bisected: 0,
             has_failed: false,
-            shared_until: 0,
-            flush: 0,
+            shares: Shares::default(),
         }
     }
 
@@ -163,24 +153,12 @@ impl Rounds {
 
     /// Everybody, or of several tenants the first of each: the others wait for the next round.
     fn share_out(&mut self, taken: Vec<Taken>) -> Vec<Taken> {
-        let now = group::now();
-        // What was left before, for a lock of another's, makes nobody else wait.
-        let mut fresh = taken.iter().filter(|one| one.delay == 0);
-        if fresh.next().is_some_and(|first| fresh.any(|one| one.request.tenant != first.request.tenant)) {
-            self.shared_until = now + SEVERAL;
-        }
-        let share = ((self.flush / SERVED) as usize).clamp(SHARE, MOST);
-        if taken.len() <= share || self.shared_until <= now {
-            return taken;
-        }
-        let mut counts: HashMap<(&[u8], bool), usize> = HashMap::new();
-        let (now, later): (Vec<Taken>, Vec<Taken>) = taken.into_iter().partition(|one| {
-            let count = counts.entry((one.request.tenant, one.delay > 0)).or_insert(0);
-            *count += 1;
-            *count <= share
-        });
-        for one in later {
-            self.put_off_until(&one, 0, one.delay);
+        let waiting: Vec<Waiting> =
+            taken.iter().map(|one| Waiting { tenant: one.request.tenant, was_left: one.delay > 0 }).collect();
+        let Some(chosen) = self.shares.choose(group::now(), &waiting) else { return taken };
+        let mut now = Vec::new();
+        for (one, is_chosen) in taken.into_iter().zip(chosen) {
+            if is_chosen { now.push(one) } else { self.put_off_until(&one, 0, one.delay) }
         }
         now
     }
@@ -235,9 +213,7 @@ impl Rounds {
         if told.iter().any(|(.., became)| matches!(became, Became::Told(_))) {
             let begun = group::now();
             wal::flush(flush_lsn);
-            // A single long one says little of the others.
-            let took = (group::now() - begun).min(4 * self.flush + 1_000);
-            self.flush += (took - self.flush) / 8;
+            self.shares.note_flush(group::now() - begun);
         }
         for (_, slot, became) in told {
             self.answer(slot, &became, flush_lsn);

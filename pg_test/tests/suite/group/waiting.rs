@@ -1,19 +1,16 @@
 //! Whoever is in the way delays nobody else; whoever waits no longer loses nothing.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
-use pg_test::{Cluster, Database};
+use pg_test::Database;
 
-use super::fixture::{A, B, acting, buy, left, now, shops, stock, stored, try_to_buy, until};
-use crate::harness::{Nowhere, WithWorkers};
+use super::fixture::{buy, left, now, stock, stored, try_to_buy, until};
+use crate::harness::WithWorkers;
 
 pub fn tests() -> Vec<Trial> {
     crate::tests![
         a_locked_item_delays_nobody_else,
-        orders_of_a_locked_item_take_nobodys_share => 120,
         a_queued_order_of_a_locked_item_delays_no_other,
         who_leaves_is_decided_later,
         cancelled_and_terminated_callers_leave_their_slots,
@@ -57,56 +54,6 @@ async fn a_locked_item_delays_nobody_else(db: WithWorkers) {
     owner.run("UPDATE stock SET pieces = 3 WHERE sku = 'a'; COMMIT").await;
     // Decided by what is there then.
     assert_eq!(locked.await.unwrap(), "accepted 2");
-}
-
-/// Where tenants have shares, those who wait for a lock are tried again and again, before all that came later.
-async fn orders_of_a_locked_item_take_nobodys_share(_: Nowhere) {
-    const CROWD: usize = 700;
-    let cluster = Cluster::builder().setting("max_connections", "800").start().unwrap();
-    let db = cluster.database("shares").unwrap();
-    let owner = shops(&db).await;
-    db.admin(&format!("UPDATE shops SET quantity = 1000; INSERT INTO shops VALUES ('{A}', 'free', 1000)")).unwrap();
-    let [of_a, of_b] = [acting(&db, "app", A).await, acting(&db, "app", B).await];
-    buy(&of_a, "shops", "warm", "free", 1).await;
-    owner.run(&format!("BEGIN; SELECT bulkhead.set_tenant('{A}'); SELECT FROM shops WHERE id = 'x' FOR UPDATE")).await;
-    let mut callers = tokio::task::JoinSet::new();
-    for caller in 0..CROWD {
-        let app = acting(&db, "app", A).await;
-        callers.spawn(async move {
-            let call =
-                format!("SELECT verdict FROM bulkhead.decrement_now('shops', 'locked {caller}', 'x', 1, '1 min')");
-            app.column(&call).await
-        });
-    }
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query ~ 'locked' AND wait_event = 'Extension'";
-    until("all wait", async || db.admin(waiting).unwrap() == CROWD.to_string()).await;
-    let is_over = Arc::new(AtomicBool::new(false));
-    let others = {
-        let is_over = Arc::clone(&is_over);
-        tokio::spawn(async move {
-            for order in 0.. {
-                if is_over.load(Ordering::Relaxed) {
-                    break;
-                }
-                buy(&of_b, "shops", &format!("{order}"), "y", 1).await;
-            }
-        })
-    };
-    let mut waits = Vec::new();
-    for order in 0..50 {
-        let before = Instant::now();
-        assert!(buy(&of_a, "shops", &format!("free {order}"), "free", 1).await.starts_with("accepted"));
-        waits.push(before.elapsed());
-    }
-    is_over.store(true, Ordering::Relaxed);
-    others.await.unwrap();
-    waits.sort_unstable();
-    // A few milliseconds. Behind all of the crowd it would be a tenth of a second and more.
-    assert!(waits[25] < Duration::from_millis(40), "{waits:?}");
-    owner.run("COMMIT").await;
-    for told in callers.join_all().await {
-        assert_eq!(told, ["accepted"]);
-    }
 }
 
 async fn a_queued_order_of_a_locked_item_delays_no_other(db: WithWorkers) {
