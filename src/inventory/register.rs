@@ -54,7 +54,8 @@ pub fn register(relation: pg_sys::Oid, item: &str, quantity: &str) -> Result<()>
 }
 
 fn check_owner(relation: pg_sys::Oid) -> Result<()> {
-    if security::exists(relation) && security::owns(relation) {
+    security::require_relation(relation)?;
+    if security::owns(relation) {
         return Ok(());
     }
     Err(error::denied(

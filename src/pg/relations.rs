@@ -84,6 +84,9 @@ pub fn family(relation: pg_sys::Oid, lock_mode: pg_sys::LOCKMODE) -> Vec<pg_sys:
             parents: *mut *mut pg_sys::List,
         ) -> *mut pg_sys::List;
     }
+    if !security::exists(relation) {
+        return vec![relation];
+    }
     // SAFETY: a catalog look-up inside pgrx's guard; the list is a fresh list of oids.
     unsafe {
         let family =

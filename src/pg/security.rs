@@ -15,11 +15,17 @@ pub fn current_role() -> pg_sys::Oid {
     get_user_id()
 }
 
+/// 22023 for no relation: dropped, perhaps, while it was waited for.
+pub fn require_relation(relation: pg_sys::Oid) -> Result<()> {
+    if exists(relation) {
+        return Ok(());
+    }
+    Err(error::argument(format!("there is no relation with oid {}", relation.to_u32()), "Name a table."))
+}
+
 /// 42501 for who is neither owner of the table, nor a member of that role, nor superuser; 22023 for no relation. `why`: the detail.
 pub fn require_owner(relation: pg_sys::Oid, why: &str) -> Result<()> {
-    if !exists(relation) {
-        return Err(error::argument(format!("there is no relation with oid {}", relation.to_u32()), "Name a table."));
-    }
+    require_relation(relation)?;
     if owns(relation) {
         return Ok(());
     }

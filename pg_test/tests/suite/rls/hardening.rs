@@ -18,7 +18,8 @@ pub fn tests() -> Vec<Trial> {
         a_trigger_inside_a_cascade_sees_no_other_tenant,
         where_nothing_is_sealed_a_trigger_inside_a_cascade_is_refused,
         protect_runs_nothing_of_the_owners_as_superuser,
-        other_peoples_ddl_stays_cheap
+        other_peoples_ddl_stays_cheap,
+        a_table_that_is_dropped_meanwhile_is_named_as_gone,
     ]
 }
 
@@ -250,4 +251,26 @@ async fn other_peoples_ddl_stays_cheap(db: Database) {
     // A new session reads the registry, and again when it has made its temporary schemas; its tables cost no reading.
     let (one, fifty) = (counted[1] - counted[0], counted[2] - counted[1]);
     assert!(one <= 5 && fifty <= one + 1, "{one} scans of the registry for 1 temporary table, {fifty} for 50");
+}
+
+/// The call has looked the table up, and waits for the one who drops it.
+async fn a_table_that_is_dropped_meanwhile_is_named_as_gone(db: Database) {
+    let owner = db.connect("owner").await;
+    for call in
+        ["protect('gone')", "share('gone')", "observe('gone', 'tenant_id')", "register_inventory('gone', 'id', 'n')"]
+    {
+        let admin = db.connect("postgres").await;
+        owner.run("CREATE TABLE gone (id int PRIMARY KEY, tenant_id uuid, n int CHECK (n >= 0))").await;
+        let oid = owner.one("SELECT 'gone'::regclass::oid").await;
+        owner.run("BEGIN; DROP TABLE gone").await;
+        let pid = admin.one("SELECT pg_backend_pid()").await;
+        let ask = format!("SELECT bulkhead.{call}");
+        let waiting = tokio::spawn(async move { admin.refused(&ask).await });
+        let waits = format!("SELECT wait_event_type FROM pg_stat_activity WHERE pid = {pid}");
+        while db.admin(&waits).unwrap() != "Lock" {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        owner.run("COMMIT").await;
+        waiting.await.unwrap().state("22023").message(&format!("there is no relation with oid {oid}"));
+    }
 }
