@@ -173,7 +173,10 @@ async fn whose_table_it_is_is_asked_before_it_is_locked(db: Database) {
     app.run("SET lock_timeout = '300ms'").await;
     app.refused("SELECT bulkhead.register_inventory('stock', 'sku', 'stock')").await.state("42501");
     app.refused("SELECT bulkhead.register_inventory('pg_catalog.pg_class')").await.state("42501");
-    app.refused("SELECT bulkhead.register_inventory(77)").await.state("42501");
+    app.refused("SELECT bulkhead.register_inventory(77)")
+        .await
+        .state("22023")
+        .message("there is no relation with oid 77");
     app.run("BEGIN").await;
     app.refused("SELECT bulkhead.register_inventory('pg_catalog.pg_class')").await.state("42501");
     let locked =
