@@ -4,8 +4,11 @@
 //! extension in the database; and with the extension. What the library changes is held against differences.txt. `-- core` and
 //! `-- isolation` run one of them. `PG_CONFIG` names another server than the newest.
 //!
+//! `-- asserts` builds a server with assertions of the same sources, and prints its pg_config: what else is run with `PG_CONFIG` set to that, runs on it.
+//!
 //! `-- differential` compares a plain and a sealed database on the core suite's files, statement by statement.
 
+mod asserts;
 mod compare;
 mod differential;
 mod source;
@@ -32,14 +35,19 @@ fn run(arguments: &[String]) -> Result<bool> {
         None => vec![Suite::Core, Suite::Isolation],
         Some("core") => vec![Suite::Core],
         Some("isolation") => vec![Suite::Isolation],
-        Some("differential") => vec![],
-        Some(other) => bail!("{other:?} is neither core, nor isolation, nor differential"),
+        Some("differential" | "asserts") => vec![],
+        Some(other) => bail!("{other:?} is neither core, nor isolation, nor differential, nor asserts"),
     };
     let provision = provision::provision(For::Demo)?;
     let source = Source::prepare(&provision.postgres)?;
     println!("{}, the suites of {}", provision.postgres.version, source.version);
-    if suites.is_empty() {
-        return differential::run(&arguments[1..], &source);
+    match arguments.split_first() {
+        Some((word, rest)) if word == "differential" => return differential::run(rest, &source),
+        Some((word, _)) if word == "asserts" => {
+            println!("PG_CONFIG={}", asserts::server(&source)?.display());
+            return Ok(true);
+        }
+        _ => {}
     }
     let listed = compare::listed(provision.postgres.major)?;
     let mut good = true;

@@ -12,6 +12,8 @@ use pg_test::{progress, provision};
 /// One tree of sources, and what was built of it.
 pub struct Source {
     pub dir: PathBuf,
+    /// What is made of it is kept there.
+    pub home: PathBuf,
     /// As the package calls it: it need not be the server's own minor version.
     pub version: String,
     /// `regress.so` and what else the suites load.
@@ -37,7 +39,7 @@ impl Source {
             bail!("{} has no src/test/regress: it is no source tree of PostgreSQL", dir.display());
         }
         let libraries = build(&home, &dir, &postgres.pg_config)?;
-        Ok(Self { dir, version, libraries, runners: runners(&postgres.pg_config)? })
+        Ok(Self { dir, home, version, libraries, runners: runners(&postgres.pg_config)? })
     }
 }
 
@@ -170,6 +172,9 @@ fn source_line(target: &str) -> Option<String> {
 }
 
 fn unpack(archive: &Path, dir: &Path) -> Result<()> {
+    if provision::find_program("bzip2").is_none() {
+        provision::install(&["bzip2".into()], "PostgreSQL's sources are packed with bzip2")?;
+    }
     std::fs::remove_dir_all(dir).ok();
     std::fs::create_dir_all(dir)?;
     let mut tar = Command::new("tar");
@@ -193,7 +198,8 @@ fn build(home: &Path, source: &Path, pg_config: &Path) -> Result<PathBuf> {
         provision::install(&["make".into()], "the suites load libraries that are built with make")?;
     }
     let mut make = Command::new("make");
-    make.args(["-s", "with_llvm=no"]).arg(format!("PG_CONFIG={}", pg_config.display())).current_dir(&dir);
+    // All of it each time: it may have been built against another server's headers.
+    make.args(["-s", "-B", "with_llvm=no"]).arg(format!("PG_CONFIG={}", pg_config.display())).current_dir(&dir);
     progress::run("building what the suites load", &mut make, &log("regress-libraries"))?;
     Ok(dir)
 }
@@ -208,7 +214,7 @@ fn runners(pg_config: &Path) -> Result<PathBuf> {
     })
 }
 
-fn log(of: &str) -> PathBuf {
+pub fn log(of: &str) -> PathBuf {
     pg_test::target().join(format!("logs/{of}.log"))
 }
 

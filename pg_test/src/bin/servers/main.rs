@@ -1,7 +1,8 @@
 //! The whole suite on the majors that this machine's distribution does not have.
 //!
 //! `cargo run --bin servers` runs it on PostgreSQL 17 (Debian 13) and 18 (Debian sid); `cargo run --bin servers -- 17` on one of
-//! them; what follows the majors is handed to cargo test: `-- 17 18 rls::`. `-- upgrade` takes a cluster of 15 that uses every room
+//! them; what follows the majors is handed to cargo test: `-- 17 18 rls::`. `-- 17 regression` runs PostgreSQL's own suites there, and
+//! what follows is handed to them. `-- upgrade` takes a cluster of 15 that uses every room
 //! to 17 with pg_upgrade, in a Debian 13 that has both servers. Each distribution is unpacked once below `target/`, and
 //! whatever is mounted for a run is seen by its processes alone and gone with them, however they end. That takes root.
 
@@ -22,6 +23,8 @@ const DISTRIBUTIONS: [Wanted; 2] =
 
 /// Two servers in one system, and the test that goes from one to the other.
 const UPGRADE: Wanted = Wanted { major: 17, distribution: "trixie", older: Some((15, "bookworm")) };
+/// What is asked for with this word is the suites of `cargo run --bin regression`, and not cargo test.
+const REGRESSION: &str = "regression";
 const UPGRADE_TEST: &str = "lifecycle::moving::pg_upgrade";
 
 fn main() -> ExitCode {
@@ -35,17 +38,23 @@ fn run() -> Result<bool> {
         bail!("the suite runs in unpacked distributions (debootstrap, mounts, chroot), which takes root");
     }
     let mut outcomes = Vec::new();
+    let mut good = true;
     for wanted in wanted {
         let system = System::prepare(wanted)?;
+        if for_tests.first().is_some_and(|word| word == REGRESSION) {
+            good &= run::regression(&system, &for_tests[1..])?;
+            continue;
+        }
         let start = std::time::Instant::now();
         let (success, counts) = run::suite(&system, &for_tests)?;
-        outcomes.push((system.server, success, counts, start.elapsed().as_secs()));
+        good &= success;
+        outcomes.push((system.server, counts, start.elapsed().as_secs()));
     }
-    for (server, _, counts, seconds) in &outcomes {
+    for (server, counts, seconds) in &outcomes {
         let Counts { passed, failed, skipped } = counts;
         println!("{server}: {passed} passed, {failed} failed, {skipped} skipped; {seconds} s");
     }
-    Ok(outcomes.iter().all(|(_, success, ..)| *success))
+    Ok(good)
 }
 
 /// The systems that are asked for, those of all majors when none is, and what is cargo test's.

@@ -97,8 +97,23 @@ pub fn output(system: &System, words: &[String]) -> Result<String> {
 
 /// `cargo test`; whether it succeeded, and its counts.
 pub fn suite(system: &System, arguments: &[String]) -> Result<(bool, Counts)> {
+    let (success, counts) = cargo(system, &["test", "--no-fail-fast"], arguments)?;
+    if success && counts.passed == 0 {
+        bail!("no test was run on {}", system.server);
+    }
+    Ok((success, counts))
+}
+
+/// PostgreSQL's own suites; whether nothing unlisted differs.
+pub fn regression(system: &System, arguments: &[String]) -> Result<bool> {
+    Ok(cargo(system, &["run", "--quiet", "--bin", "regression", "--"], arguments)?.0)
+}
+
+/// What it prints is printed here as well, and counted where it tells of tests.
+fn cargo(system: &System, what: &[&str], arguments: &[String]) -> Result<(bool, Counts)> {
     take_tools_along(system);
-    let mut words: Vec<String> = ["cargo", "test", "--no-fail-fast"].map(String::from).to_vec();
+    let mut words = vec!["cargo".to_string()];
+    words.extend(what.iter().map(|word| word.to_string()));
     words.extend_from_slice(arguments);
     let script = r#"cd "$0" && exec "$@""#.to_string();
     let mut command = vec!["sh".into(), "-c".into(), script, pg_test::root().display().to_string()];
@@ -111,11 +126,7 @@ pub fn suite(system: &System, arguments: &[String]) -> Result<(bool, Counts)> {
         std::io::stdout().write_all(&line).and_then(|()| std::io::stdout().write_all(b"\n")).ok();
         counts.add(&String::from_utf8_lossy(&line));
     }
-    let success = child.wait()?.success();
-    if success && counts.passed == 0 {
-        bail!("no test was run on {}", system.server);
-    }
-    Ok((success, counts))
+    Ok((child.wait()?.success(), counts))
 }
 
 impl Counts {

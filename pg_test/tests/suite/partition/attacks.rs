@@ -42,12 +42,13 @@ async fn evil(db: &Database) -> Client {
 
 async fn settings_of_the_owners_code_do_not_outlive_it(db: Database) {
     let owner = evil(&db).await;
+    // By EXECUTE: PL/pgSQL's own short way for an expression asserts that a function marked IMMUTABLE leaves the path alone.
     owner
         .run(
-            "CREATE FUNCTION evil.trap() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.lead(1); RETURN NULL; END $$;
+            "CREATE FUNCTION evil.trap() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'SELECT evil.lead(1)'; RETURN NULL; END $$;
              CREATE TRIGGER trap AFTER TRUNCATE ON events_5 EXECUTE FUNCTION evil.trap();
              CREATE FUNCTION evil.keep(partition regclass) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
-               PERFORM evil.lead(1); PERFORM pg_catalog.set_config('lock_timeout', '7s', false); END $$;
+               EXECUTE 'SELECT evil.lead(1)'; PERFORM pg_catalog.set_config('lock_timeout', '7s', false); END $$;
              SELECT bulkhead.manage_partitions('events', '1 day', '3 days', on_expire => 'evil.keep(regclass)'::regprocedure)",
         )
         .await;
