@@ -127,11 +127,10 @@ async fn who_sends_many_has_a_share_of_each_round(db: WithWorkers) {
     let rounds = "SELECT count(*) FILTER (WHERE tenant = $$A$$), count(*) FILTER (WHERE tenant = $$B$$) FROM bulkhead.order_verdict
                    WHERE order_id <> 'first' GROUP BY xmin ORDER BY min(decided_at)";
     let rounds = db.admin(&rounds.replace("$$A$$", &format!("'{A}'")).replace("$$B$$", &format!("'{B}'"))).unwrap();
-    // Those of the many that come next are alone, and wait for each other for a moment all the same. On a slow disk shares are larger.
+    // The few are all in the first round, and with them a share of the many. On a slow disk shares are larger.
     let rounds: Vec<Vec<usize>> =
         rounds.lines().map(|round| round.split('|').map(|count| count.parse().unwrap()).collect()).collect();
     assert!((4..40).contains(&rounds[0][0]) && rounds[0][1] == 3, "{rounds:?}");
-    assert!((4..40).contains(&rounds[1][0]) && rounds[1][1] == 0, "{rounds:?}");
 }
 
 /// The scheduling policy of a process: 0 is the usual one, 3 SCHED_BATCH.

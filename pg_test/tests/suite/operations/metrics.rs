@@ -65,13 +65,17 @@ async fn every_row_is_one_that_prometheus_takes(db: WithWorkers) {
 async fn every_room_has_numbers(db: WithWorkers) {
     let owner = world(&db).await;
     assert_eq!(owner.one("SELECT verdict FROM bulkhead.decrement_now('stock', 'o-1', 'a', 1)").await, "accepted");
-    owner.run("ANALYZE events").await;
     let (role, client) = monitor(&db).await;
     let events = "public.events";
+    // Rows that a session tells the server's statistics of after another's ANALYZE has counted them are in there twice.
+    until("the statistics are right", async || {
+        owner.run("ANALYZE events").await;
+        number(&client, "bulkhead_partition_rows", events).await == 1000.0
+    })
+    .await;
     assert_eq!(number(&client, "bulkhead_seal_active", "").await, 1.0);
     assert_eq!(number(&client, "bulkhead_protected_tables", "").await, 1.0);
     assert_eq!(number(&client, "bulkhead_partitions", events).await, 4.0);
-    assert_eq!(number(&client, "bulkhead_partition_rows", events).await, 1000.0);
     assert!(number(&client, "bulkhead_partition_bytes", events).await > 8192.0);
     let runway = number(&client, "bulkhead_partition_runway_seconds", events).await / 86_400.0;
     assert!((3.0..=4.0).contains(&runway), "{runway}");
