@@ -48,6 +48,7 @@ pub fn server(source: &Source) -> Result<PathBuf> {
     make("building what comes with it", &["-C", "contrib"])?;
     make("installing what comes with it", &["-C", "contrib", "install"])?;
     make("installing it", &["install"])?;
+    std::fs::remove_dir_all(&build).ok();
     Ok(pg_config)
 }
 
