@@ -59,12 +59,12 @@ fn section(report: &Report) -> String {
     let source = if crate::root().join(&source).is_dir() { source } else { format!("{source}.rs") };
     writeln!(
         text,
-        "{}: {}; {}, {} cores, load before {:.1}{}; {}. The rivals' code: [{source}](../{source}). {}",
+        "{}: {}; {}, {} cores, {:.1} of them busy before{}; {}. The rivals' code: [{source}](../{source}). {}",
         date(),
         conditions.server,
         conditions.processor,
         conditions.cores,
-        conditions.load,
+        conditions.busy,
         if conditions.is_busy() { ", so the machine was not quiet" } else { "" },
         conditions.settings,
         report.notes.join(" "),

@@ -223,7 +223,7 @@ impl Report {
     }
 
     fn json(&self) -> Value {
-        let Conditions { server, processor, cores, load, settings, quick } = &self.conditions;
+        let Conditions { server, processor, cores, busy, settings, quick } = &self.conditions;
         json!({
             "feature": self.feature,
             "title": self.title,
@@ -231,7 +231,7 @@ impl Report {
             "server": server,
             "processor": processor,
             "cores": cores,
-            "load_before": load,
+            "busy_before": busy,
             "settings": settings,
             "lines": self.lines.iter().map(|line| line.json(self.is_met(line))).collect::<Vec<_>>(),
             "notes": self.notes,
@@ -255,7 +255,7 @@ mod tests {
             server: "PostgreSQL".into(),
             processor: "any".into(),
             cores: 2,
-            load: 0.0,
+            busy: 0.0,
             settings: "fsync = on".into(),
             quick: false,
         };

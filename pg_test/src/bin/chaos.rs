@@ -5,7 +5,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use pg_test::chaos::{self, Options};
 use pg_test::progress;
 
@@ -36,6 +36,8 @@ fn play(options: &Options) -> Result<bool> {
     let runtime = tokio::runtime::Runtime::new()?;
     let start = std::time::Instant::now();
     let outcome = runtime.block_on(chaos::run(options))?;
+    let total: u32 = outcome.kills.values().sum();
+    ensure!(total == options.kills, "{total} kills instead of {}", options.kills);
     let faults = outcome.ledger.book().faults.clone();
     for fault in faults.iter().take(40) {
         println!("{fault}");
@@ -47,7 +49,7 @@ fn play(options: &Options) -> Result<bool> {
         options.seed,
         start.elapsed().as_secs()
     );
-    println!("{} kills: {}", outcome.kills.values().sum::<u32>(), kills.join(", "));
+    println!("{total} kills: {}", kills.join(", "));
     println!("{}", outcome.ledger.summary());
     if options.too_early {
         println!(

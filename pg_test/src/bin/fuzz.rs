@@ -15,6 +15,9 @@ const TARGETS: [&str; 4] = ["jsonb", "jsonlogic", "token", "setting"];
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
      -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1";
 
+/// What the smallest target has some 80 of.
+const LEAST_EDGES: u32 = 40;
+
 struct Options {
     seconds: u32,
     keep: bool,
@@ -103,7 +106,13 @@ fn run(target: &str, binaries: &Path, home: &Path, made: &Path, options: &Option
     ensure!(output.status.success(), "{target} failed; the input is under {}\n{}", failed.display(), tail(&said));
     let last = said.lines().rev().find(|line| line.starts_with("Done ")).unwrap_or("done").to_lowercase();
     let coverage = said.lines().rev().find_map(|line| line.split_once("cov: ")).map_or("", |(_, rest)| rest);
-    let edges = coverage.split_whitespace().next().unwrap_or("?");
+    let edges: u32 = coverage.split_whitespace().next().and_then(|edges| edges.parse().ok()).unwrap_or(0);
+    // Without the counters it would be a search in the dark, and say nothing of it.
+    ensure!(
+        edges >= LEAST_EDGES,
+        "{target}: {edges} edges were counted: the fuzzer does not see the code\n{}",
+        tail(&said)
+    );
     progress::say(format!("fuzz {target}: {last}, {edges} edges, no failure"));
     if options.keep {
         let least = made.join("least").join(target);
@@ -123,7 +132,7 @@ fn run(target: &str, binaries: &Path, home: &Path, made: &Path, options: &Option
 
 /// The kept corpus is a text: an input a line, in hexadecimal digits.
 fn unpack(kept: &Path, directory: &Path) -> Result<()> {
-    let Ok(text) = std::fs::read_to_string(kept) else { return Ok(()) };
+    let text = std::fs::read_to_string(kept).with_context(|| format!("reading {}", kept.display()))?;
     for (number, line) in text.lines().enumerate() {
         let byte = |at: usize| line.get(at..at + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
         let bytes: Option<Vec<u8>> = (0..line.len()).step_by(2).map(byte).collect();

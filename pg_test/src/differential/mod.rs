@@ -276,7 +276,10 @@ impl Run<'_> {
         if !statement.writes_rows() && !statement.reaches_all_rows() {
             return;
         }
-        let tables = self.twins.differing(&statement.sql).await;
+        let Some(tables) = self.twins.differing(&statement.sql).await else {
+            self.report.tables_unknown();
+            return;
+        };
         // Each once; what was made of catalogs or of chance is not the seal's.
         let is_new = |table: &&String| !self.twins.known.contains(name_of(table));
         let new: Vec<&str> = tables.iter().filter(is_new).map(String::as_str).collect();

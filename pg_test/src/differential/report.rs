@@ -36,6 +36,8 @@ pub struct Report {
     pub with_rows: u64,
     /// Statements after which the tables were compared, and the same.
     pub tables_equal: u64,
+    /// Statements after which a side could not be asked for its tables.
+    pub tables_unknown: u64,
     /// Statements that fail with the same SQLSTATE on both.
     pub equal_errors: u64,
     pub refused: BTreeMap<&'static str, u64>,
@@ -71,6 +73,10 @@ impl Report {
         self.tables_equal += 1;
     }
 
+    pub fn tables_unknown(&mut self) {
+        self.tables_unknown += 1;
+    }
+
     pub fn skip(&mut self, reason: &'static str) {
         *self.skipped.entry(reason).or_default() += 1;
     }
@@ -103,6 +109,7 @@ impl Report {
         self.with_rows += other.with_rows;
         self.equal_errors += other.equal_errors;
         self.tables_equal += other.tables_equal;
+        self.tables_unknown += other.tables_unknown;
         for (all, some) in [(&mut self.refused, other.refused), (&mut self.skipped, other.skipped)] {
             for (reason, count) in some {
                 *all.entry(reason).or_default() += count;
@@ -121,6 +128,9 @@ impl fmt::Display for Report {
         let Self { equal, with_rows, equal_errors, .. } = self;
         write!(f, "{}: {} compared, {equal} equal ({with_rows} with rows), ", self.file, self.compared())?;
         write!(f, "{equal_errors} the same error, tables compared after {}, ", self.tables_equal)?;
+        if self.tables_unknown > 0 {
+            write!(f, "not to be had after {}, ", self.tables_unknown)?;
+        }
         write!(f, "{} different", self.different.len())?;
         if !self.refused.is_empty() {
             write!(f, "; refused by contract: {}", reasons(&self.refused))?;

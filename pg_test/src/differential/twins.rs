@@ -71,10 +71,11 @@ impl Twins {
     }
 
     /// Tables whose rows of tenant a are not the same on both sides.
-    pub async fn differing(&self, statement: &str) -> Vec<String> {
+    /// Nothing where a side could not be asked.
+    pub async fn differing(&self, statement: &str) -> Option<Vec<String>> {
         let question = format!("SELECT name || ' ' || digest FROM twin.contents({})", literal(statement));
         let (plain, sealed) = (self.plain.ask(&question).await, self.sealed.ask(&question).await);
-        let (Some(plain), Some(sealed)) = (plain, sealed) else { return Vec::new() };
+        let (plain, sealed) = (plain?, sealed?);
         // The sealed table is the larger by its canaries, and may be left out for that.
         let name = |line: &String| {
             line.rsplit_once(' ').and_then(|(rest, _)| rest.rsplit_once(' ')).map(|(name, _)| name.to_string())
@@ -87,7 +88,7 @@ impl Twins {
                 told.push(format!("plain {line}, sealed {other}"));
             }
         }
-        told
+        Some(told)
     }
 
     /// Takes out canaries that the statement could collide with.

@@ -132,7 +132,7 @@ pub fn find_python() -> Option<PathBuf> {
     find_program("python3").into_iter().chain([PathBuf::from("/usr/bin/python3")]).find(|python| !missing(python))
 }
 
-/// pg_cron, pgbouncer, Python packages and what installs client libraries, for the tests that need them. What cannot be had is not an error here:
+/// pg_cron, pgbouncer, Python packages, what makes a Debian package and what installs client libraries, for the tests that need them. What cannot be had is not an error here:
 /// those tests say that they were skipped, and CI does not accept that.
 pub fn ensure_companions(postgres: &Postgres) {
     let mut wanted: Vec<Vec<String>> = Vec::new();
@@ -144,6 +144,9 @@ pub fn ensure_companions(postgres: &Postgres) {
     }
     if find_python().is_none() {
         wanted.push(PYTHON.map(|(_, package)| package.to_string()).to_vec());
+    }
+    if find_program("dpkg").is_some() && find_program("dpkg-shlibdeps").is_none() {
+        wanted.push(vec!["dpkg-dev".to_string()]);
     }
     wanted.extend(clients::missing());
     install_if_allowed(&wanted, "tests", "some tests use it");

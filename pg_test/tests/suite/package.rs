@@ -8,7 +8,7 @@ use libtest_mimic::Trial;
 use pg_test::provision::{Extension, For, Provision, find_program, provision};
 use pg_test::{Cluster, debian};
 
-use crate::harness::{Absent, Nowhere};
+use crate::harness::{Nowhere, Skip};
 
 pub fn tests() -> Vec<Trial> {
     crate::tests![what_dpkg_installs_works => 300]
@@ -35,10 +35,10 @@ fn dpkg(root: &Path, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-async fn what_dpkg_installs_works(_: Nowhere) -> Result<(), Absent> {
+async fn what_dpkg_installs_works(_: Nowhere) -> Result<(), Skip> {
     for program in ["dpkg", "dpkg-deb", "dpkg-shlibdeps"] {
         if find_program(program).is_none() {
-            return Err(Absent(format!("there is no {program}")));
+            return Err(Skip(format!("there is no {program}")));
         }
     }
     let built = provision(For::Tests).unwrap();

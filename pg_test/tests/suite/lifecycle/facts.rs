@@ -60,10 +60,21 @@ fn of_each(db: &Database, kind: char, what: &str) -> Vec<String> {
 /// Panics with the lines that differ unless both have the same.
 #[track_caller]
 pub fn same(now: &[String], before: &[String], what: &str) {
-    let gone: Vec<_> = before.iter().filter(|fact| !now.contains(fact)).collect();
-    let new: Vec<_> = now.iter().filter(|fact| !before.contains(fact)).collect();
+    // As often as the other has it, too.
+    let beyond = |of: &[String], other: &[String]| {
+        let mut left = other.to_vec();
+        let mut more = Vec::new();
+        for fact in of {
+            match left.iter().position(|known| known == fact) {
+                Some(at) => drop(left.swap_remove(at)),
+                None => more.push(fact.clone()),
+            }
+        }
+        more
+    };
+    let (gone, new) = (beyond(before, now), beyond(now, before));
     assert!(
-        gone.is_empty() && new.is_empty() && now.len() == before.len(),
+        gone.is_empty() && new.is_empty(),
         "{what}: {} lines, now {}\n  gone: {gone:#?}\n  new: {new:#?}",
         before.len(),
         now.len()
