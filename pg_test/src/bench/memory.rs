@@ -24,7 +24,8 @@ pub async fn of(session: &Client) -> Result<Memory> {
     Ok(Memory { private: private(process)?, contexts: u64::try_from(contexts)? })
 }
 
-fn private(process: i32) -> Result<u64> {
+/// Resident pages of a server process that belong to it alone, in bytes.
+pub fn private(process: i32) -> Result<u64> {
     let path = format!("/proc/{process}/status");
     let status = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
     let kilobytes =
