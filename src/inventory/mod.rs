@@ -54,7 +54,7 @@ use fold::Verdict;
 use section::Section;
 use verdict_store::VerdictStore;
 
-::pgrx::extension_sql_file!("../../sql/inventory.sql", name = "inventory", requires = ["partition"]);
+::pgrx::extension_sql_file!("../../sql/inventory.sql", name = "inventory", requires = ["scoring"]);
 
 /// `register_inventory(relation regclass, item_column name DEFAULT 'id', quantity_column name DEFAULT 'quantity')`: from now on orders may be placed on
 /// the table. A second call changes the columns.

@@ -14,7 +14,7 @@ use pgrx::prelude::*;
 use crate::error::{self, Result};
 use crate::pg::{security, spi, version};
 
-::pgrx::extension_sql_file!("../../sql/lint.sql", name = "lint", requires = ["rls"]);
+::pgrx::extension_sql_file!("../../sql/lint.sql", name = "lint", requires = ["seal"]);
 
 const FACTS: &str = include_str!("facts.sql");
 

@@ -18,7 +18,7 @@ use crate::pg::{board, client, registry, security, spi, version};
 use crate::rls;
 use crate::seal::bypass;
 
-::pgrx::extension_sql_file!("../../sql/observe.sql", name = "observe", requires = ["seal"]);
+::pgrx::extension_sql_file!("../../sql/observe.sql", name = "observe", requires = ["leak_test"]);
 
 /// `observe(relation regclass, tenant_column name DEFAULT 'tenant_id')`: counts statements on the table that have no tenant.
 ///
