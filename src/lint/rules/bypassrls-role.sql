@@ -2,7 +2,7 @@
 SELECT CASE WHEN bool_or(NOT p.sealed) THEN 'warning' ELSE 'info' END,
        quote_ident(b.rolname),
        format('BYPASSRLS, with rights to %s protected tables%s. %s', count(*),
-              CASE WHEN bool_or(NOT p.sealed) THEN ': it sees every tenant''s rows' ELSE ', which the seal filters for it' END,
+              CASE WHEN bool_or(NOT p.sealed) THEN ': it sees every tenant''s rows' ELSE ', which the seal filters for it; pg_stats shows it their commonest values, of all tenants' END,
               CASE WHEN b.rolcanlogin THEN 'It can log in' ELSE 'It cannot log in' END
               || coalesce('; ' || (SELECT string_agg(quote_ident(m.rolname), ', ' ORDER BY m.rolname) FROM pg_roles m
                                     WHERE m.oid <> b.oid AND NOT m.rolsuper AND pg_has_role(m.oid, b.oid, 'MEMBER')) || ' can become it', '')

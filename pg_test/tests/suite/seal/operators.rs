@@ -1,5 +1,5 @@
 //! Operators that are not leakproof: what they are handed while a plan is made, and by an index of their own. For plain roles and, under the
-//! seal, for superusers. Leak paths 37 and 40.
+//! seal, for superusers. Leak paths 37, 39 and 40.
 
 use libtest_mimic::Trial;
 use pg_test::Database;
@@ -7,7 +7,11 @@ use pg_test::Database;
 use super::fixture::{NOTHING, ROLES, acting, orders};
 
 pub fn tests() -> Vec<Trial> {
-    crate::tests![path_37_statistics_are_not_shown_to_a_leaky_operator, path_40_operators_with_an_index_of_their_own]
+    crate::tests![
+        path_37_statistics_are_not_shown_to_a_leaky_operator,
+        path_39_statistics_are_shown_to_whom_lint_names,
+        path_40_operators_with_an_index_of_their_own
+    ]
 }
 
 async fn path_37_statistics_are_not_shown_to_a_leaky_operator(db: Database) {
@@ -37,6 +41,20 @@ async fn path_37_statistics_are_not_shown_to_a_leaky_operator(db: Database) {
             assert_eq!(client.notices(), NOTHING, "{role}: {table}");
         }
     }
+}
+
+/// The limit that the docs admit: the server's statistics are of all rows, for roles that row level security does not bind. lint() says so of those that are no superusers.
+async fn path_39_statistics_are_shown_to_whom_lint_names(db: Database) {
+    orders(&db).await;
+    db.admin("INSERT INTO orders SELECT n, (SELECT tenant_id FROM orders WHERE id = 4), 'secret' FROM generate_series(10, 200) n; ANALYZE orders").unwrap();
+    let commonest =
+        "SELECT count(*) FROM pg_stats WHERE tablename = 'orders' AND most_common_vals::text LIKE '%secret%'";
+    for (role, shown) in [("app", "0"), ("owner", "0"), ("svc", "1"), ("postgres", "1")] {
+        assert_eq!(acting(&db, role).await.one(commonest).await, shown, "{role}");
+    }
+    let said = "SELECT detail FROM bulkhead.lint() WHERE rule = 'bypassrls-role' AND object = 'svc'";
+    let said = db.connect("postgres").await.one(said).await;
+    assert!(said.contains("pg_stats shows it their commonest values, of all tenants"), "{said}");
 }
 
 /// Each finds B's order 4 where nothing holds it, and nothing for A; its index is not used before the tenant's condition.
