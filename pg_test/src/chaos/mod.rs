@@ -46,6 +46,19 @@ pub struct Outcome {
     pub ledger: Arc<Ledger>,
     /// Still running, for whoever wants to look into it, or to damage it.
     pub db: Database,
+    world: World,
+}
+
+impl Outcome {
+    /// Every reader reads once more.
+    pub async fn read_again(&self) {
+        rows::look_again(&self.world).await;
+    }
+
+    /// A request that came before comes to one session more.
+    pub async fn request_again(&self, tenant: &'static str, key: &str, by: &str) {
+        keys::again(&self.world, tenant, key, by).await;
+    }
 }
 
 /// What all who take part know.
@@ -112,8 +125,10 @@ pub async fn run(options: &Options) -> Result<Outcome> {
             progress::say(format!("{number} kills, {}", world.ledger.summary()));
         }
     }
-    let _closed = world.gate.write().await;
-    sessions.abort_all();
-    checks::at_the_end(&world.db, &world.ledger).await?;
-    Ok(Outcome { kills, ledger: world.ledger, db: world.db })
+    {
+        let _closed = world.gate.write().await;
+        sessions.abort_all();
+        checks::at_the_end(&world.db, &world.ledger).await?;
+    }
+    Ok(Outcome { kills, ledger: world.ledger.clone(), db: world.db.clone(), world })
 }
