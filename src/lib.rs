@@ -37,6 +37,7 @@ mod type_oid;
 
 ::pgrx::pg_module_magic!(name, version);
 
+// Each room's script requires the one before: with one order for all, every build makes the same script.
 ::pgrx::extension_sql_file!("../sql/bootstrap.sql", name = "bootstrap", bootstrap);
 
 /// Called by the server when the library is loaded, in the postmaster or in a backend.

@@ -52,8 +52,22 @@ pub fn build(provision: &Provision, directory: &Path) -> Result<PathBuf> {
     put(&tree, Path::new("/DEBIAN/md5sums"), digests(&tree)?.as_bytes())?;
     put(&tree, Path::new("/DEBIAN/control"), control.as_bytes())?;
     let package = directory.join(format!("{name}_{version}_{}.deb", architecture.trim()));
-    run(Command::new("dpkg-deb").args(["--build", "--root-owner-group"]).arg(&tree).arg(&package))?;
+    let mut build = Command::new("dpkg-deb");
+    build.args(["--build", "--root-owner-group"]).arg(&tree).arg(&package);
+    if let Some(date) = date() {
+        build.env("SOURCE_DATE_EPOCH", date);
+    }
+    run(&mut build)?;
     Ok(package)
+}
+
+/// Two builds of a commit are the same package: nothing in it is newer than the commit. `SOURCE_DATE_EPOCH`, which dpkg-deb honours, goes first.
+fn date() -> Option<String> {
+    if std::env::var_os("SOURCE_DATE_EPOCH").is_some() {
+        return None;
+    }
+    let said = run(Command::new("git").current_dir(crate::root()).args(["log", "-1", "--format=%ct"])).ok()?;
+    Some(said.trim().to_owned())
 }
 
 /// As the control file says it, which has it from Cargo.toml.

@@ -6,7 +6,7 @@ use super::key::{self, Digest};
 use crate::context::state;
 use crate::error::{self, Result};
 use crate::pg::keys::{self, Found, Leaf, Table};
-use crate::pg::{settings, version};
+use crate::pg::{client, settings, version};
 
 /// The clocks of a client and of the server may differ by so much.
 const CLOCK_SKEW: i64 = 5 * 60 * 1_000_000;
@@ -42,7 +42,7 @@ pub struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     pub fn new(function: &std::ffi::CStr, key: Option<&'a [u8]>) -> Result<Asked<'a>> {
-        keys::refuse_read_only(function);
+        client::refuse_read_only(function);
         version::require()?;
         let key = key.filter(|key| !key.is_empty()).ok_or_else(|| {
             error::argument(

@@ -8,8 +8,8 @@ use super::batch::{Batch, Busy};
 use super::section::Section;
 use super::table;
 use crate::error::{self, Result};
+use crate::pg::client;
 use crate::pg::inventory::Told;
-use crate::pg::keys;
 use crate::pg::prepared::{Run, Steps};
 
 /// A text as it was given, NULL or not.
@@ -42,7 +42,7 @@ impl Call {
         items: &[Option<&[u8]>],
         quantities: &[Option<i64>],
     ) -> Result<Call> {
-        keys::refuse_read_only(c"decrement_inventory()");
+        client::refuse_read_only(c"decrement_inventory()");
         let lines = orders.len();
         if items.len() != lines || quantities.len() != lines {
             return Err(error::argument(

@@ -8,7 +8,7 @@ use super::table;
 use crate::error::Result;
 use crate::pg::group::ringing;
 use crate::pg::queue::{self, DeadLetter, Request};
-use crate::pg::{keys, own_locks, version};
+use crate::pg::{client, keys, own_locks, version};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -157,7 +157,7 @@ fn forget_poisoned(relation: Option<pg_sys::Oid>, numbers: Option<Vec<Option<i64
 fn begin(relation: Option<pg_sys::Oid>, call: &CStr) -> Result<pg_sys::Oid> {
     version::require()?;
     let relation = table::given(relation)?;
-    keys::refuse_read_only(call);
+    client::refuse_read_only(call);
     own_locks::begin_draining(relation);
     Ok(relation)
 }

@@ -18,7 +18,7 @@ use crate::error::{self, Result};
 use crate::pg::cell::PerBackend;
 use crate::pg::queue::{self, SEGMENTS, Segment};
 use crate::pg::subtransaction::Failure;
-use crate::pg::{constraints, keys, own_locks, procedure, relation_locks, security, spi};
+use crate::pg::{client, constraints, own_locks, procedure, relation_locks, security, spi};
 use crate::seal::housekeeping;
 
 /// Requests that one batch takes.
@@ -59,7 +59,7 @@ pub fn batch(relation: pg_sys::Oid, size: i32, passed: &HashSet<i64>) -> Result<
             "GRANT EXECUTE ON PROCEDURE bulkhead.drain_inventory TO the role.",
         ));
     }
-    keys::refuse_read_only(c"drain_inventory()");
+    client::refuse_read_only(c"drain_inventory()");
     own_locks::begin_draining(relation);
     if passed.is_empty() && HAS_LEFT.replace(false) {
         // Whatever was passed by waits on, and comes first.

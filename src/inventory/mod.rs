@@ -54,13 +54,13 @@ use fold::Verdict;
 use section::Section;
 use verdict_store::VerdictStore;
 
-::pgrx::extension_sql_file!("../../sql/inventory.sql", name = "inventory", requires = ["partition"]);
+::pgrx::extension_sql_file!("../../sql/inventory.sql", name = "inventory", requires = ["scoring"]);
 
 /// `register_inventory(relation regclass, item_column name DEFAULT 'id', quantity_column name DEFAULT 'quantity')`: from now on orders may be placed on
 /// the table. A second call changes the columns.
 ///
 /// Errors: 42501 not the owner; 22023 no such table or column, or a type that cannot be; 55000 no unique index on the item column (with the
-/// tenant column of a protected table), or row level security that protect() did not make. SHARE UPDATE EXCLUSIVE on the table.
+/// tenant column of a protected table), or row level security that protect() did not make; 25006 read-only. SHARE UPDATE EXCLUSIVE on the table.
 #[pg_extern(sql = false)]
 fn register_inventory(
     relation: Option<pg_sys::Oid>,

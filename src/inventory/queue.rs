@@ -6,8 +6,8 @@ use super::release;
 use super::table;
 use crate::error::{self, Result};
 use crate::pg::group::ringing;
-use crate::pg::keys;
 use crate::pg::queue::{self, Request};
+use crate::pg::{client, keys};
 
 /// Lines that a queued order may have.
 const MOST_LINES: usize = 1_000;
@@ -28,7 +28,7 @@ pub fn enqueue(
     items: &[Option<&[u8]>],
     quantities: &[Option<i64>],
 ) -> Result<i64> {
-    keys::refuse_read_only(c"enqueue_decrement()");
+    client::refuse_read_only(c"enqueue_decrement()");
     let order = release::given(order)?;
     if items.len() != quantities.len() || items.is_empty() || items.len() > MOST_LINES {
         return Err(error::argument(

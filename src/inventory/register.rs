@@ -4,11 +4,12 @@ use pgrx::prelude::*;
 
 use super::table;
 use crate::error::{self, Result};
-use crate::pg::{columns, relation_locks, relations, scan, security, spi, version};
+use crate::pg::{client, columns, relation_locks, relations, scan, security, spi, version};
 
 /// `register_inventory(relation, item_column, quantity_column)`: see mod.rs.
 pub fn register(relation: pg_sys::Oid, item: &str, quantity: &str) -> Result<()> {
     version::require()?;
+    client::refuse_read_only(c"register_inventory()");
     // Before the lock: who waits for it makes an autovacuum give way. And after it: until then the table could be dropped, or given away.
     check_owner(relation)?;
     relation_locks::relation(relation, relation_locks::Mode::ShareUpdate);

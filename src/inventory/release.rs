@@ -12,7 +12,7 @@ use super::verdict_store::{self, Found, VerdictStore};
 use crate::error::{self, Result};
 use crate::idempotency::key::shown;
 use crate::pg::prepared::{self, Run, Steps};
-use crate::pg::{items, keys, security};
+use crate::pg::{client, items, security};
 
 enum Stage {
     Lock,
@@ -37,7 +37,7 @@ pub struct Release {
 
 impl Release {
     pub fn new(relation: pg_sys::Oid, order: Option<&[u8]>) -> Result<Release> {
-        keys::refuse_read_only(c"release_order()");
+        client::refuse_read_only(c"release_order()");
         let order = given(order)?;
         let inventory = table::for_caller(relation, true)?;
         let tenant = table::tenant(&inventory)?;

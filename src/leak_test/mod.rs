@@ -17,7 +17,7 @@ use crate::error::{self, Result};
 use crate::pg::name::Name;
 use crate::pg::{lock_timeout, security, settings, spi, version};
 
-::pgrx::extension_sql_file!("../../sql/leak_test.sql", name = "leak_test", requires = ["rls"]);
+::pgrx::extension_sql_file!("../../sql/leak_test.sql", name = "leak_test", requires = ["lint"]);
 
 /// A line of the answer.
 pub struct Outcome {

@@ -12,9 +12,9 @@ mod session;
 use pgrx::prelude::*;
 
 use crate::error::{self, Result};
-use crate::pg::{security, spi, version};
+use crate::pg::{client, security, spi, version};
 
-::pgrx::extension_sql_file!("../../sql/lint.sql", name = "lint", requires = ["rls"]);
+::pgrx::extension_sql_file!("../../sql/lint.sql", name = "lint", requires = ["seal"]);
 
 const FACTS: &str = include_str!("facts.sql");
 
@@ -80,11 +80,12 @@ fn lint() -> Result<
 /// `lint_allow(rule text, object text, reason text)`: records that a finding is meant, and why; a second call replaces the reason, and a
 /// NULL reason takes the exception back.
 ///
-/// `object` is as lint() prints it. Errors: 22023 for an unknown rule, a NULL rule or object, and an empty reason. Lock: RowExclusive
+/// `object` is as lint() prints it. Errors: 22023 for an unknown rule, a NULL rule or object, and an empty reason; 25006 read-only. Lock: RowExclusive
 /// on bulkhead.lint_exceptions.
 #[pg_extern(sql = false)]
 fn lint_allow(rule: Option<String>, object: Option<String>, reason: Option<String>) -> Result<()> {
     version::require()?;
+    client::refuse_read_only(c"lint_allow()");
     let (Some(rule), Some(object)) = (rule, object) else {
         return Err(error::argument(
             "the rule and the object must not be NULL",

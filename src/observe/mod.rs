@@ -18,15 +18,16 @@ use crate::pg::{board, client, registry, security, spi, version};
 use crate::rls;
 use crate::seal::bypass;
 
-::pgrx::extension_sql_file!("../../sql/observe.sql", name = "observe", requires = ["seal"]);
+::pgrx::extension_sql_file!("../../sql/observe.sql", name = "observe", requires = ["leak_test"]);
 
 /// `observe(relation regclass, tenant_column name DEFAULT 'tenant_id')`: counts statements on the table that have no tenant.
 ///
 /// Errors: 42501 not the owner; 22023 no such column, or an unfit type; 55000 not in shared_preload_libraries, or the
-/// table is protected and there is no bypass. Takes ACCESS EXCLUSIVE for a moment, so that every plan of the table is made again.
+/// table is protected and there is no bypass; 25006 read-only. Takes ACCESS EXCLUSIVE for a moment, so that every plan of the table is made again.
 #[pg_extern(sql = false)]
 fn observe(relation: Option<pg_sys::Oid>, tenant_column: Option<&CStr>) -> Result<()> {
     version::require()?;
+    client::refuse_read_only(c"observe()");
     let relation = rls::given(relation)?;
     let column = rls::given(tenant_column)?.to_string_lossy().into_owned();
     if !board::is_there() {

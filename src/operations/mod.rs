@@ -13,7 +13,7 @@ use crate::error::Result;
 
 pub use checks::{drain_databases, launcher, seal, slots, version, who_drains, worker};
 
-::pgrx::extension_sql_file!("../../sql/operations.sql", name = "operations", requires = ["scoring", "inventory"]);
+::pgrx::extension_sql_file!("../../sql/operations.sql", name = "operations", requires = ["inventory"]);
 
 /// `read_metrics()`: what bulkhead.metrics shows.
 ///

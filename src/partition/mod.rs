@@ -30,7 +30,7 @@ mod watch;
 use pgrx::prelude::*;
 
 use crate::error::{self, Result, given};
-use crate::pg::{relation_locks, scan, spi, version};
+use crate::pg::{client, relation_locks, scan, spi, version};
 use crate::{idempotency, inventory};
 
 pub use ensure::{ensure_ours, make_present, not_there};
@@ -60,7 +60,7 @@ fn interval(argument: Option<Interval>, name: &str) -> Result<(Interval, span::S
 ///
 /// `every`: months, or days and shorter. `retain`: at least as long. `premake`: 1 to 1,000 partitions ahead. `on_expire`: a function that takes a
 /// regclass. Errors: 42501 not the owner; 22023 a table that cannot be managed, with the reason, or a bad value; 55000 a DEFAULT
-/// partition, or on_expire for a protected table without a bypass. No lock but on the registry's row.
+/// partition, or on_expire for a protected table without a bypass; 25006 read-only. No lock but on the registry's row.
 #[pg_extern(sql = false)]
 fn manage_partitions(
     parent: Option<pg_sys::Oid>,
@@ -70,6 +70,7 @@ fn manage_partitions(
     on_expire: Option<pg_sys::Oid>,
 ) -> Result<()> {
     version::require()?;
+    client::refuse_read_only(c"manage_partitions()");
     let parent = given(parent, "parent")?;
     let (_, kind) = admit::parent(parent)?;
     let (every, every_span) = interval(every, "every")?;
@@ -84,10 +85,11 @@ fn manage_partitions(
 
 /// `unmanage_partitions(parent regclass)`: ends the management; the partitions stay, and holds with them.
 ///
-/// Errors: 42501 not the owner; 55000 not managed.
+/// Errors: 42501 not the owner; 55000 not managed; 25006 read-only.
 #[pg_extern(sql = false)]
 fn unmanage_partitions(parent: Option<pg_sys::Oid>) -> Result<()> {
     version::require()?;
+    client::refuse_read_only(c"unmanage_partitions()");
     let parent = given(parent, "parent")?;
     admit::owner(parent)?;
     if ledger::remove(parent)? {
@@ -98,11 +100,12 @@ fn unmanage_partitions(parent: Option<pg_sys::Oid>) -> Result<()> {
 
 /// `hold_partition(partition regclass, reason text)`: neither maintain() nor DROP TABLE takes it away. A second call changes the reason.
 ///
-/// Errors: 42501 not the owner; 22023 no reason; 55000 not a partition of a managed table. Waits for a maintain() that is about to drop it
+/// Errors: 42501 not the owner; 22023 no reason; 55000 not a partition of a managed table; 25006 read-only. Waits for a maintain() that is about to drop it
 /// (SHARE UPDATE EXCLUSIVE on the partition, until the transaction ends).
 #[pg_extern(sql = false)]
 fn hold_partition(partition: Option<pg_sys::Oid>, reason: Option<&str>) -> Result<()> {
     version::require()?;
+    client::refuse_read_only(c"hold_partition()");
     let partition = given(partition, "partition")?;
     let reason = reason.map(str::trim).filter(|reason| !reason.is_empty()).ok_or_else(|| {
         error::argument(
@@ -119,10 +122,11 @@ fn hold_partition(partition: Option<pg_sys::Oid>, reason: Option<&str>) -> Resul
 
 /// `release_hold(partition regclass)`: ends a hold.
 ///
-/// Errors: 42501 not the owner; 55000 not held.
+/// Errors: 42501 not the owner; 55000 not held; 25006 read-only.
 #[pg_extern(sql = false)]
 fn release_hold(partition: Option<pg_sys::Oid>) -> Result<()> {
     version::require()?;
+    client::refuse_read_only(c"release_hold()");
     let partition = given(partition, "partition")?;
     admit::owner(partition)?;
     if ledger::release(partition)? {
@@ -177,11 +181,12 @@ fn ensure_partitions(parent: Option<pg_sys::Oid>) -> Result<()> {
 
 /// `schedule_maintenance(cron text DEFAULT '*/10 * * * *')`: the number of the job of pg_cron that calls maintain().
 ///
-/// Errors: 42501 without EXECUTE on maintain(); 55000 where pg_cron is not in this database, with what to do instead; what pg_cron says of
+/// Errors: 42501 without EXECUTE on maintain(); 55000 where pg_cron is not in this database, with what to do instead; 25006 read-only; what pg_cron says of
 /// a bad schedule.
 #[pg_extern(sql = false)]
 fn schedule_maintenance(cron: Option<&str>) -> Result<i64> {
     version::require()?;
+    client::refuse_read_only(c"schedule_maintenance()");
     schedule::schedule(given(cron, "cron")?)
 }
 

@@ -117,6 +117,15 @@ pub fn log(message: String) {
     ereport!(PgLogLevel::LOG_SERVER_ONLY, PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message);
 }
 
+/// Raises 25006 in a read-only transaction and on a standby. `command`: what it says.
+pub fn refuse_read_only(command: &CStr) {
+    // SAFETY: raise, or do nothing.
+    unsafe {
+        pg_sys::PreventCommandIfReadOnly(command.as_ptr());
+        pg_sys::PreventCommandIfParallelMode(command.as_ptr());
+    }
+}
+
 /// Rows can be written now.
 pub fn may_write() -> bool {
     // SAFETY: read the server's transaction state.

@@ -26,7 +26,7 @@ use pgrx::prelude::*;
 use crate::error::{self, Result};
 use crate::observe;
 use crate::pg::inventory::all_registered;
-use crate::pg::{registry, spi, version};
+use crate::pg::{client, registry, spi, version};
 
 ::pgrx::extension_sql_file!("../../sql/rls.sql", name = "rls", requires = ["context"]);
 
@@ -47,10 +47,11 @@ pub fn given<T>(argument: Option<T>) -> Result<T> {
 ///
 /// Returns the statements that it ran, none when everything was in place; comments say what it left alone. Errors: 42501 not
 /// the owner; 22023 no such column, an unfit type or relation; 55000 NULLs in the column, no index on a large table, or a parent that
-/// is not protected. Takes ACCESS EXCLUSIVE on the table and its children when there is anything to do.
+/// is not protected; 25006 read-only. Takes ACCESS EXCLUSIVE on the table and its children when there is anything to do.
 #[pg_extern(sql = false)]
 fn protect(relation: Option<pg_sys::Oid>, tenant_column: Option<&CStr>) -> Result<Lines> {
     version::require()?;
+    client::refuse_read_only(c"protect()");
     Ok(SetOfIterator::new(apply::protect(given(relation)?, &given(tenant_column)?.to_string_lossy())?))
 }
 
@@ -66,10 +67,11 @@ fn protect_plan(relation: Option<pg_sys::Oid>, tenant_column: Option<&CStr>) -> 
 /// `unprotect(relation regclass)`: the state that protect() or share() found. Returns the statements that it ran. For an observed table:
 /// ends the observation.
 ///
-/// Errors: 42501 not the owner; 55000 not registered, or registered through a parent. Takes ACCESS EXCLUSIVE.
+/// Errors: 42501 not the owner; 55000 not registered, or registered through a parent; 25006 read-only. Takes ACCESS EXCLUSIVE.
 #[pg_extern(sql = false)]
 fn unprotect(relation: Option<pg_sys::Oid>) -> Result<Lines> {
     version::require()?;
+    client::refuse_read_only(c"unprotect()");
     Ok(SetOfIterator::new(apply::unprotect(given(relation)?)?))
 }
 
@@ -77,6 +79,7 @@ fn unprotect(relation: Option<pg_sys::Oid>) -> Result<Lines> {
 #[pg_extern(sql = false)]
 fn unprotect_all() -> Result<Lines> {
     version::require()?;
+    client::refuse_read_only(c"unprotect_all()");
     let mut done = Vec::new();
     let observed = observe::recorded()?;
     for relation in registry_rows::roots()?.into_iter().chain(observed) {
@@ -88,10 +91,11 @@ fn unprotect_all() -> Result<Lines> {
 
 /// `share(relation regclass)`: every tenant reads the table, and none writes it; its owner does.
 ///
-/// Returns the statements that it ran. Errors: 42501 not the owner; 22023 an unfit relation; 55000 a child table. Takes ACCESS EXCLUSIVE.
+/// Returns the statements that it ran. Errors: 42501 not the owner; 22023 an unfit relation; 55000 a child table; 25006 read-only. Takes ACCESS EXCLUSIVE.
 #[pg_extern(sql = false)]
 fn share(relation: Option<pg_sys::Oid>) -> Result<Lines> {
     version::require()?;
+    client::refuse_read_only(c"share()");
     Ok(SetOfIterator::new(share::share(given(relation)?)?))
 }
 

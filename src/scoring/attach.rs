@@ -161,7 +161,7 @@ fn text(name: Option<&std::ffi::CStr>) -> Option<String> {
 /// second call changes the names.
 ///
 /// `document_column` NULL: the whole row is the document. Errors: 42501 not the owner; 22023 a column of a type that cannot be; 55000 a column
-/// that is not there.
+/// that is not there; 25006 read-only.
 #[pg_extern(sql = false)]
 fn attach_scoring(
     relation: Option<pg_sys::Oid>,
@@ -172,6 +172,7 @@ fn attach_scoring(
     version_column: Option<&std::ffi::CStr>,
 ) -> Result<()> {
     version::require()?;
+    client::refuse_read_only(c"attach_scoring()");
     let relation = given(relation, "relation")?;
     owner(relation)?;
     let names = Names {
@@ -216,10 +217,11 @@ fn attach_scoring(
     })
 }
 
-/// `detach_scoring(relation)`: ends it. Errors: 42501 not the owner; 55000 not attached.
+/// `detach_scoring(relation)`: ends it. Errors: 42501 not the owner; 55000 not attached; 25006 read-only.
 #[pg_extern(sql = false)]
 fn detach_scoring(relation: Option<pg_sys::Oid>) -> Result<()> {
     version::require()?;
+    client::refuse_read_only(c"detach_scoring()");
     let relation = given(relation, "relation")?;
     owner(relation)?;
     let gone = security::as_extension(|| {

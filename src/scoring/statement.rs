@@ -88,13 +88,12 @@ pub fn whole(table: &Attached, action: Action, size: i32) -> String {
     }
     let [set, failed, done] = assignment(table, action);
     format!(
-        "WITH picked AS MATERIALIZED (
-           SELECT t.ctid AS place, t.tableoid AS part, {} AS document FROM {name} t WHERE {conditions} LIMIT {size} FOR UPDATE OF t SKIP LOCKED),
-         scored AS MATERIALIZED (
-           SELECT place, part, bulkhead.score_row($1, document) AS outcome FROM picked),
+        "WITH scored AS MATERIALIZED (
+           SELECT place, part, bulkhead.score_row($1, document) AS outcome
+             FROM (SELECT t.ctid AS place, t.tableoid AS part, {} AS document FROM {name} t WHERE {conditions} LIMIT {size} FOR UPDATE OF t SKIP LOCKED) picked),
          written AS (
            UPDATE {name} t SET {set} FROM scored s WHERE t.ctid = s.place AND t.tableoid = s.part RETURNING {failed} AS failed, {done} AS done)
-         SELECT count(*) FILTER (WHERE done), count(*) FILTER (WHERE done AND failed), (SELECT count(*) FROM picked) FROM written",
+         SELECT count(*) FILTER (WHERE done), count(*) FILTER (WHERE done AND failed), (SELECT count(*) FROM scored) FROM written",
         table.document
     )
 }

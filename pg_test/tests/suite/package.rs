@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use libtest_mimic::Trial;
 use pg_test::provision::{Extension, For, Provision, find_program, provision};
-use pg_test::{Cluster, debian};
+use pg_test::{Cluster, Database, debian};
 
 use crate::harness::{Nowhere, Skip};
 
@@ -35,15 +35,49 @@ fn dpkg(root: &Path, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// The package's dependencies are to be had from where this machine's packages come from.
+fn apt_would_install(package: &Path, name: &str) {
+    let mut command = Command::new("apt-get");
+    let output = command.args(["--simulate", "install"]).arg(std::path::absolute(package).unwrap()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.lines().any(|line| line.starts_with(&format!("Inst {name} "))),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// What the package, the control file, the objects, the library and PGXN's description say of their version is what Cargo.toml says.
+async fn one_version(db: &Database, package: &str) {
+    let said = "SELECT concat_ws(' ', default_version, installed_version, s.value)
+                  FROM pg_available_extensions e, bulkhead.status() s WHERE e.name = 'bulkhead' AND s.item = 'version'";
+    let cargo = env!("CARGO_PKG_VERSION");
+    assert_eq!(db.connect("postgres").await.one(said).await, format!("{cargo} {cargo} {cargo}"));
+    assert_eq!(package, format!("{cargo}-1"));
+    let meta = std::fs::read_to_string(pg_test::root().join("META.json")).unwrap();
+    let meta: serde_json::Value = serde_json::from_str(&meta).unwrap();
+    assert_eq!((&meta["version"], &meta["provides"]["bulkhead"]["version"]), (&cargo.into(), &cargo.into()));
+    // What PGXN wants of a description.
+    for key in ["name", "abstract", "maintainer", "license", "meta-spec"] {
+        assert!(!meta[key].is_null(), "META.json has no {key}");
+    }
+    for key in ["file", "docfile"] {
+        let named = meta["provides"]["bulkhead"][key].as_str().unwrap();
+        assert!(pg_test::root().join(named).is_file(), "META.json: {named}");
+    }
+}
+
 async fn what_dpkg_installs_works(_: Nowhere) -> Result<(), Skip> {
-    for program in ["dpkg", "dpkg-deb", "dpkg-shlibdeps"] {
+    for program in ["dpkg", "dpkg-deb", "dpkg-shlibdeps", "apt-get"] {
         if find_program(program).is_none() {
             return Err(Skip(format!("there is no {program}")));
         }
     }
     let built = provision(For::Tests).unwrap();
     let directory = pg_test::target().join(format!("debian-test-{}", std::process::id()));
+    let again = std::fs::read(debian::build(&built, &directory).unwrap()).unwrap();
     let package = debian::build(&built, &directory).unwrap();
+    assert!(std::fs::read(&package).unwrap() == again, "two builds differ");
     let root = std::path::absolute(directory.join("root")).unwrap();
     for made in ["var/lib/dpkg/info", "var/lib/dpkg/updates"] {
         std::fs::create_dir_all(root.join(made)).unwrap();
@@ -54,13 +88,16 @@ async fn what_dpkg_installs_works(_: Nowhere) -> Result<(), Skip> {
     let name = format!("postgresql-{}-bulkhead", built.postgres.major);
     assert_eq!(dpkg(&root, &["--verify", &name]), "", "files differ from what the package says of them");
     let said = dpkg(&root, &["--status", &name]);
-    assert!(said.contains("Status: install ok installed") && said.contains("Version: 0.1.0-1\n"), "{said}");
+    assert!(said.contains("Status: install ok installed"), "{said}");
+    let version = said.lines().find_map(|line| line.strip_prefix("Version: ")).unwrap_or_default();
     let depends = said.lines().find(|line| line.starts_with("Depends: ")).unwrap_or_default();
     assert!(
         depends.starts_with(&format!("Depends: postgresql-{}, ", built.postgres.major))
             && depends.contains("libc6 (>= "),
         "{said}"
     );
+
+    apt_would_install(&package, &name);
 
     let mut installed = Vec::new();
     files(&root, &root.join("usr"), &mut installed);
@@ -79,6 +116,7 @@ async fn what_dpkg_installs_works(_: Nowhere) -> Result<(), Skip> {
     let from_package = Provision { extension: Arc::new(Extension { files: installed }), ..built.clone() };
     let cluster = Cluster::builder().server(from_package).start().unwrap();
     let db = cluster.database("package").unwrap();
+    one_version(&db, version).await;
     let owner = db.connect("owner").await;
     owner.run("CREATE TABLE note (tenant_id text, body text); SELECT bulkhead.protect('note')").await;
     owner.run("SET bulkhead.tenant_context = 'a'; INSERT INTO note (body) VALUES ('mine')").await;

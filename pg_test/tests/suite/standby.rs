@@ -4,9 +4,17 @@ use libtest_mimic::Trial;
 use pg_test::Cluster;
 
 use crate::harness::Nowhere;
+use crate::versions;
 
 pub fn tests() -> Vec<Trial> {
-    crate::tests![protected_reads_and_functions_that_only_read => 240]
+    crate::tests![protected_reads_and_functions_that_only_read => 240, every_function_answers_or_is_read_only => 240]
+}
+
+/// The same server, started again as one that replays a log: that of nobody.
+fn becomes_a_standby(cluster: &Cluster) {
+    cluster.stop().unwrap();
+    std::fs::write(cluster.data_dir().join("standby.signal"), "").unwrap();
+    cluster.start().unwrap();
 }
 
 async fn protected_reads_and_functions_that_only_read(_: Nowhere) {
@@ -22,10 +30,7 @@ async fn protected_reads_and_functions_that_only_read(_: Nowhere) {
         )
         .await;
     drop(owner);
-    // The same server, started again as one that replays a log: that of nobody.
-    cluster.stop().unwrap();
-    std::fs::write(cluster.data_dir().join("standby.signal"), "").unwrap();
-    cluster.start().unwrap();
+    becomes_a_standby(&cluster);
     for role in ["app", "svc", "owner", "postgres"] {
         let client = db.connect(role).await;
         assert_eq!(client.one("SELECT pg_is_in_recovery()").await, "t");
@@ -63,11 +68,73 @@ async fn protected_reads_and_functions_that_only_read(_: Nowhere) {
             client.run("SELECT * FROM bulkhead.partition_plan('notes', 'at', '1 day')").await;
         }
     }
-    let client = db.connect("owner").await;
-    for call in
-        ["protect('bare')", "unprotect('notes')", "register_inventory('bare', 'id')", "attach_scoring('bare', 'x')"]
-    {
-        let error = client.try_run(&format!("SELECT bulkhead.{call}")).await.unwrap_err();
-        assert_ne!(error.code().map(|state| state.code().to_owned()), None, "{call}: {error}");
+}
+
+/// What answers on a standby, of the functions that [`versions::CALLS`] calls: it only reads.
+const READ: &[&str] = &[
+    "all_poisoned_orders",
+    // Where there are partitions for now it has nothing to do.
+    "ensure_partitions",
+    "leak_test",
+    "order_verdicts",
+    "partition_plan",
+    "poisoned_orders",
+    "protect_plan",
+    "score",
+    "score_explain",
+    "score_row",
+    "tenant_rule_sets",
+];
+
+/// A call of each of those that it leaves out, whatever the versions are.
+const ANSWERED: &[&str] = &[
+    "SELECT bulkhead.begin_bypass('why')",
+    "SELECT * FROM bulkhead.claims()",
+    "SELECT bulkhead.has_permission('x')",
+    "SELECT bulkhead.has_role('x')",
+    "SELECT * FROM bulkhead.health()",
+    "SELECT bulkhead.jsonlogic('true', '{}')",
+    "SELECT * FROM bulkhead.lint()",
+    "SELECT * FROM bulkhead.read_metrics()",
+    "SELECT * FROM bulkhead.read_naked_statements()",
+    "SELECT bulkhead.request_fingerprint('POST', '/x', '{}')",
+    "SELECT bulkhead.require_tenant()",
+    "SELECT bulkhead.seal_active()",
+    "BEGIN; SELECT bulkhead.set_tenant('shop-1'); COMMIT",
+    "SELECT * FROM bulkhead.status()",
+    "SELECT bulkhead.tenant_id()",
+    "SELECT bulkhead.tenant_id_bigint()",
+    "SELECT bulkhead.tenant_id_text()",
+    "SELECT bulkhead.user_id()",
+];
+
+async fn every_function_answers_or_is_read_only(_: Nowhere) {
+    let cluster = Cluster::builder().start().unwrap();
+    let db = cluster.database("functions").unwrap();
+    versions::every_room(&db).await;
+    db.admin("ALTER TABLE plain ADD tenant_id text").unwrap();
+    becomes_a_standby(&cluster);
+    let boss = db.connect("postgres").await;
+    boss.run("SET bulkhead.tenant_context = 'shop-1'; SET bulkhead.bypass = 'standby'").await;
+    // No triggers, and no condition of COPY FROM.
+    let all = "SELECT proname FROM pg_proc WHERE pronamespace = 'bulkhead'::regnamespace
+                AND prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype) AND proname NOT LIKE 'copied\\_row\\_%'";
+    let names = boss.column(all).await;
+    assert!(names.len() > 60, "{names:?}");
+    let of = |name: &str, call: &&&str| call.contains(&format!(" bulkhead.{name}("));
+    for name in &names {
+        let writes: Vec<_> = versions::CALLS.iter().filter(|call| of(name, call)).collect();
+        let reads: Vec<_> = ANSWERED.iter().filter(|call| of(name, call)).collect();
+        assert!(!writes.is_empty() || !reads.is_empty(), "what does {name}() do on a standby?");
+        for call in &reads {
+            boss.run(call).await;
+        }
+        for call in &writes {
+            if READ.contains(&&name[..]) {
+                boss.run(call).await;
+            } else {
+                boss.refused(call).await.state("25006");
+            }
+        }
     }
 }

@@ -48,11 +48,17 @@ fn becomes(db: &Database, version: &str) {
 /// A protected table and what each room needs, and the version `next`.
 async fn world(db: &Database) {
     scripts(db);
+    every_room(db).await;
+    becomes(db, "next");
+}
+
+/// A protected table and what each room needs: [`CALLS`] would work there.
+pub async fn every_room(db: &Database) {
     let owner = db.connect("owner").await;
     owner
         .run(
             "CREATE TABLE note (id serial PRIMARY KEY, tenant_id text, body text); SELECT bulkhead.protect('note');
-             CREATE TABLE plain (id int); INSERT INTO plain VALUES (1);
+             CREATE TABLE plain (id int); INSERT INTO plain VALUES (1); CREATE TABLE moment (at timestamptz NOT NULL);
              CREATE TABLE stock (id text PRIMARY KEY, quantity bigint); INSERT INTO stock VALUES ('a', 5);
              SELECT bulkhead.register_inventory('stock');
              CREATE TABLE lead (id serial PRIMARY KEY, tenant_id text, document jsonb, score numeric, status text NOT NULL DEFAULT 'pending_score');
@@ -64,7 +70,6 @@ async fn world(db: &Database) {
         )
         .await;
     db.admin("CALL bulkhead.maintain(); SELECT bulkhead.put_shared_rule_set('lead', '[]')").unwrap();
-    becomes(db, "next");
 }
 
 async fn as_shop(db: &Database, role: &str) -> Client {
@@ -148,7 +153,7 @@ const HARMLESS: &[&str] = &[
 ];
 
 /// A call of each of the others, as a superuser.
-const CALLS: &[&str] = &[
+pub const CALLS: &[&str] = &[
     "SELECT bulkhead.activate_rule_set('lead', 1)",
     "SELECT bulkhead.activate_shared_rule_set('lead', 1)",
     "SELECT * FROM bulkhead.all_poisoned_orders()",
@@ -176,7 +181,7 @@ const CALLS: &[&str] = &[
     "SELECT bulkhead.manage_partitions('event', '1 day', '7 days')",
     "SELECT bulkhead.observe('plain')",
     "SELECT * FROM bulkhead.order_verdicts('stock', 'o')",
-    "SELECT bulkhead.partition_plan('note', 'id', '1 day')",
+    "SELECT bulkhead.partition_plan('moment', 'at', '1 day')",
     "SELECT * FROM bulkhead.poisoned_orders('stock')",
     "SELECT bulkhead.protect('plain')",
     "SELECT bulkhead.protect_plan('plain')",

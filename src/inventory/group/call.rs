@@ -7,7 +7,7 @@ use super::super::table;
 use super::body::{self, Fault, Reply, Request};
 use crate::error::{self, Result};
 use crate::pg::group::{self, Waiter};
-use crate::pg::{keys, relation_locks, security, transaction, wal};
+use crate::pg::{client, relation_locks, security, transaction, wal};
 
 /// A wait of more than an hour is a mistake: the caller's snapshot keeps VACUUM from what has died since.
 const MOST_WAIT: i64 = 60 * 60 * 1_000_000;
@@ -38,7 +38,7 @@ pub fn ask(
     quantities: &[Option<i64>],
     wait: Option<i64>,
 ) -> Result<Outcome> {
-    keys::refuse_read_only(c"decrement_now()");
+    client::refuse_read_only(c"decrement_now()");
     let wait = wait
         .filter(|wait| (0..=MOST_WAIT).contains(wait))
         .ok_or_else(|| error::argument("wait must be an interval from 0 to 1 hour", "Leave it out for 5 seconds."))?;

@@ -25,15 +25,6 @@ pub fn now() -> i64 {
     unsafe { pg_sys::GetCurrentTimestamp() }
 }
 
-/// Raises 25006 in a read-only transaction and on a standby. `command`: what it says.
-pub fn refuse_read_only(command: &std::ffi::CStr) {
-    // SAFETY: raise, or do nothing.
-    unsafe {
-        pg_sys::PreventCommandIfReadOnly(command.as_ptr());
-        pg_sys::PreventCommandIfParallelMode(command.as_ptr());
-    }
-}
-
 /// Waits until another transaction has ended. Raises as a wait for a row would: 40P01, 55P03, 57014.
 pub fn wait_for(transaction: pg_sys::TransactionId) {
     // SAFETY: a wait for a lock; no relation or row is named in the message.

@@ -56,7 +56,10 @@ fact(fact) AS (
    WHERE (classoid = 'pg_class'::regclass AND objoid IN (SELECT id FROM relation))
       OR (classoid = 'pg_proc'::regclass AND objoid IN (SELECT p.oid FROM pg_proc p JOIN space n ON n.oid = pronamespace))
       OR (classoid = 'pg_namespace'::regclass AND objoid IN (SELECT oid FROM space))
-      OR classoid IN ('pg_extension'::regclass, 'pg_policy'::regclass)
+      OR (classoid = 'pg_type'::regclass AND objoid IN (SELECT t.oid FROM pg_type t JOIN space n ON n.oid = typnamespace))
+      OR (classoid = 'pg_trigger'::regclass AND objoid IN (SELECT t.oid FROM relation JOIN pg_trigger t ON tgrelid = id))
+      OR (classoid = 'pg_constraint'::regclass AND objoid IN (SELECT c.oid FROM relation JOIN pg_constraint c ON conrelid = id))
+      OR classoid IN ('pg_extension'::regclass, 'pg_policy'::regclass, 'pg_event_trigger'::regclass)
   UNION ALL
   SELECT format('extension %s %s in %s of %s, relocatable %s', extname, extversion, extnamespace::regnamespace, extowner::regrole, extrelocatable)
     FROM pg_extension

@@ -22,16 +22,18 @@ pub fn rows(db: &Database) -> Vec<String> {
     of_each(db, 'r', "t::text")
 }
 
-/// The same without what a dump leaves to the installation, and what says in which database a table is registered, which changes with it;
-/// and what is registered, as everybody may ask.
+/// The same without what a dump leaves to the installation, and of what is registered without the columns that change with the place:
+/// the database, the numbers of columns.
 pub fn dumped_rows(db: &Database) -> Vec<String> {
     const OF_THE_PLACE: [&str; 4] = ["protection", "inventory", "managed_partition", "scoring_run"];
     let is_of_the_place =
         |row: &String| OF_THE_PLACE.iter().any(|table| row.starts_with(&format!("bulkhead.{table}: ")));
     let mut dumped: Vec<String> = rows(db).into_iter().filter(|row| !is_of_the_place(row)).collect();
-    let registered = "SELECT 'protected: ' || p::text FROM bulkhead.protected_tables p
-                       UNION ALL SELECT 'managed: ' || concat_ws(' ', parent, every, retain, premake, on_expire) FROM bulkhead.managed_partition
-                       UNION ALL SELECT 'inventory: ' || concat_ws(' ', relation, item_column, quantity_column) FROM bulkhead.inventory";
+    let registered = "SELECT 'protected: ' || (to_jsonb(t) - '{home,tenant_attnum}'::text[])::text FROM bulkhead.protection t
+                       UNION ALL SELECT 'protected, as shown: ' || t::text FROM bulkhead.protected_tables t
+                       UNION ALL SELECT 'managed: ' || to_jsonb(t)::text FROM bulkhead.managed_partition t WHERE retain IS NOT NULL
+                       UNION ALL SELECT 'inventory: ' || (to_jsonb(t) - '{home,item_attnum,quantity_attnum,tenant_attnum}'::text[])::text
+                                   FROM bulkhead.inventory t";
     dumped.extend(db.admin(registered).unwrap().lines().map(str::to_owned));
     dumped
 }
@@ -57,10 +59,8 @@ fn of_each(db: &Database, kind: char, what: &str) -> Vec<String> {
     rows
 }
 
-/// Panics with the lines that differ unless both have the same.
-#[track_caller]
-pub fn same(now: &[String], before: &[String], what: &str) {
-    // As often as the other has it, too.
+/// The lines that are gone, and the new ones; one that is there more often than before is new.
+pub fn differences(now: &[String], before: &[String]) -> (Vec<String>, Vec<String>) {
     let beyond = |of: &[String], other: &[String]| {
         let mut left = other.to_vec();
         let mut more = Vec::new();
@@ -72,7 +72,13 @@ pub fn same(now: &[String], before: &[String], what: &str) {
         }
         more
     };
-    let (gone, new) = (beyond(before, now), beyond(now, before));
+    (beyond(before, now), beyond(now, before))
+}
+
+/// Panics with the lines that differ unless both have the same.
+#[track_caller]
+pub fn same(now: &[String], before: &[String], what: &str) {
+    let (gone, new) = differences(now, before);
     assert!(
         gone.is_empty() && new.is_empty(),
         "{what}: {} lines, now {}\n  gone: {gone:#?}\n  new: {new:#?}",
