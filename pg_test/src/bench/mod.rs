@@ -14,10 +14,12 @@
 //! | [`demand`], [`ledger`] | orders as customers send them; verdicts that are there already |
 //! | [`memory`] | the private memory of a server process |
 //! | [`report`], page.rs | the table to read, and the JSON; the results in docs/benchmarks.md |
+//! | [`figures`] | the same figures on the other pages |
 //! | [`chart`] | the SVG |
 
 pub mod chart;
 pub mod demand;
+pub mod figures;
 pub mod ledger;
 pub mod memory;
 pub mod options;

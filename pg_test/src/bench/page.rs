@@ -6,9 +6,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::figures;
 use super::report::Report;
 
-const PAGE: &str = "docs/benchmarks.md";
+pub(super) const PAGE: &str = "docs/benchmarks.md";
 
 /// Only what was measured in full is written there.
 pub fn is_asked_for(report: &Report) -> bool {
@@ -20,7 +21,8 @@ pub fn write(report: &Report) -> Result<()> {
     change(report.feature, |old| {
         let charts = old.lines().filter(|line| line.starts_with("![")).collect::<Vec<_>>().join("\n\n");
         format!("{}\n{charts}\n", section(report))
-    })
+    })?;
+    figures::write(crate::root())
 }
 
 /// Copies the chart beside the page and shows it in the section.

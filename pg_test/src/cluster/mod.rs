@@ -161,6 +161,14 @@ impl Cluster {
         self.postmaster().kill(&self.0.workspace)
     }
 
+    /// Runs a script, a statement a line, by a stopped server in single-user mode.
+    pub fn single_user(&self, database: &str, script: &str) -> Result<Output> {
+        let workspace = self.workspace();
+        let mut command = workspace.command(&workspace.bin("postgres"));
+        command.arg("--single").arg("-D").arg(&workspace.data).arg(database);
+        pipe_through(&mut command, script)
+    }
+
     /// How to connect and how to delete it, for a person.
     pub fn how_to_connect(&self) -> String {
         self.0.how_to_connect()

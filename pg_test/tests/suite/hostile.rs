@@ -1,5 +1,7 @@
 //! Every function as a plain role: with whatever arguments, it is an answer or an error of the caller's, in time, and the server lives.
 
+mod changed;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -11,12 +13,14 @@ use tokio_postgres::SimpleQueryMessage;
 use crate::harness::WithWorkers;
 
 pub fn tests() -> Vec<Trial> {
-    crate::tests![
+    let mut all = crate::tests![
         a_panic_is_an_error,
         every_function_bears_any_argument => 300,
         what_a_call_leaves_gains_nothing => 300,
         no_function_keeps_memory => 300
-    ]
+    ];
+    all.extend(changed::tests());
+    all
 }
 
 /// What stands in the rows of another tenant only.

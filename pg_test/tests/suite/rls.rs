@@ -6,6 +6,7 @@ mod dump;
 mod fixture;
 mod hardening;
 mod leaks;
+mod leaks_context;
 mod leaks_plans;
 mod leaks_roles;
 mod modes;
@@ -31,6 +32,7 @@ pub fn tests() -> Vec<Trial> {
         dump::tests(),
         hardening::tests(),
         leaks::tests(),
+        leaks_context::tests(),
         leaks_plans::tests(),
         leaks_roles::tests(),
         modes::tests(),

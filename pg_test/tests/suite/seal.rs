@@ -8,12 +8,14 @@ mod generator;
 mod keeps_working;
 mod levels;
 mod moves;
+mod operators;
 mod outside;
 mod plans;
 mod random;
 mod recorded;
 mod script;
 mod shapes;
+mod single_user;
 mod world;
 mod writes;
 
@@ -31,11 +33,13 @@ pub fn tests() -> Vec<Trial> {
         keeps_working::tests(),
         levels::tests(),
         moves::tests(),
+        operators::tests(),
         outside::tests(),
         plans::tests(),
         recorded::tests(),
         script::tests(),
         shapes::tests(),
+        single_user::tests(),
     ]
     .into_iter()
     .flatten()

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use pg_test::bench::figures;
 use pg_test::{progress, provision};
 
 /// The house says about 400.
@@ -33,6 +34,10 @@ fn run() -> Result<bool> {
     let version = packages::versions(pg_test::root(), &mut faults)?;
     released::check(pg_test::root(), &version, &mut faults)?;
     packages::licences(pg_test::root(), &mut faults)?;
+    if pg_test::flag("FIGURES") {
+        figures::write(pg_test::root())?;
+    }
+    faults.extend(figures::check(pg_test::root())?);
     progress::stage("clippy on the extension", provision::lint_extension)?;
     for fault in &faults {
         eprintln!("{fault}");

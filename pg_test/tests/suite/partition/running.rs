@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
-use pg_test::{Cluster, Database};
+use pg_test::{Client, Cluster, Database};
 
 use super::fixture::{complaints, days, leaves, log, maintain, managed};
 use crate::harness::Nowhere;
@@ -144,8 +144,9 @@ async fn traffic_goes_on(db: Database) {
     assert_eq!(names.len(), 1 + 9, "{names:?} {:?}", complaints(&db).await);
 }
 
-/// The server is killed in the middle of runs, at other moments each time; in the end everything is as after one run.
+/// The server is killed in the middle of runs, each time a few partitions further; in the end everything is as after one run.
 async fn a_killed_run_is_taken_up_again(_: Nowhere) {
+    const FURTHER: usize = 4;
     let cluster = Cluster::builder().start().unwrap();
     let db = cluster.database("kill").unwrap();
     managed(&db, 9).await;
@@ -153,19 +154,21 @@ async fn a_killed_run_is_taken_up_again(_: Nowhere) {
         .await
         .run("SELECT bulkhead.protect('events'); SELECT bulkhead.manage_partitions('events', '1 day', '3 days', 30)")
         .await;
-    for delay in [5, 20, 40, 60, 90, 140] {
-        let runner = db.connect("postgres").await;
+    for number in 0..6 {
+        let (runner, witness) = (db.connect("postgres").await, db.connect("postgres").await);
+        let before = partitions(&witness).await;
         let running = tokio::spawn(async move { runner.try_run("CALL bulkhead.maintain()").await.is_ok() });
-        tokio::time::sleep(Duration::from_millis(delay)).await;
-        if delay % 40 == 0 {
+        while differing(&before, &partitions(&witness).await) < FURTHER {
+            assert!(!running.is_finished(), "the run was over before it was killed, at {before:?}");
+        }
+        if number % 3 == 2 {
             // One process only: the server restarts the others itself.
             let pid = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'CALL%' AND pid <> pg_backend_pid()";
-            let witness = db.connect("postgres").await;
             let found = witness.column(pid).await;
             for pid in &found {
                 std::process::Command::new("/bin/sh").args(["-c", "kill -9 \"$0\"", pid]).status().unwrap();
             }
-            running.await.ok();
+            assert!(!running.await.unwrap(), "it was not killed in the middle");
             // Until it has noticed, it lets sessions in that it ends a moment later.
             while !found.is_empty() && witness.try_run("SELECT 1").await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -178,7 +181,7 @@ async fn a_killed_run_is_taken_up_again(_: Nowhere) {
             }
         } else {
             cluster.kill().unwrap();
-            running.await.ok();
+            assert!(!running.await.unwrap(), "it was not killed in the middle");
             cluster.start().unwrap();
         }
         // What was committed is whole: every partition is protected, none is half made.
@@ -195,6 +198,16 @@ async fn a_killed_run_is_taken_up_again(_: Nowhere) {
     expected.extend(days(&owner, "events", 0, 30).await);
     assert_eq!(leaves(&owner).await, expected, "{:?}", complaints(&db).await);
     assert_eq!(runs(&db).await, "0");
+}
+
+/// Those that there are, while others come and go.
+async fn partitions(client: &Client) -> Vec<String> {
+    client.column("SELECT inhrelid FROM pg_inherits WHERE inhparent = 'events'::regclass").await
+}
+
+fn differing(one: &[String], other: &[String]) -> usize {
+    let beyond = |one: &[String], other: &[String]| one.iter().filter(|name| !other.contains(name)).count();
+    beyond(one, other) + beyond(other, one)
 }
 
 /// pg_dump stands still in the middle, because nobody reads what it writes. What is ahead is made, what is expired waits, and the dump
