@@ -15,8 +15,10 @@
 //! | [`bench`] | what Bulkhead costs, beside the best that is written without it |
 //! | [`debian`] | a Debian package of the extension |
 //! | [`chaos`] | a load of all rooms on a server that is killed again and again |
+//! | [`arguments`] | what the programs read from their command lines alike |
 //! | [`progress`] | tells the person at the terminal what takes so long |
 
+pub mod arguments;
 pub mod bench;
 pub mod chaos;
 pub mod client;

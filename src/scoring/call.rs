@@ -97,9 +97,10 @@ impl<'a> Run<'a> {
         Ok(Value::List(merged.into_bump_slice()))
     }
 
-    /// An element of an array, by `===`; or a part of a text.
+    /// An element of an array, by `===`; or a part of a text, of which nothing is none: a field that is missing is in no list of names.
     fn contains(&mut self, needle: Value<'a>, stack: Value<'a>) -> Ran<bool> {
         match stack {
+            Value::Text(_) if matches!(needle, Value::Missing | Value::Null) => Ok(false),
             Value::Text(text) => {
                 let part = self.as_text(needle)?;
                 self.find(text, part)

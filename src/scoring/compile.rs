@@ -244,7 +244,7 @@ impl<'a> Compiler<'a> {
         let keys = match given.first() {
             None | Some(Value::Null) => Vec::new(),
             Some(Value::Text(path)) => split(path),
-            Some(Value::Number(number)) => vec![printed(number)],
+            Some(Value::Number(number)) => split(&printed(number)),
             Some(Value::Bool(_)) => return self.refuse("a path is a text or a number"),
             Some(computed) => {
                 let path = self.argument(*computed, 0, listed)?;

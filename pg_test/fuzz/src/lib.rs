@@ -42,6 +42,7 @@ pub mod scoring {
 }
 
 mod made;
+pub mod plain;
 
 pub use made::Made;
 

@@ -144,6 +144,10 @@ impl<'a> Made<'a> {
             1 => format!(r#"{{"var":"{}"}}"#, self.one(&KEYS)),
             2 => format!(r#"{{"var":["{}.{}",{}]}}"#, self.one(&KEYS), self.one(&KEYS), self.atom()),
             3 => format!("[{}]", self.list(4, |made, _| made.rule(depth - 1))),
+            4 => {
+                let name = self.one(&NAMES);
+                format!(r#"{{"{name}":{}}}"#, self.rule(depth - 1))
+            }
             _ => {
                 let name = self.one(&NAMES);
                 format!(r#"{{"{name}":[{}]}}"#, self.list(4, |made, _| made.rule(depth - 1)))

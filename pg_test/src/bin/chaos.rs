@@ -5,7 +5,8 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
+use pg_test::arguments::{number, seed};
 use pg_test::chaos::{self, Options};
 use pg_test::progress;
 
@@ -14,17 +15,12 @@ fn main() -> ExitCode {
 }
 
 fn options() -> Result<Options> {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-    let mut options = Options { kills: 100, seed: now.as_secs() % 1_000_000, too_early: false };
+    let mut options = Options { kills: 100, seed: seed()?, too_early: false };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
-        let mut number = || -> Result<u64> {
-            let text = arguments.next().with_context(|| format!("{argument} needs a number"))?;
-            text.parse().with_context(|| format!("{argument} {text}"))
-        };
         match argument.as_str() {
-            "--kills" => options.kills = u32::try_from(number()?)?,
-            "--seed" => options.seed = number()?,
+            "--kills" => options.kills = number(&argument, &mut arguments)?,
+            "--seed" => options.seed = number(&argument, &mut arguments)?,
             "--prove" => options.too_early = true,
             _ => bail!("usage: chaos [--kills N] [--seed N] [--prove]"),
         }

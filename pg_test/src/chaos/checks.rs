@@ -8,20 +8,14 @@ use tokio_postgres::SimpleQueryMessage;
 use super::ground::{FEW, STOCK};
 use super::ledger::{Ledger, Name};
 use super::session::Rows;
-use super::{Random, TENANTS, kills};
+use super::{TENANTS, kills};
 use crate::cluster::PAST_THE_SEAL;
 use crate::{Client, Database};
 
-/// After a kill: so many of the last ones of each kind, and as many of the others by chance.
-const SOME: usize = 300;
 /// Names in one statement.
 const CHUNK: usize = 2_000;
 
-pub(super) async fn after_a_kill(db: &Database, ledger: &Ledger, random: &mut Random) -> Result<()> {
-    check(db, ledger, &mut |names| some(names, random)).await
-}
-
-/// After the last one: what was queued is decided, what waited for its score has it, and everything is looked at.
+/// After the last kill: what was queued is decided, what waited for its score has it, and everything is looked at.
 pub async fn at_the_end(db: &Database, ledger: &Ledger) -> Result<()> {
     let admin = kills::session(&db.config("postgres")).await?;
     rows(&admin, "CALL bulkhead.drain_inventory('stock')").await?;
@@ -41,38 +35,24 @@ pub async fn at_the_end(db: &Database, ledger: &Ledger) -> Result<()> {
     Ok(())
 }
 
-/// Everything there is, whoever damaged it.
+/// Everything that was acknowledged, and everything there is.
 pub async fn all(db: &Database, ledger: &Ledger) -> Result<()> {
-    check(db, ledger, &mut <[Checked]>::to_vec).await
-}
-
-async fn check(
-    db: &Database,
-    ledger: &Ledger,
-    pick: &mut (impl FnMut(&[Checked]) -> Vec<Checked> + Send),
-) -> Result<()> {
     let admin = past_the_seal(db).await?;
     nothing_twice(&admin, ledger).await?;
     counters(&admin, ledger).await?;
     leads(&admin, ledger).await?;
     archive(&admin, ledger).await?;
-    queued(&admin, ledger, pick).await?;
+    queued(&admin, ledger).await?;
     for tenant in TENANTS {
         let app = kills::session(&db.config("app")).await?;
         rows(&app, &format!("SET bulkhead.tenant_context = '{tenant}'")).await?;
-        told(&app, tenant, ledger, pick).await?;
+        told(&app, tenant, ledger).await?;
     }
     Ok(())
 }
 
 /// A name, and what is promised of it.
 type Checked = (String, String);
-
-fn some(names: &[Checked], random: &mut Random) -> Vec<Checked> {
-    let recent = names.len().saturating_sub(SOME);
-    let older = (0..SOME.min(recent)).map(|_| names[random.below(recent as u64) as usize].clone());
-    older.collect::<BTreeSet<_>>().into_iter().chain(names[recent..].iter().cloned()).collect()
-}
 
 async fn past_the_seal(db: &Database) -> Result<Client> {
     let mut config = db.config("postgres");
@@ -172,10 +152,10 @@ async fn archive(admin: &Client, ledger: &Ledger) -> Result<()> {
 }
 
 /// A queued order waits or is decided.
-async fn queued(admin: &Client, ledger: &Ledger, pick: &mut impl FnMut(&[Checked]) -> Vec<Checked>) -> Result<()> {
+async fn queued(admin: &Client, ledger: &Ledger) -> Result<()> {
     let named = |(tenant, order): &Name| (format!("{tenant} {order}"), String::new());
     let names: Vec<Checked> = ledger.book().queued.iter().map(named).collect();
-    for chunk in pick(&names).chunks(CHUNK) {
+    for chunk in names.chunks(CHUNK) {
         let lost = format!(
             "SELECT o FROM unnest({}) o WHERE o NOT IN (
                SELECT tenant || ' ' || order_id FROM bulkhead.order_verdict UNION ALL SELECT tenant || ' ' || order_id FROM bulkhead.inventory_queue_0
@@ -191,12 +171,7 @@ async fn queued(admin: &Client, ledger: &Ledger, pick: &mut impl FnMut(&[Checked
 }
 
 /// What one tenant was told is told again.
-async fn told(
-    app: &Client,
-    tenant: &str,
-    ledger: &Ledger,
-    pick: &mut impl FnMut(&[Checked]) -> Vec<Checked>,
-) -> Result<()> {
+async fn told(app: &Client, tenant: &str, ledger: &Ledger) -> Result<()> {
     let (orders, notes, keys) = {
         let book = ledger.book();
         let orders: Vec<Checked> = book
@@ -216,12 +191,11 @@ async fn told(
     const VERDICTS: &str =
         "SELECT o, coalesce((SELECT string_agg(concat(item, ' ', verdict, ' ', remaining), ', ' ORDER BY line)
         FROM bulkhead.order_verdicts('stock', o)), 'none') FROM unnest({}) o";
-    same("an order", app, VERDICTS, &pick(&orders), ledger).await?;
-    same("a row", app, "SELECT o, (SELECT count(*) FROM notes WHERE id = o) FROM unnest({}) o", &pick(&notes), ledger)
-        .await?;
+    same("an order", app, VERDICTS, &orders, ledger).await?;
+    same("a row", app, "SELECT o, (SELECT count(*) FROM notes WHERE id = o) FROM unnest({}) o", &notes, ledger).await?;
     const CLAIMS: &str = "SELECT o, concat_ws(' ', c.state, c.response, (SELECT count(*) FROM done WHERE key = o))
         FROM unnest({}) o, LATERAL bulkhead.idempotency_claim(o) c";
-    same("a key", app, CLAIMS, &pick(&keys), ledger).await
+    same("a key", app, CLAIMS, &keys, ledger).await
 }
 
 async fn same(what: &str, app: &Client, ask: &str, promised: &[Checked], ledger: &Ledger) -> Result<()> {

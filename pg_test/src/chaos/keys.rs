@@ -27,6 +27,11 @@ async fn work(world: World, place: Place, by: String) {
     }
 }
 
+pub(super) async fn again(world: &World, tenant: &'static str, key: &str, by: &str) {
+    let mut session = world.session(Place { role: "app", tenant, way: Way::Direct });
+    in_steps(world, &mut session, key, by).await;
+}
+
 /// Claim, work and answer in one transaction.
 async fn at_once(world: &World, session: &mut Session, key: &str, by: &str) {
     let work = format!(

@@ -21,7 +21,7 @@ mod upkeep;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tokio::sync::RwLock;
@@ -46,6 +46,19 @@ pub struct Outcome {
     pub ledger: Arc<Ledger>,
     /// Still running, for whoever wants to look into it, or to damage it.
     pub db: Database,
+    world: World,
+}
+
+impl Outcome {
+    /// Every reader reads once more.
+    pub async fn read_again(&self) {
+        rows::look_again(&self.world).await;
+    }
+
+    /// A request that came before comes to one session more.
+    pub async fn request_again(&self, tenant: &'static str, key: &str, by: &str) {
+        keys::again(&self.world, tenant, key, by).await;
+    }
 }
 
 /// What all who take part know.
@@ -107,13 +120,17 @@ pub async fn run(options: &Options) -> Result<Outcome> {
         }
         kills::wait_until_there(&world.db).await?;
         let _closed = world.gate.write().await;
-        checks::after_a_kill(&world.db, &world.ledger, &mut random).await?;
+        let start = Instant::now();
+        checks::all(&world.db, &world.ledger).await?;
         if number % 10 == 0 {
-            progress::say(format!("{number} kills, {}", world.ledger.summary()));
+            let took = start.elapsed().as_secs_f64();
+            progress::say(format!("{number} kills, all of it looked at in {took:.1} s; {}", world.ledger.summary()));
         }
     }
-    let _closed = world.gate.write().await;
-    sessions.abort_all();
-    checks::at_the_end(&world.db, &world.ledger).await?;
-    Ok(Outcome { kills, ledger: world.ledger, db: world.db })
+    {
+        let _closed = world.gate.write().await;
+        sessions.abort_all();
+        checks::at_the_end(&world.db, &world.ledger).await?;
+    }
+    Ok(Outcome { kills, ledger: world.ledger.clone(), db: world.db.clone(), world })
 }

@@ -142,6 +142,9 @@ fn texts() {
     gives(r#"{"in": [5, "12345"]}"#, "{}", "true");
     gives(r#"{"in": ["5", [5]]}"#, "{}", "false");
     gives(r#"{"in": ["x", null]}"#, "{}", "false");
+    gives(r#"{"in": [{"var": "no"}, "AT, CH"]}"#, "{}", "false");
+    gives(r#"{"in": [null, "null"]}"#, "{}", "false");
+    gives(r#"{"in": ["", "AT"]}"#, "{}", "true");
     for needle in ["a", "b", "e", "z", ""] {
         let wanted = ["a", "b", "c", "d", "e"].contains(&needle).to_string();
         gives(r#"{"in": [{"var": "n"}, ["a", "b", "c", "d", "e"]]}"#, &format!(r#"{{"n": "{needle}"}}"#), &wanted);
@@ -159,6 +162,16 @@ fn texts() {
     fails(r#"{"days_between": ["soon", "2026-01-01"]}"#, "{}");
     gives(r#"{"days_between": ["2026-03-01", "2026-02-27"]}"#, "{}", "-2");
     gives(r#"{"now": []}"#, "{}", r#""2026-11-21T12:00:00.000000Z""#);
+}
+
+#[test]
+fn a_path_is_the_same_written_and_computed() {
+    for path in ["1.2", "1.20", "\"1.2\""] {
+        let document = format!(r#"{{"path": {path}, "1": [0, 0, 6]}}"#);
+        gives(&format!(r#"{{"var": {path}}}"#), &document, "6");
+        gives(r#"{"var": {"var": "path"}}"#, &document, "6");
+        gives(&format!(r#"{{"map": [[{{"val": []}}], {{"var": {path}}}]}}"#), &document, "[6]");
+    }
 }
 
 #[test]

@@ -21,7 +21,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
+use pg_test::arguments::{number, seed};
 use pg_test::{Cluster, Database, progress};
 
 use canary::A;
@@ -43,17 +44,12 @@ fn main() -> ExitCode {
 }
 
 fn options() -> Result<Options> {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-    let mut options = Options { seconds: 60, seed: now.as_secs() % 1_000_000, roles: Vec::new() };
+    let mut options = Options { seconds: 60, seed: seed()?, roles: Vec::new() };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
-        let mut number = || -> Result<u64> {
-            let text = arguments.next().with_context(|| format!("{argument} needs a number"))?;
-            text.parse().with_context(|| format!("{argument} {text}"))
-        };
         match argument.as_str() {
-            "--seconds" => options.seconds = number()?,
-            "--seed" => options.seed = number()?,
+            "--seconds" => options.seconds = number(&argument, &mut arguments)?,
+            "--seed" => options.seed = number(&argument, &mut arguments)?,
             name => match ROLES.into_iter().find(|role| *role == name) {
                 Some(role) => options.roles.push(role),
                 None => bail!("usage: sqlsmith [--seconds N] [--seed N] [{}]", ROLES.join("|")),

@@ -28,6 +28,11 @@ pub async fn plain_roles(db: &Database) -> [Client; 2] {
     [db.connect("app").await, db.connect("owner").await]
 }
 
+pub async fn naked(client: &Client) {
+    let refused = client.refused("SELECT * FROM orders").await;
+    refused.state("42501").message("no tenant context for protected table public.orders");
+}
+
 async fn path_12_ids_that_are_nearly_the_tenants(db: Database) {
     orders(&db).await;
     for client in plain_roles(&db).await {

@@ -2,9 +2,9 @@
 //! The numbers are those of the project's list of leak paths.
 
 use libtest_mimic::Trial;
-use pg_test::{Client, Database};
+use pg_test::Database;
 
-use super::fixture::{A, B, OF_A, OF_B, orders, seen};
+use super::fixture::{A, B, OF_A, OF_B, act_for, orders, seen};
 use super::leaks::{naked, plain_roles};
 
 pub fn tests() -> Vec<Trial> {

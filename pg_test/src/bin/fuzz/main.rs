@@ -1,12 +1,16 @@
 //! `cargo run --bin fuzz`: runs each fuzz target of pg_test/fuzz for a while, from the kept corpus on.
 //!
 //! `cargo run --bin fuzz -- --seconds 3600 jsonlogic` for one target and an hour; `--keep` adds what was found to be new to the kept corpus, as little of it as covers the same.
+//! The jsonlogic target compares with a second engine (pg_test/fuzz/src/plain); each run plants a fault in each operator to show that it would be noticed.
 //! It needs a C++ compiler for the fuzzer, and neither nightly Rust nor cargo-fuzz: the counters are a pass of the stable compiler.
+
+mod planted;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
+use pg_test::arguments::number;
 use pg_test::progress;
 
 const TARGETS: [&str; 4] = ["jsonb", "jsonlogic", "token", "setting"];
@@ -33,10 +37,7 @@ fn options() -> Result<Options> {
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "--seconds" => {
-                let seconds = arguments.next().context("--seconds needs a number")?;
-                options.seconds = seconds.parse().with_context(|| format!("--seconds {seconds}"))?;
-            }
+            "--seconds" => options.seconds = number(&argument, &mut arguments)?,
             "--keep" => options.keep = true,
             name => match TARGETS.into_iter().find(|target| *target == name) {
                 Some(target) => options.targets.push(target),
@@ -114,6 +115,9 @@ fn run(target: &str, binaries: &Path, home: &Path, made: &Path, options: &Option
         tail(&said)
     );
     progress::say(format!("fuzz {target}: {last}, {edges} edges, no failure"));
+    if target == "jsonlogic" {
+        planted::are_noticed(&binaries.join(target), &kept, made)?;
+    }
     if options.keep {
         let least = made.join("least").join(target);
         let _ = std::fs::remove_dir_all(&least);
