@@ -131,7 +131,8 @@ async fn a_key_of_two_holders_is_noticed(outcome: &Outcome) {
     outcome.request_again(tenant, &key, "the next").await;
     said(outcome, &damage, &[&format!(r#"the key ("{tenant}", "{key}") was claimed by {holder} and by the next"#)]);
     // The second one did the work, too.
-    outcome.db.admin(&format!("DELETE FROM done WHERE key = '{key}' AND by = '{holder}'")).unwrap();
+    let undone = format!("DELETE FROM done WHERE tenant_id = '{tenant}' AND key = '{key}' AND by = '{holder}'");
+    outcome.db.admin(&undone).unwrap();
 }
 
 async fn damages_are_noticed(outcome: &Outcome) {
