@@ -14,19 +14,16 @@ use fuzz::scoring::{build, compile, json, rules, score};
 use fuzz::{LIMITS, Made};
 use libfuzzer_sys::fuzz_target;
 
-/// A planted fault, as `all some`: the extension takes one operator for another, and the second engine has to notice.
-static PLANTED: LazyLock<Option<(String, String)>> = LazyLock::new(|| {
+/// A planted fault: PLANTED as `all some`, where the extension takes one operator for another, a RULE and a DOCUMENT. Only these are compared then.
+static PLANTED: LazyLock<Option<[String; 3]>> = LazyLock::new(|| {
     let planted = std::env::var("PLANTED").ok()?;
-    let (one, other) = planted.split_once(' ').expect("PLANTED is an operator, and what it is taken for");
-    Some((format!("{{\"{one}\":"), format!("{{\"{other}\":")))
+    let (rule, document) = (std::env::var("RULE").ok()?, std::env::var("DOCUMENT").ok()?);
+    let wrong = match planted.split_once(' ') {
+        Some((one, other)) => rule.replace(&format!("{{\"{one}\":"), &format!("{{\"{other}\":")),
+        None => rule.clone(),
+    };
+    Some([rule, wrong, document])
 });
-
-fn given(rule: &str) -> Vec<u8> {
-    match &*PLANTED {
-        Some((one, other)) => json::jsonb(&rule.replace(one, other)),
-        None => json::jsonb(rule),
-    }
-}
 
 fn run(program: &Program, document: &[u8], limits: Limits) -> Result<String, Fault> {
     let arena = Bump::new();
@@ -51,11 +48,16 @@ fn agree(ours: &Result<String, Fault>, plain: impl FnOnce() -> Gives, what: &str
 }
 
 fuzz_target!(|bytes: &[u8]| {
+    if let Some([rule, wrong, document]) = &*PLANTED {
+        let program = compile::rule(&json::jsonb(wrong), 100_000).expect("the planted rule is compiled");
+        let ours = run(&program, &json::jsonb(document), LIMITS);
+        return agree(&ours, || plain::evaluate(rule, document), rule);
+    }
     let (first, rest) = bytes.split_at(bytes.len() / 2);
     let shown = Made::of(rest).document(4);
     let document = json::jsonb(&shown);
     let rule = Made::of(first).rule(6);
-    if let Ok(program) = compile::rule(&given(&rule), 100_000) {
+    if let Ok(program) = compile::rule(&json::jsonb(&rule), 100_000) {
         let whole = run(&program, &document, LIMITS);
         assert_eq!(run(&program, &document, LIMITS), whole, "twice the same");
         // With less it is the same, or an end.
@@ -65,7 +67,7 @@ fuzz_target!(|bytes: &[u8]| {
         agree(&whole, || plain::evaluate(&rule, &shown), &format!("{rule} of {shown}"));
     }
     let set = Made::of(first).rule_set();
-    if let Ok(program) = rules::rule_set(&given(&set), 100_000) {
+    if let Ok(program) = rules::rule_set(&json::jsonb(&set), 100_000) {
         let arena = Bump::new();
         let read = build::read(&document);
         let (scored, explained) =
