@@ -16,7 +16,7 @@ mod moving;
 mod preload;
 mod replication;
 mod standby;
-mod world;
+pub mod world;
 
 use libtest_mimic::Trial;
 
