@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use pg_test::provision;
+use pg_test::provision::{self, For};
 
 use crate::system::{self, System};
 
@@ -102,6 +102,8 @@ pub fn suite(system: &System, arguments: &[String]) -> Result<(bool, Counts)> {
 /// The smoke tests, by the program of this machine: a newer distribution runs it, so that only the extension is built there.
 pub fn smoke(system: &System) -> Result<(bool, Counts)> {
     let program = suite_of_this_machine()?;
+    // It comes with cargo-pgrx, which is taken along and not built again.
+    provision::provision(For::Demo)?;
     run_tests(system, &[program.as_str(), "smoke::"], &[])
 }
 
