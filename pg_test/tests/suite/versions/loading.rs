@@ -1,7 +1,7 @@
 //! The same where nothing loads the library with the server: in sessions that load it at their start, and in those whose first call does.
 
 use libtest_mimic::Trial;
-use pg_test::{Client, Database};
+use pg_test::Client;
 
 use super::{as_shop, becomes, refused, world};
 use crate::harness::{SessionPreload, WithoutPreload};
