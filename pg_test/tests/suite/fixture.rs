@@ -1,5 +1,7 @@
 //! What the tests of several features stand on.
 
+use std::time::{Duration, Instant};
+
 use pg_test::{Client, Database};
 
 /// A session that acts for the tenant until it is told otherwise.
@@ -33,4 +35,14 @@ pub fn midnight_in(db: &Database, table: &str, key: &str, seconds: f64) {
          END $$"
     );
     db.admin(&split).unwrap();
+}
+
+/// Until the standby has replayed all that the primary has written.
+pub async fn caught_up(primary: &Database, standby: &Database) {
+    let end = primary.admin("SELECT pg_current_wal_flush_lsn()").unwrap();
+    let start = Instant::now();
+    while standby.admin(&format!("SELECT pg_last_wal_replay_lsn() >= '{end}'")).unwrap() != "t" {
+        assert!(start.elapsed() < Duration::from_secs(60), "not caught up\n{}", standby.cluster.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }

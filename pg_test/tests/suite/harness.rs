@@ -19,6 +19,8 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use pg_test::provision::{self, For};
 use pg_test::{Database, cluster, progress};
 
+use crate::smoke;
+
 /// How long a test may take that does not say otherwise.
 pub const LIMIT: Duration = Duration::from_secs(120);
 
@@ -209,9 +211,11 @@ pub fn run(mut arguments: Arguments, mut trials: Vec<Trial>) -> ExitCode {
         LAST_PANIC.with_borrow_mut(|text| *text = info.to_string());
     }));
     let list_only = arguments.list;
-    if !list_only && trials.iter().any(|trial| is_wanted(&arguments, trial)) {
+    let mut wanted = trials.iter().filter(|trial| is_wanted(&arguments, trial)).peekable();
+    if !list_only && wanted.peek().is_some() {
+        let purpose = if wanted.all(|trial| trial.name().starts_with(smoke::NAME)) { For::Demo } else { For::Tests };
         // Once and before all tests: its failure would otherwise be repeated by each of them.
-        if let Err(error) = provision::provision(For::Tests) {
+        if let Err(error) = provision::provision(purpose) {
             progress::say(format!("{error:#}"));
             return ExitCode::FAILURE;
         }

@@ -18,7 +18,7 @@ mod preload;
 mod replication;
 mod standby;
 mod upgrading;
-mod world;
+pub mod world;
 
 use libtest_mimic::Trial;
 

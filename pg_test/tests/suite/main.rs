@@ -28,6 +28,7 @@ mod pooled;
 mod rls;
 mod scoring;
 mod seal;
+mod smoke;
 mod standby;
 mod tokens;
 mod versions;
@@ -62,6 +63,7 @@ fn all() -> Vec<Trial> {
         scoring::tests(),
         tokens::tests(),
         seal::tests(),
+        smoke::tests(),
         standby::tests(),
         versions::tests(),
     ];

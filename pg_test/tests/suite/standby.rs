@@ -4,7 +4,7 @@ use libtest_mimic::Trial;
 use pg_test::Cluster;
 
 use crate::harness::Nowhere;
-use crate::versions;
+use crate::versions::{every_room, functions};
 
 pub fn tests() -> Vec<Trial> {
     crate::tests![protected_reads_and_functions_that_only_read => 240, every_function_answers_or_is_read_only => 240]
@@ -70,7 +70,7 @@ async fn protected_reads_and_functions_that_only_read(_: Nowhere) {
     }
 }
 
-/// What answers on a standby, of the functions that [`versions::CALLS`] calls: it only reads.
+/// What answers on a standby, of the functions that [`functions::CALLS`] calls: it only reads.
 const READ: &[&str] = &[
     "all_poisoned_orders",
     // Where there are partitions for now it has nothing to do.
@@ -111,30 +111,32 @@ const ANSWERED: &[&str] = &[
 async fn every_function_answers_or_is_read_only(_: Nowhere) {
     let cluster = Cluster::builder().start().unwrap();
     let db = cluster.database("functions").unwrap();
-    versions::every_room(&db).await;
+    every_room(&db).await;
     db.admin("ALTER TABLE plain ADD tenant_id text").unwrap();
     becomes_a_standby(&cluster);
     let boss = db.connect("postgres").await;
     boss.run("SET bulkhead.tenant_context = 'shop-1'; SET bulkhead.bypass = 'standby'").await;
     // No triggers, and no condition of COPY FROM.
-    let all = "SELECT proname FROM pg_proc WHERE pronamespace = 'bulkhead'::regnamespace
+    let all = "SELECT replace(oid::regprocedure::text, 'bulkhead.', ''), prokind = 'p' FROM pg_proc WHERE pronamespace = 'bulkhead'::regnamespace
                 AND prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype) AND proname NOT LIKE 'copied\\_row\\_%'";
-    let names = boss.column(all).await;
-    assert!(names.len() > 60, "{names:?}");
-    let of = |name: &str, call: &&&str| call.contains(&format!(" bulkhead.{name}("));
-    for name in &names {
-        let writes: Vec<_> = versions::CALLS.iter().filter(|call| of(name, call)).collect();
-        let reads: Vec<_> = ANSWERED.iter().filter(|call| of(name, call)).collect();
-        assert!(!writes.is_empty() || !reads.is_empty(), "what does {name}() do on a standby?");
-        for call in &reads {
-            boss.run(call).await;
-        }
-        for call in &writes {
-            if READ.contains(&&name[..]) {
+    let all = boss.rows(all).await;
+    assert!(all.len() > 60, "{all:?}");
+    for function in all {
+        let (signature, is_procedure) = (&function[0], function[1] == "t");
+        let name = signature.split('(').next().unwrap();
+        let Some((_, values)) = functions::CALLS.iter().find(|(known, _)| known == signature) else {
+            let calls: Vec<_> = ANSWERED.iter().filter(|call| call.contains(&format!(" bulkhead.{name}("))).collect();
+            assert!(!calls.is_empty(), "what does {signature} do on a standby?");
+            for call in calls {
                 boss.run(call).await;
-            } else {
-                boss.refused(call).await.state("25006");
             }
+            continue;
+        };
+        let call = functions::call(signature, is_procedure, values);
+        if READ.contains(&name) {
+            boss.run(&call).await;
+        } else {
+            boss.refused(&call).await.state("25006");
         }
     }
 }

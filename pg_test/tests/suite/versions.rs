@@ -1,6 +1,16 @@
 //! The library and the SQL objects are of different versions: nothing of a tenant's is read or written until they belong together again.
 //!
 //! `next` is a version whose objects are those of today, so that what is refused is refused for its name.
+//!
+//! | file | what it is for |
+//! |---|---|
+//! | functions.rs | every function, by its signature: refused, or harmless |
+//! | standby.rs | a standby whose library is of another version than what it replays |
+//! | loading.rs | a library that sessions load, and one that their first call loads |
+
+pub mod functions;
+mod loading;
+mod standby;
 
 use std::path::Path;
 
@@ -11,10 +21,14 @@ use crate::group::fixture::until;
 use crate::harness::{Nowhere, WithWorkers};
 
 pub fn tests() -> Vec<Trial> {
+    let files = [own(), functions::tests(), loading::tests(), standby::tests()];
+    files.into_iter().flatten().collect()
+}
+
+fn own() -> Vec<Trial> {
     crate::tests![
         statements_on_protected_tables_are_refused,
         what_is_not_protected_goes_on,
-        every_function_that_touches_rows_is_refused,
         an_open_session_hears_of_it,
         an_update_through_several_versions_works,
         a_rolled_back_update_changes_nothing,
@@ -29,7 +43,7 @@ pub fn tests() -> Vec<Trial> {
 const MESSAGE: &str = "bulkhead's library is of version 0.1.0, its SQL objects of version next";
 
 /// Scripts that change the version's name and nothing else, there and back.
-fn scripts(db: &Database) {
+pub fn scripts(db: &Database) {
     let share = &db.cluster.provision().postgres.sharedir;
     let inside = db.cluster.dir().join("p").join(share.strip_prefix("/").unwrap_or(Path::new(share)));
     for (from, to) in [("0.1.0", "next"), ("next", "later"), ("later", "0.1.0")] {
@@ -52,7 +66,7 @@ async fn world(db: &Database) {
     becomes(db, "next");
 }
 
-/// A protected table and what each room needs: [`CALLS`] would work there.
+/// A protected table and what each room needs: [`functions::CALLS`] would work there.
 pub async fn every_room(db: &Database) {
     let owner = db.connect("owner").await;
     owner
@@ -118,115 +132,6 @@ async fn what_is_not_protected_goes_on(db: Database) {
         .await
         .run("CREATE TABLE another (id int); ALTER TABLE plain ADD more int; DROP TABLE plain")
         .await;
-}
-
-/// What may be called whatever the versions are: it reads the context, computes, watches, or lets go.
-const HARMLESS: &[&str] = &[
-    "announce_inventory",
-    "announce_protection",
-    "before_alter_table",
-    "begin_bypass",
-    "claims",
-    "copied_row_bigint",
-    "copied_row_text",
-    "copied_row_uuid",
-    "follow_ddl",
-    "follow_drop",
-    "has_permission",
-    "has_role",
-    "health",
-    "jsonlogic",
-    "lint",
-    "read_metrics",
-    "read_naked_statements",
-    "request_fingerprint",
-    "require_tenant",
-    "seal_active",
-    "set_tenant",
-    "status",
-    "tenant_id",
-    "tenant_id_bigint",
-    "tenant_id_text",
-    "user_id",
-    // With rules that are given, not looked up; the one with a name is below.
-    "score_explain(jsonb,jsonb)",
-];
-
-/// A call of each of the others, as a superuser.
-pub const CALLS: &[&str] = &[
-    "SELECT bulkhead.activate_rule_set('lead', 1)",
-    "SELECT bulkhead.activate_shared_rule_set('lead', 1)",
-    "SELECT * FROM bulkhead.all_poisoned_orders()",
-    "SELECT bulkhead.attach_scoring('note', 'lead', 'body')",
-    "SELECT * FROM bulkhead.decrement_inventory('stock', 'o', 'a', 1::bigint)",
-    "SELECT * FROM bulkhead.decrement_inventory('stock', '{o}'::text[], '{a}'::text[], '{1}'::bigint[])",
-    "SELECT * FROM bulkhead.decrement_now('stock', 'o', 'a', 1::bigint)",
-    "SELECT * FROM bulkhead.decrement_now('stock', 'o', '{a}'::text[], '{1}'::bigint[])",
-    "SELECT bulkhead.detach_scoring('lead')",
-    "SELECT * FROM bulkhead.drain_batch('stock', 5, '{}')",
-    "CALL bulkhead.drain_inventory('stock')",
-    "SELECT bulkhead.enqueue_decrement('stock', 'o', 'a', 1::bigint)",
-    "SELECT bulkhead.enqueue_decrement('stock', 'o', '{a}'::text[], '{1}'::bigint[])",
-    "SELECT bulkhead.ensure_partitions('event')",
-    "SELECT bulkhead.forget_poisoned('stock')",
-    "SELECT bulkhead.hold_partition('event', 'why')",
-    "SELECT * FROM bulkhead.idempotency_claim('k')",
-    "SELECT bulkhead.idempotency_complete('k', 200, '{}')",
-    "SELECT bulkhead.idempotency_extend('k', '1 minute')",
-    "SELECT bulkhead.idempotency_release('k')",
-    "SELECT * FROM bulkhead.leak_test('note')",
-    "SELECT bulkhead.lint_allow('unprotected-table', 'public.plain', 'why')",
-    "CALL bulkhead.maintain()",
-    "SELECT bulkhead.maintenance_step()",
-    "SELECT bulkhead.manage_partitions('event', '1 day', '7 days')",
-    "SELECT bulkhead.observe('plain')",
-    "SELECT * FROM bulkhead.order_verdicts('stock', 'o')",
-    "SELECT bulkhead.partition_plan('moment', 'at', '1 day')",
-    "SELECT * FROM bulkhead.poisoned_orders('stock')",
-    "SELECT bulkhead.protect('plain')",
-    "SELECT bulkhead.protect_plan('plain')",
-    "SELECT bulkhead.put_rule_set('lead', '[]')",
-    "SELECT bulkhead.put_shared_rule_set('lead', '[]')",
-    "SELECT bulkhead.register_inventory('stock')",
-    "SELECT bulkhead.release_hold('event')",
-    "SELECT bulkhead.release_order('stock', 'o')",
-    "SELECT bulkhead.requeue_poisoned('stock')",
-    "CALL bulkhead.rescore('lead')",
-    "SELECT bulkhead.schedule_maintenance()",
-    "SELECT bulkhead.score('lead', '{}')",
-    "SELECT bulkhead.score_explain('lead'::text, '{}')",
-    "CALL bulkhead.score_pending('lead')",
-    "SELECT * FROM bulkhead.score_row('lead', '{}')",
-    "SELECT * FROM bulkhead.scoring_step('lead', 'score_pending', now(), NULL, 10)",
-    "SELECT bulkhead.share('plain')",
-    "SELECT * FROM bulkhead.tenant_rule_sets()",
-    "SELECT bulkhead.unmanage_partitions('event')",
-    "SELECT bulkhead.unprotect('note')",
-    "SELECT bulkhead.unprotect_all()",
-];
-
-async fn every_function_that_touches_rows_is_refused(WithWorkers(db): WithWorkers) {
-    world(&db).await;
-    let boss = as_shop(&db, "postgres").await;
-    let known = |name: &str, signature: &str| {
-        HARMLESS.contains(&name)
-            || HARMLESS.contains(&signature)
-            || CALLS.iter().any(|call| {
-                call.contains(&format!(" bulkhead.{name}(")) || call.contains(&format!("FROM bulkhead.{name}("))
-            })
-    };
-    let all = "SELECT proname, replace(replace(oid::regprocedure::text, 'bulkhead.', ''), ', ', ',') FROM pg_proc WHERE pronamespace = 'bulkhead'::regnamespace";
-    for function in boss.rows(all).await {
-        assert!(known(&function[0], &function[1]), "what becomes of {} where versions differ?", function[1]);
-    }
-    for call in CALLS {
-        refused(&boss, call).await;
-    }
-    becomes(&db, "0.1.0");
-    // The calls are such as would work.
-    assert_eq!(boss.one("SELECT verdict FROM bulkhead.decrement_now('stock', 'o', 'a', 1::bigint)").await, "accepted");
-    assert_eq!(boss.one("SELECT state FROM bulkhead.idempotency_claim('k')").await, "started");
-    assert_eq!(boss.one("SELECT bulkhead.score('lead', '{}')").await, "0");
 }
 
 async fn an_open_session_hears_of_it(WithWorkers(db): WithWorkers) {

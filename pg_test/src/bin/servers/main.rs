@@ -2,7 +2,8 @@
 //!
 //! `cargo run --bin servers` runs it on PostgreSQL 17 (Debian 13) and 18 (Debian sid); `cargo run --bin servers -- 17` on one of
 //! them; what follows the majors is handed to cargo test: `-- 17 18 rls::`. `-- 17 regression` runs PostgreSQL's own suites there, and
-//! what follows is handed to them. `-- upgrade` takes a cluster of 15 that uses every room
+//! what follows is handed to them. `-- 17 smoke` asks a little of every room there, by the test program that is built for this machine:
+//! CI does, when `-- 17 fetch` has said that this machine can have and enter that distribution. `-- upgrade` takes a cluster of 15 that uses every room
 //! to 17 with pg_upgrade, in a Debian 13 that has both servers. Each distribution is unpacked once below `target/`, and
 //! whatever is mounted for a run is seen by its processes alone and gone with them, however they end. That takes root.
 
@@ -25,6 +26,10 @@ const DISTRIBUTIONS: [Wanted; 2] =
 const UPGRADE: Wanted = Wanted { major: 17, distribution: "trixie", older: Some((15, "bookworm")) };
 /// What is asked for with this word is the suites of `cargo run --bin regression`, and not cargo test.
 const REGRESSION: &str = "regression";
+/// What is asked for with this word is tests/suite/smoke.rs.
+const SMOKE: &str = "smoke";
+/// What is asked for with this word is that the distribution is there and can be entered.
+const FETCH: &str = "fetch";
 const UPGRADE_TEST: &str = "lifecycle::moving::pg_upgrade";
 
 fn main() -> ExitCode {
@@ -41,12 +46,18 @@ fn run() -> Result<bool> {
     let mut good = true;
     for wanted in wanted {
         let system = System::prepare(wanted)?;
-        if for_tests.first().is_some_and(|word| word == REGRESSION) {
+        let first = for_tests.first().map(String::as_str);
+        if first == Some(FETCH) {
+            run::output(&system, &["true".into()])?;
+            continue;
+        }
+        if first == Some(REGRESSION) {
             good &= run::regression(&system, &for_tests[1..])?;
             continue;
         }
         let start = std::time::Instant::now();
-        let (success, counts) = run::suite(&system, &for_tests)?;
+        let (success, counts) =
+            if first == Some(SMOKE) { run::smoke(&system)? } else { run::suite(&system, &for_tests)? };
         good &= success;
         outcomes.push((system.server, counts, start.elapsed().as_secs()));
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use pg_test::provision;
+use pg_test::provision::{self, For};
 
 use crate::system::{self, System};
 
@@ -58,9 +58,8 @@ pub fn apart(program: &OsStr) -> Command {
 /// A command inside the distribution, with the checkout and the Rust toolchain at their places.
 pub fn inside(system: &System, words: &[String]) -> Command {
     let toolchain = toolchain();
-    let directories =
-        [Some(pg_test::root().to_path_buf()), Some(build_directory(system)), Some(cargo_home()), toolchain.clone()];
-    let directories: Vec<PathBuf> = directories.into_iter().flatten().collect();
+    let mut directories = vec![pg_test::root().to_path_buf(), pg_test::target(), build_directory(system), cargo_home()];
+    directories.extend(toolchain.clone());
     for directory in &directories {
         std::fs::create_dir_all(directory).ok();
     }
@@ -97,30 +96,56 @@ pub fn output(system: &System, words: &[String]) -> Result<String> {
 
 /// `cargo test`; whether it succeeded, and its counts.
 pub fn suite(system: &System, arguments: &[String]) -> Result<(bool, Counts)> {
-    let (success, counts) = cargo(system, &["test", "--no-fail-fast"], arguments)?;
+    run_tests(system, &["cargo", "test", "--no-fail-fast"], arguments)
+}
+
+/// The smoke tests, by the program of this machine: a newer distribution runs it, so that only the extension is built there.
+pub fn smoke(system: &System) -> Result<(bool, Counts)> {
+    let program = suite_of_this_machine()?;
+    // It comes with cargo-pgrx, which is taken along and not built again.
+    provision::provision(For::Demo)?;
+    run_tests(system, &[program.as_str(), "smoke::"], &[])
+}
+
+fn run_tests(system: &System, what: &[&str], arguments: &[String]) -> Result<(bool, Counts)> {
+    let (success, counts) = told(system, what, arguments)?;
     if success && counts.passed == 0 {
         bail!("no test was run on {}", system.server);
     }
     Ok((success, counts))
 }
 
+/// The program of `cargo test --test suite`, built first where that has not been done.
+fn suite_of_this_machine() -> Result<String> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["test", "--quiet", "--no-run", "--test", "suite", "--message-format", "json"]);
+    let output = cargo.current_dir(pg_test::root()).stderr(Stdio::inherit()).output().context("starting cargo")?;
+    if !output.status.success() {
+        bail!("the suite could not be built");
+    }
+    let messages = String::from_utf8_lossy(&output.stdout).into_owned();
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let programs = messages.filter(|message| message["target"]["name"] == "suite");
+    let path = programs.filter_map(|message| Some(message["executable"].as_str()?.to_owned())).next_back();
+    path.context("cargo does not say where the program of the suite is")
+}
+
 /// PostgreSQL's own suites; whether nothing unlisted differs.
 pub fn regression(system: &System, arguments: &[String]) -> Result<bool> {
-    Ok(cargo(system, &["run", "--quiet", "--bin", "regression", "--"], arguments)?.0)
+    Ok(told(system, &["cargo", "run", "--quiet", "--bin", "regression", "--"], arguments)?.0)
 }
 
 /// What it prints is printed here as well, and counted where it tells of tests.
-fn cargo(system: &System, what: &[&str], arguments: &[String]) -> Result<(bool, Counts)> {
+fn told(system: &System, what: &[&str], arguments: &[String]) -> Result<(bool, Counts)> {
     take_tools_along(system);
-    let mut words = vec!["cargo".to_string()];
-    words.extend(what.iter().map(|word| word.to_string()));
+    let mut words: Vec<String> = what.iter().map(|word| word.to_string()).collect();
     words.extend_from_slice(arguments);
     let script = r#"cd "$0" && exec "$@""#.to_string();
     let mut command = vec!["sh".into(), "-c".into(), script, pg_test::root().display().to_string()];
     command.extend(words);
     let mut child = inside(system, &command).stdout(Stdio::piped()).spawn().context("entering the distribution")?;
     let mut counts = Counts::default();
-    let lines = BufReader::new(child.stdout.take().context("cargo test has no output")?);
+    let lines = BufReader::new(child.stdout.take().context("it has no output")?);
     for line in lines.split(b'\n') {
         let line = line?;
         std::io::stdout().write_all(&line).and_then(|()| std::io::stdout().write_all(b"\n")).ok();

@@ -44,8 +44,11 @@ impl System {
         if std::fs::read_to_string(system.stamp()).is_ok_and(|stamp| stamp == packages) {
             progress::say(format!("{} is in {}", wanted.distribution, system.root.display()));
         } else {
-            system.unpack()?;
-            system.install(&packages)?;
+            let fetched = system.unpack().and_then(|()| system.install(&packages));
+            let from = wanted.distribution;
+            fetched.with_context(|| {
+                format!("PostgreSQL {} is Debian {from}'s, which could not be had: it is fetched from the archive that apt knows", wanted.major)
+            })?;
             std::fs::write(system.stamp(), packages)?;
         }
         system.trust_as_here()?;

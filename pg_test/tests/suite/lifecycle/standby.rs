@@ -1,13 +1,11 @@
 //! A standby that streams: it serves what reads, follows what the primary protects, and goes on when it is promoted.
 
-use std::time::{Duration, Instant};
-
 use libtest_mimic::Trial;
-use pg_test::{Cluster, Database};
+use pg_test::Cluster;
 
 use super::facts::{catalogs, rows, same};
 use super::world;
-use crate::fixture::acting;
+use crate::fixture::{acting, caught_up};
 use crate::harness::Nowhere;
 
 pub fn tests() -> Vec<Trial> {
@@ -56,14 +54,4 @@ async fn a_standby_serves_follows_and_is_promoted(_: Nowhere) {
     same(&rows(&copy), &before.2, "the rows, promoted and before");
     world::goes_on(&copy).await;
     drop(acting(&copy, "app", world::A).await);
-}
-
-/// Until the standby has replayed all that the primary has written.
-async fn caught_up(primary: &Database, standby: &Database) {
-    let end = primary.admin("SELECT pg_current_wal_flush_lsn()").unwrap();
-    let start = Instant::now();
-    while standby.admin(&format!("SELECT pg_last_wal_replay_lsn() >= '{end}'")).unwrap() != "t" {
-        assert!(start.elapsed() < Duration::from_secs(60), "not caught up\n{}", standby.cluster.log());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }
