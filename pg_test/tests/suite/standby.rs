@@ -99,6 +99,7 @@ const ANSWERED: &[&str] = &[
     "SELECT * FROM bulkhead.read_naked_statements()",
     "SELECT bulkhead.request_fingerprint('POST', '/x', '{}')",
     "SELECT bulkhead.require_tenant()",
+    "SELECT * FROM bulkhead.score_explain('[]'::jsonb, '{}'::jsonb)",
     "SELECT bulkhead.seal_active()",
     "BEGIN; SELECT bulkhead.set_tenant('shop-1'); COMMIT",
     "SELECT * FROM bulkhead.status()",
