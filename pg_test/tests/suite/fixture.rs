@@ -1,5 +1,6 @@
 //! What the tests of several features stand on.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use pg_test::{Client, Database};
@@ -45,4 +46,14 @@ pub async fn caught_up(primary: &Database, standby: &Database) {
         assert!(start.elapsed() < Duration::from_secs(60), "not caught up\n{}", standby.cluster.log());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Lets the server find a script of the extension's.
+pub fn put_script(db: &Database, name: &str, text: &str) {
+    let share = &db.cluster.provision().postgres.sharedir;
+    let inside = db.cluster.dir().join("p").join(share.strip_prefix("/").unwrap_or(Path::new(share))).join("extension");
+    // Another test's may be read just now: a file appears whole.
+    let unfinished = inside.join(format!("{name}.{}.unfinished", db.name));
+    std::fs::write(&unfinished, text).unwrap();
+    std::fs::rename(&unfinished, inside.join(name)).unwrap();
 }

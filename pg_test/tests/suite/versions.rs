@@ -12,11 +12,10 @@ pub mod functions;
 mod loading;
 mod standby;
 
-use std::path::Path;
-
 use libtest_mimic::Trial;
 use pg_test::{Client, Database};
 
+use crate::fixture::put_script;
 use crate::group::fixture::until;
 use crate::harness::{Nowhere, WithWorkers};
 
@@ -44,14 +43,8 @@ const MESSAGE: &str = "bulkhead's library is of version 0.1.0, its SQL objects o
 
 /// Scripts that change the version's name and nothing else, there and back.
 pub fn scripts(db: &Database) {
-    let share = &db.cluster.provision().postgres.sharedir;
-    let inside = db.cluster.dir().join("p").join(share.strip_prefix("/").unwrap_or(Path::new(share)));
     for (from, to) in [("0.1.0", "next"), ("next", "later"), ("later", "0.1.0")] {
-        let path = inside.join(format!("extension/bulkhead--{from}--{to}.sql"));
-        // Another test's may be read just now: a file appears whole.
-        let unfinished = path.with_extension(format!("{}.unfinished", db.name));
-        std::fs::write(&unfinished, "UPDATE bulkhead.protection SET relation = relation;\n").unwrap();
-        std::fs::rename(&unfinished, &path).unwrap();
+        put_script(db, &format!("bulkhead--{from}--{to}.sql"), "UPDATE bulkhead.protection SET relation = relation;\n");
     }
 }
 

@@ -4,13 +4,14 @@
 //! a database is filled while the older objects go by today's name. Where today's library cannot fill older objects, this test will say so, and needs
 //! a dump of that version's.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use libtest_mimic::Trial;
 use pg_test::Database;
 
 use super::facts::{catalogs, differences, rows, same, sequences};
 use super::world;
+use crate::fixture::put_script;
 
 pub fn tests() -> Vec<Trial> {
     crate::tests![
@@ -31,16 +32,6 @@ fn kept() -> PathBuf {
 fn statements(script: &str) -> String {
     let is_place = |line: &&str| line.strip_prefix("-- src/").is_some_and(|place| place.contains(".rs:"));
     script.lines().filter(|line| !is_place(line)).map(|line| format!("{line}\n")).collect()
-}
-
-/// Lets the servers of these tests find a script of the extension's.
-fn put_script(db: &Database, name: &str, text: &str) {
-    let share = &db.cluster.provision().postgres.sharedir;
-    let inside = db.cluster.dir().join("p").join(share.strip_prefix("/").unwrap_or(Path::new(share)));
-    // Another test's may be read just now: a file appears whole.
-    let unfinished = inside.join(format!("extension/{name}.{}.unfinished", db.name));
-    std::fs::write(&unfinished, text).unwrap();
-    std::fs::rename(&unfinished, inside.join("extension").join(name)).unwrap();
 }
 
 async fn what_create_extension_runs_is_kept(db: Database) {
