@@ -61,13 +61,16 @@ pub fn build(provision: &Provision, directory: &Path) -> Result<PathBuf> {
     Ok(package)
 }
 
-/// Two builds of a commit are the same package: nothing in it is newer than the commit. `SOURCE_DATE_EPOCH`, which dpkg-deb honours, goes first.
+/// Two builds of a checkout are the same package: nothing in it is newer than the commit, or than Cargo.toml where git does not say when that was.
+/// `SOURCE_DATE_EPOCH`, which dpkg-deb honours, goes first.
 fn date() -> Option<String> {
     if std::env::var_os("SOURCE_DATE_EPOCH").is_some() {
         return None;
     }
-    let said = run(Command::new("git").current_dir(crate::root()).args(["log", "-1", "--format=%ct"])).ok()?;
-    Some(said.trim().to_owned())
+    let of_commit = run(Command::new("git").current_dir(crate::root()).args(["log", "-1", "--format=%ct"]));
+    let said =
+        of_commit.or_else(|_| run(Command::new("stat").args(["-c", "%Y"]).arg(crate::root().join("Cargo.toml"))));
+    Some(said.ok()?.trim().to_owned())
 }
 
 /// As the control file says it, which has it from Cargo.toml.
