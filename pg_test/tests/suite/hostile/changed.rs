@@ -117,7 +117,7 @@ async fn rooms(db: &Database) {
         )
         .await;
     db.admin(
-        "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA bulkhead TO owner; GRANT EXECUTE ON ALL PROCEDURES IN SCHEMA bulkhead TO owner; GRANT pg_monitor TO owner;
+        "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA bulkhead TO owner; GRANT EXECUTE ON ALL PROCEDURES IN SCHEMA bulkhead TO owner;
          CALL bulkhead.maintain()",
     )
     .unwrap();
